@@ -1,0 +1,21 @@
+/*
+** Matrix products: one door, choosing by shape between our micro-kernels and the
+** BLAS that was opened at start. Tiles are cut by shape alone, so bits do not
+** depend on the number of workers.
+** SPDX-License-Identifier: MIT
+*/
+#ifndef QNI_GEMM_H
+#define QNI_GEMM_H
+
+#include "base/status.h"
+
+/* Splits over the pool when called outside a range. */
+qn_status qni_gemm(const qn_gemm *g) QNI_WARN_UNUSED;
+
+/* BLAS: path NULL searches the system's, "none" forbids it. Absence is a warning, not an error. */
+qn_status qni_blas_start(const char *path) QNI_WARN_UNUSED;
+const char *qni_blas_path(void);                 /* "" if none */
+const char *qni_blas_config(void);               /* what the library says of itself */
+const char *qni_blas_core(void);                 /* the core type it really uses */
+
+#endif

@@ -1,0 +1,60 @@
+/*
+** The tape: nodes left by op calls, and the walk back over them.
+**
+** A node holds what backward needs and nothing more: saved views (with the
+** version they had), edges to the nodes of its inputs, the call's attributes.
+** Nodes are freed with the last tensor that refers to them.
+** SPDX-License-Identifier: MIT
+*/
+#ifndef QNI_TAPE_H
+#define QNI_TAPE_H
+
+#include "registry/registry.h"
+
+typedef struct qni_edge {        /* where an input's gradient goes */
+  struct qni_node *node;         /* NULL: a leaf, or nowhere */
+  qn_tensor *leaf;               /* a leaf that wants a gradient */
+  int32_t output;                /* of node */
+} qni_edge;
+
+typedef struct qni_saved {
+  qn_tensor *tensor;             /* data without history */
+  uint32_t version;
+  int16_t input, output;         /* which input or output it is, -1: a new buffer */
+} qni_saved;
+
+typedef struct qni_node {
+  atomic_int refs;
+  const qn_opref *op;
+  uint64_t sequence;             /* order of making; backward goes from high to low */
+  uint32_t instance;             /* op instance for random numbers */
+  uint64_t step;
+  int32_t n_in, n_out;
+  bool released;                 /* saved tensors were given back by a backward */
+  qni_edge *edge;                /* [n_in] */
+  qn_view *in_like;              /* [n_in] shapes; data NULL; dtype 0: absent */
+  qn_view *out_like;             /* [n_out] */
+  qn_tensor **in_offsets;        /* [n_in], entries may be NULL */
+  int16_t *owner;                /* [n_in] schema parameter */
+  qni_value *attrs;              /* [n_params] */
+  qni_saved saved[QN_MAX_SAVED];
+  const char *source;            /* "recipe.lua:12", or NULL */
+  qni_arena memory;
+} qni_node;
+
+bool qni_tape_enabled(void);
+bool qni_tape_enable(bool on);   /* returns the former; per thread */
+qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node **node) QNI_WARN_UNUSED;
+qni_node *qni_node_retain(qni_node *node);
+void qni_node_free(qni_node *node);
+
+/* Hooks see each gradient that reaches a tensor; may replace it (retained) or leave *grad. */
+typedef qn_status (*qni_hook_fn)(void *ctx, qn_tensor **grad);
+qn_status qni_tensor_hook(qn_tensor *t, qni_hook_fn fn, void *ctx, void (*release)(void *ctx)) QNI_WARN_UNUSED;
+void qni_hooks_free(struct qni_hook *hooks);
+
+/* Run one node backward: grads_out[n_out] (NULL: none flowed) to grads_in[n_in] (new, or NULL). graph/call.c. */
+qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const bool *wanted, bool create,
+                            qn_tensor **grads_in, qn_tensor **rows_ids) QNI_WARN_UNUSED;
+
+#endif

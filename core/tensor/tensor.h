@@ -2,7 +2,7 @@
 ** Tensors: reference-counted storage, strided views on it, jagged ones with offsets.
 **
 ** A tensor is a view plus the storage it keeps alive, plus what autograd needs.
-** A jagged tensor holds the rows of all its sequences in dimension 1 (index 0 in C) and
+** A jagged tensor holds the rows of all its sequences in the first dimension and
 ** `offsets`, i64[B+1]: sequence b is rows offsets[b] .. offsets[b+1]-1.
 ** In C, dimensions and positions count from 0; Lua's count from 1.
 ** SPDX-License-Identifier: MIT
@@ -39,6 +39,9 @@ struct qn_tensor {
   qn_tensor *grad_ids, *grad_rows; /* row-sparse gradient of a leaf, coalesced, or NULL */
   struct qni_hook *hooks;        /* called with each gradient that arrives */
 };
+
+/* Gives back node and hooks of a dying tensor; the tape sets it. */
+extern void (*qni_tensor_drop_history)(qn_tensor *t);
 
 /* Bytes of a dense tensor; QN_E_SHAPE for negative sizes, too many dimensions, overflow. */
 qn_status qni_shape_bytes(int32_t dtype, int32_t ndim, const int64_t *shape, size_t *bytes) QNI_WARN_UNUSED;

@@ -4,7 +4,6 @@
 */
 #include "base/status.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,12 +57,17 @@ void qni_error_reset(void) {
   current.what[0] = current.detail[0] = current.hint[0] = current.op[0] = current.plugin[0] = 0;
 }
 
-qn_status qni_fail(qn_status status, const char *what, ...) {
+qn_status qni_failv(qn_status status, const char *what, va_list args) {
   if (current.status != QN_OK) return status;
   current.status = status;
+  vsnprintf(current.what, sizeof current.what, what, args);
+  return status;
+}
+
+qn_status qni_fail(qn_status status, const char *what, ...) {
   va_list args;
   va_start(args, what);
-  vsnprintf(current.what, sizeof current.what, what, args);
+  qni_failv(status, what, args);
   va_end(args);
   return status;
 }

@@ -9,6 +9,8 @@
 #ifndef QNI_STATUS_H
 #define QNI_STATUS_H
 
+#include <stdarg.h>
+
 #include "quern/quern.h"
 
 #define QNI_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
@@ -18,6 +20,7 @@
 void qni_error_reset(void);
 /* Records what happened unless this chain has an error already; returns `status`. */
 qn_status qni_fail(qn_status status, const char *what, ...) QNI_PRINTF(2, 3);
+qn_status qni_failv(qn_status status, const char *what, va_list args) QNI_PRINTF(2, 0);
 /* Adds a line of values or shapes to the current error. */
 void qni_error_detail(const char *format, ...) QNI_PRINTF(1, 2);
 /* Sets what to try, unless a hint is there already. */

@@ -31,6 +31,11 @@ typedef struct qni_node {
   uint64_t step;
   int32_t n_in, n_out;
   bool released;                 /* saved tensors were given back by a backward */
+  bool reached;                  /* in the walk that is under way: leads to a target */
+  uint64_t walk;                 /* the last walk that saw it */
+  qn_tensor **pending;           /* [n_out] gradients gathered by the walk */
+  struct qni_hook **hooks;       /* [n_out] of the outputs, or NULL */
+  struct qni_node *next;         /* in the list of nodes to be freed */
   qni_edge *edge;                /* [n_in] */
   qn_view *in_like;              /* [n_in] shapes; data NULL; dtype 0: absent */
   qn_view *out_like;             /* [n_out] */
@@ -53,8 +58,22 @@ typedef qn_status (*qni_hook_fn)(void *ctx, qn_tensor **grad);
 qn_status qni_tensor_hook(qn_tensor *t, qni_hook_fn fn, void *ctx, void (*release)(void *ctx)) QNI_WARN_UNUSED;
 void qni_hooks_free(struct qni_hook *hooks);
 
-/* Run one node backward: grads_out[n_out] (NULL: none flowed) to grads_in[n_in] (new, or NULL). graph/call.c. */
+/* A gradient on its way: dense, or rows of a table. */
+typedef struct qni_grad {
+  qn_tensor *dense;
+  qn_tensor *ids, *rows;         /* i64[n], [n,...]; dense is NULL then */
+} qni_grad;
+void qni_grad_free(qni_grad *grad);
+
+/* Runs one node backward (graph/call.c): grads_out[n_out], NULL where none flowed; fills grads_in[n_in]. */
 qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const bool *wanted, bool create,
-                            qn_tensor **grads_in, qn_tensor **rows_ids) QNI_WARN_UNUSED;
+                            qni_grad *grads_in) QNI_WARN_UNUSED;
+/* Calls a list of hooks; *grad may be replaced. */
+qn_status qni_hooks_run(struct qni_hook *hooks, qn_tensor **grad) QNI_WARN_UNUSED;
+
+/* Row gradients (graph/rows.c): adds one to a leaf, sums equal ids in order of arrival. */
+qn_status qni_rows_accumulate(qn_tensor *leaf, const qni_grad *grad) QNI_WARN_UNUSED;
+/* As a dense tensor of the table's shape. */
+qn_status qni_rows_dense(const qn_view *like, const qn_tensor *ids, const qn_tensor *rows, qn_tensor **dense) QNI_WARN_UNUSED;
 
 #endif

@@ -143,6 +143,7 @@ typedef struct qn_host {
   **             QN_OP_READS_DATA); out(i) is to be given ndim and shape.
   ** Variadic parameters count as several inputs. An optional input that was
   ** not given is NULL. Views arrive contiguous unless the schema says strided.
+  ** In backward, ask for out(i) before a parallel range, not inside it.
   */
   int32_t (*n_in)(qn_call *c);
   int32_t (*n_out)(qn_call *c);
@@ -234,7 +235,8 @@ enum qn_batch {
 enum qn_op_flags {
   QN_OP_RANDOM = 1,          /* draws random numbers */
   QN_OP_READS_DATA = 2,      /* infer looks at element values */
-  QN_OP_NAN_STOPS = 4        /* NaN in need not give NaN out */
+  QN_OP_NAN_STOPS = 4,       /* NaN in need not give NaN out */
+  QN_OP_NO_GRAD = 8          /* outputs carry no gradient, on purpose */
 };
 
 typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);

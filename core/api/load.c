@@ -1,0 +1,210 @@
+/*
+** Loading a plugin: open, look, check, publish; or refuse and leave all as it was.
+**
+** A folder stands for the best build in it: NAME.avx512.so, NAME.avx2.so,
+** NAME.plain.so or NAME.so, NAME being the folder's. Process state that a library's
+** constructors may disturb is compared and restored. Libraries are never closed.
+** SPDX-License-Identifier: MIT
+*/
+#include <dlfcn.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "api/load.h"
+#include "base/sha256.h"
+#include "exec/cpu.h"
+#include "graph/call.h"
+
+enum { PATH_ROOM = 4096 };
+
+/* ---- Finding the file ---- */
+
+static bool is_file(const char *path) {
+  struct stat s;
+  return !stat(path, &s) && S_ISREG(s.st_mode);
+}
+
+static bool is_folder(const char *path) {
+  struct stat s;
+  return !stat(path, &s) && S_ISDIR(s.st_mode);
+}
+
+static qn_status choose_build(const char *folder, char *file) {
+  static const char *const builds[] = {".avx512.so", ".avx2.so", ".plain.so", ".so"};
+  int32_t best = qni_cpu_isa() == QNI_ISA_AVX512 ? 0 : qni_cpu_isa() == QNI_ISA_AVX2 ? 1 : 2;
+  size_t length = strlen(folder);
+  while (length > 1 && folder[length - 1] == '/') length--;
+  size_t base = length;
+  while (base > 0 && folder[base - 1] != '/') base--;
+  for (int32_t i = best; i < 4; i++) {
+    int n = snprintf(file, PATH_ROOM, "%.*s/%.*s%s", (int)length, folder, (int)(length - base), folder + base, builds[i]);
+    if (n < PATH_ROOM && is_file(file)) return QN_OK;
+  }
+  qni_fail(QN_E_NOT_FOUND, "no plugin library lies in %s", folder);
+  qni_error_detail("looked for %.*s.so and its builds for this CPU", (int)(length - base), folder + base);
+  qni_error_hint("build the plugin first; the library is named after its folder");
+  return QN_E_NOT_FOUND;
+}
+
+static qn_status find_file(const char *path, char *file) {
+  if (strlen(path) >= PATH_ROOM) return qni_fail(QN_E_ARG, "the plugin's path is longer than %d bytes", PATH_ROOM - 1);
+  if (is_folder(path)) return choose_build(path, file);
+  if (!is_file(path)) return qni_fail(QN_E_NOT_FOUND, "there is no plugin at %s", path);
+  strcpy(file, path);
+  return QN_OK;
+}
+
+/* ---- Process state around dlopen ---- */
+
+struct state {
+  uint32_t fp_control;
+  mode_t umask;
+  sigset_t signals;
+  char locale[128], folder[PATH_ROOM];
+};
+
+static void state_read(struct state *s) {
+  const char *locale = setlocale(LC_ALL, NULL);
+  s->fp_control = qni_cpu_fp_control();
+  s->umask = umask(0);
+  umask(s->umask);
+  sigprocmask(SIG_SETMASK, NULL, &s->signals);
+  snprintf(s->locale, sizeof s->locale, "%s", locale ? locale : "");
+  if (!getcwd(s->folder, sizeof s->folder)) s->folder[0] = 0;
+}
+
+/* Restores `before`; names the first thing that differed, or NULL. */
+static const char *state_restore(const struct state *before) {
+  struct state now;
+  state_read(&now);
+  const char *changed = NULL;
+  for (int signal = 1; signal < 32; signal++)
+    if (sigismember(&before->signals, signal) != sigismember(&now.signals, signal)) changed = "the signal mask";
+  if (strcmp(before->folder, now.folder)) changed = "the working folder";
+  if (before->umask != now.umask) changed = "the umask";
+  if (strcmp(before->locale, now.locale)) changed = "the locale";
+  if (before->fp_control != now.fp_control) changed = "the floating-point control register";
+  if (!changed) return NULL;
+  qni_cpu_fp_restore(before->fp_control);
+  umask(before->umask);
+  sigprocmask(SIG_SETMASK, &before->signals, NULL);
+  setlocale(LC_ALL, before->locale);
+  if (before->folder[0] && chdir(before->folder)) changed = "the working folder, which is gone,";
+  return changed;
+}
+
+static qn_status open_library(const char *file, void **library) {
+  struct state before;
+  state_read(&before);
+  *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
+  const char *changed = state_restore(&before);
+  if (!*library) {
+    qni_fail(QN_E_PLUGIN, "the system's loader refuses %s", file);
+    qni_error_detail("%s", dlerror());
+    return QN_E_PLUGIN;
+  }
+  if (!changed) return QN_OK;
+  qni_fail(QN_E_PLUGIN, "loading %s changed %s of the whole process", file, changed);
+  qni_error_hint("build the plugin without -Ofast or -ffast-math, and without constructors that touch process state");
+  return QN_E_PLUGIN;
+}
+
+/* ---- The descriptor ---- */
+
+static qn_status check_versions(const char *file, const qn_plugin *p) {
+  if (p->abi_major != QN_ABI_MAJOR) {
+    qni_fail(QN_E_VERSION, "%s was built for plugin ABI %d, this host has %d.%d", file, p->abi_major, QN_ABI_MAJOR, QN_ABI_MINOR);
+    qni_error_hint(p->abi_major < QN_ABI_MAJOR ? "get a newer release of the plugin, or rebuild it"
+                                              : "get a newer release of Quern");
+    return QN_E_VERSION;
+  }
+  if (p->abi_minor_least > QN_ABI_MINOR) {
+    qni_fail(QN_E_VERSION, "%s needs plugin ABI %d.%d or later, this host has %d.%d", file, p->abi_major,
+             p->abi_minor_least, QN_ABI_MAJOR, QN_ABI_MINOR);
+    qni_error_hint("get a newer release of Quern, or an older one of the plugin");
+    return QN_E_VERSION;
+  }
+  return QN_OK;
+}
+
+static qn_status check_needs(const char *file, const qn_plugin *p) {
+  qn_status st = QN_OK;
+  for (const char *const *id = p->requires_ids; id && *id; id++) {
+    if (qni_interface(*id)) continue;
+    if (!st) st = qni_fail(QN_E_VERSION, "%s needs interfaces that this host does not have", file);
+    qni_error_detail("missing: %s", *id);
+  }
+  return st;
+}
+
+static qn_status check_descriptor(const char *file, const qn_plugin *p) {
+  if (memcmp(p->magic, QN_MAGIC, sizeof p->magic) || p->struct_size < sizeof(qn_plugin)) {
+    qni_fail(QN_E_PLUGIN, "%s is not a Quern plugin", file);
+    qni_error_detail("its descriptor begins with '%.7s' and says it is %u bytes long; expected '%s' and %zu or more",
+                     p->magic, p->struct_size, QN_MAGIC, sizeof(qn_plugin));
+    return QN_E_PLUGIN;
+  }
+  qn_status st = check_versions(file, p);
+  if (!st && (!p->id || !p->name || !p->version)) st = qni_fail(QN_E_PLUGIN, "%s has no id, name or version in its descriptor", file);
+  return st ? st : check_needs(file, p);
+}
+
+/* ---- Loading ---- */
+
+/* A plugin of this id that is there already: fine if it is the same file. */
+static qn_status already(const char *file, const qn_plugin *p, const char *sha256, bool *loaded) {
+  for (int32_t i = 0; i < qni_registry_plugin_count(); i++) {
+    const qni_plugin *q = qni_registry_plugin(i);
+    if (strcmp(q->id, p->id)) continue;
+    if (!strcmp(q->sha256, sha256)) return *loaded = true, QN_OK;
+    qni_fail(QN_E_STATE, "plugin %s is loaded already, from another file", p->id);
+    qni_error_detail("loaded: %s %s\nrefused: %s %s", q->path, q->version, file, p->version);
+    qni_error_hint("libraries are never unloaded: start a new process for the other one");
+    return QN_E_STATE;
+  }
+  return QN_OK;
+}
+
+static qn_status publish(const char *file, const qn_plugin *p, const char *sha256) {
+  static const qn_op *const none[] = {NULL};
+  qni_plugin record = {.id = (char *)(uintptr_t)p->id, .name = (char *)(uintptr_t)p->name,
+                       .version = (char *)(uintptr_t)p->version, .path = (char *)(uintptr_t)file,
+                       .build = (char *)(uintptr_t)(p->build ? p->build : ""), .entry = p};
+  snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
+  qn_status st = p->init ? p->init(&qni_host) : QN_OK;
+  if (st) return qni_fail(st, "plugin %s could not start", p->id);
+  return qni_registry_publish(&record, p->ops ? p->ops : none);
+}
+
+qn_status qni_load_plugin(const char *path, const qn_plugin **entry) {
+  char file[PATH_ROOM], sha256[65];
+  void *library;
+  bool loaded = false;
+  *entry = NULL;
+  qn_status st = find_file(path, file);
+  if (!st) st = qni_sha256_file(file, sha256);
+  if (!st) st = open_library(file, &library);
+  if (st) return st;
+  const qn_plugin *p = dlsym(library, "qn_plugin_entry");
+  if (!p) {
+    qni_fail(QN_E_PLUGIN, "%s does not export qn_plugin_entry", file);
+    qni_error_hint("mark it: QN_EXPORT const qn_plugin qn_plugin_entry = {...};");
+    return QN_E_PLUGIN;
+  }
+  st = check_descriptor(file, p);
+  if (!st) st = already(file, p, sha256, &loaded);
+  if (!st && !loaded) st = publish(file, p, sha256);
+  if (!st) *entry = p;
+  return st;
+}
+
+qn_status qn_plugin_load(const char *path) {
+  const qn_plugin *entry;
+  qni_error_reset();
+  return qni_load_plugin(path, &entry);
+}

@@ -1,0 +1,34 @@
+/*
+** Ids: from what a file calls users and items to dense numbers, and back.
+**
+** Dense ids are 1..n. A map is flat arrays only, so that the dataset cache can hold
+** it as it stands. Three kinds:
+**   kept     dense = the file's own number (gaps stay, n is the largest)
+**   numbers  the file's numbers in rising order; dense = rank
+**   names    text in order of first appearance; dense = that order
+** SPDX-License-Identifier: MIT
+*/
+#ifndef QNI_IDS_H
+#define QNI_IDS_H
+
+#include "base/text.h"
+#include "base/status.h"
+
+enum qni_ids_kind { QNI_IDS_KEPT = 1, QNI_IDS_NUMBERS = 2, QNI_IDS_NAMES = 3 };
+
+typedef struct qni_ids {
+  int32_t kind;           /* enum qni_ids_kind */
+  int64_t n;              /* dense ids are 1..n */
+  int64_t seen;           /* how many of them occur */
+  const int64_t *numbers; /* NUMBERS: [n] rising */
+  const int64_t *name_at; /* NAMES: [n+1] into names */
+  const char *names;      /* NAMES: all texts, end to end */
+  const int32_t *sorted;  /* NAMES: [n] dense ids by rising text */
+} qni_ids;
+
+/* The dense id of a text as it stands in files, 0 if there is none. */
+int64_t qni_ids_find(const qni_ids *ids, qni_text text);
+/* What the file calls dense id 1..n; written to buf for numbers, "" outside. */
+qni_text qni_ids_name(const qni_ids *ids, int64_t dense, char buf[24]);
+
+#endif

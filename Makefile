@@ -1,66 +1,137 @@
-# Quern. `make demo` and `make test` do all set-up; see README.md.
-CC      ?= gcc
+# Quern. `make demo` and `make test` do all set-up on a fresh Debian machine.
+#
+#   make            build/quern, libquern.so, plugins         make lint     format, layers, cppcheck, luacheck
+#   make demo       train HSTU on MovieLens-100K              make asan     C tests, address + undefined + leak
+#   make test       build and run all tests                   make tsan     C tests under the thread sanitizer
+#   make install    PREFIX=/usr/local, DESTDIR=               make cover    line coverage of core/ by the C tests
+#   make bench      benchmarks (peers: see tests/bench)       make fuzz     each fuzz target for FUZZ_SECONDS
+#   make size       lines by folder, and against main         make clean
+#
+# CC=clang, BUILD=dir, OPT=-O0, SAN=address,undefined, ISAS=plain, J=jobs may be given.
+ifeq ($(origin CC),default)
+CC      := gcc
+endif
 BUILD   ?= build
 PREFIX  ?= /usr/local
 OPT     ?= -O3 -g
-SAN     ?=
-ISAS    ?= $(if $(filter x86_64%,$(shell $(CC) -dumpmachine)),plain avx2 avx512,plain)
+J       ?= $(shell nproc)
+FUZZ_SECONDS ?= 30
+VERSION := $(shell sed -n 's/^.define VERSION "\(.*\)"/\1/p' core/api/quern.c)
+# Real data for tests and the demo, where it is there.
+export QUERN_DATA ?= $(abspath $(wildcard ../shared/data))
 
+# ---- Flags ----
+X86     := $(filter x86_64%,$(shell $(CC) -dumpmachine))
+ISAS    ?= plain $(if $(X86),avx2 avx512)
 WARN    := -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror
-DEFS    := -D_GNU_SOURCE $(foreach i,$(ISAS),-DQNI_BUILD_$(i))
-BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off \
-           -pthread -MMD -MP $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
-LUA_INC := $(shell pkg-config --cflags lua5.4 2>/dev/null)
-LUA_LIB := $(shell pkg-config --libs lua5.4 2>/dev/null)
-LIBS    := -ljansson -lsqlite3 -lcurl -lpng -ljpeg -lz -lm -ldl -pthread
-LDSAN   := $(if $(SAN),-fsanitize=$(SAN))
-
+DEFS    := -D_GNU_SOURCE $(foreach i,$(ISAS),-DQNI_BUILD_$(i)) $(EXTRA)
+BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidden -fno-math-errno \
+           -ffp-contract=off -pthread -MMD -MP $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+LUA_INC  = $(shell pkg-config --cflags lua5.4)
+LUA_LIB  = $(shell pkg-config --libs lua5.4)
+LIBS    := -ljansson -lcurl -lm -ldl -pthread
+LINK    := $(if $(SAN),-fsanitize=$(SAN)) $(LINK_EXTRA)
 ISA_plain  :=
-ISA_avx2   := -mavx2 -mfma -ffp-contract=fast
-ISA_avx512 := -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx2 -mfma -mprefer-vector-width=512 -ffp-contract=fast
+ISA_avx2   := -mavx2 -mfma -mf16c -ffp-contract=fast
+ISA_avx512 := $(ISA_avx2) -mavx512f -mavx512bw -mavx512dq -mavx512vl -mprefer-vector-width=512
 
+# ---- What there is ----
 CORE_C   := $(filter-out core/kernels/% core/bind/%,$(wildcard core/*/*.c))
 KERNEL_C := $(wildcard core/kernels/*.c)
-BIND_C   := $(wildcard core/bind/*.c)
+BIND_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard core/bind/*.c))
 CORE_O   := $(CORE_C:%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(KERNEL_C:core/kernels/%.c=$(BUILD)/core/kernels/$(i)/%.o))
-BIND_O   := $(BIND_C:%.c=$(BUILD)/%.o)
-PLUGINS  := $(notdir $(patsubst %/plugin.lua,%,$(wildcard plugins/*/plugin.lua)))
-PLUGIN_F := $(foreach p,$(PLUGINS),$(patsubst plugins/%,$(BUILD)/plugins/%,$(wildcard plugins/$(p)/*.lua)) \
-              $(if $(wildcard plugins/$(p)/$(p).c),$(foreach i,$(ISAS),$(BUILD)/plugins/$(p)/$(p).$(i).so)))
+PLUGINS  := $(patsubst plugins/%/plugin.lua,%,$(wildcard plugins/*/plugin.lua))
+PLUGIN_F := $(patsubst %,$(BUILD)/%,$(wildcard plugins/*/*.lua)) \
+            $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/*.c),$(ISAS:%=$(BUILD)/plugins/$(p)/$(p).%.so)))
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/test_*.c))
+BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all lib plugins tests
-all: $(BUILD)/quern $(BUILD)/libquern.so plugins
-lib: $(BUILD)/libquern.so
-plugins: $(PLUGIN_F)
+.PHONY: all tests benches demo test ctest luatest install lint asan tsan cover fuzz bench size clean setup-%
+all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
+benches: $(BENCHES)
 
+# ---- Building ----
 $(BUILD)/libcore.a: $(CORE_O)
 	@rm -f $@; ar rcs $@ $^
 $(BUILD)/libquern.so: $(CORE_O)
-	$(CC) -shared -Wl,-soname,libquern.so.1 -o $@ $^ $(LDSAN) $(LIBS)
+	$(CC) -shared -Wl,-soname,libquern.so.0 -o $@ $^ $(LINK) $(LIBS)
 $(BUILD)/quern: $(BIND_O) $(BUILD)/libcore.a
-	$(CC) -o $@ $(BIND_O) -Wl,--whole-archive $(BUILD)/libcore.a -Wl,--no-whole-archive $(LDSAN) $(LIBS) $(LUA_LIB)
-
+	$(CC) -o $@ $(BIND_O) -Wl,--whole-archive $(BUILD)/libcore.a -Wl,--no-whole-archive $(LINK) $(LIBS) $(LUA_LIB)
 $(BUILD)/core/bind/%.o: core/bind/%.c
 	@mkdir -p $(@D)
 	$(CC) $(BASE) $(LUA_INC) -c -o $@ $<
 $(BUILD)/core/%.o: core/%.c
 	@mkdir -p $(@D)
 	$(CC) $(BASE) -c -o $@ $<
-define kernel_rules
+define isa_rules
 $$(BUILD)/core/kernels/$(1)/%.o: core/kernels/%.c
 	@mkdir -p $$(@D)
 	$$(CC) $$(BASE) $$(ISA_$(1)) -DQNI_ISA=$(1) -c -o $$@ $$<
-$$(BUILD)/plugins/%.$(1).so: plugins/%.c
-	@mkdir -p $$(@D)
-	$$(CC) $$(BASE) $$(ISA_$(1)) -shared -o $$@ $$< -lm
 endef
-$(foreach i,$(ISAS),$(eval $(call kernel_rules,$(i))))
+define plugin_rules
+$$(BUILD)/plugins/$(1)/$(1).$(2).so: $$(wildcard plugins/$(1)/*.c plugins/$(1)/*.h) core/include/quern/abi.h core/include/quern/abi_decls.h
+	@mkdir -p $$(@D)
+	$$(CC) $$(filter-out -MMD -MP -Icore,$$(BASE)) $$(ISA_$(2)) -shared -o $$@ $$(wildcard plugins/$(1)/*.c) $$(LINK) -lm
+endef
+$(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
+$(foreach p,$(PLUGINS),$(foreach i,$(ISAS),$(eval $(call plugin_rules,$(p),$(i)))))
 $(BUILD)/plugins/%.lua: plugins/%.lua
 	@mkdir -p $(@D); cp $< $@
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)
-	$(CC) $(BASE) -Itests/c -o $@ $< $(BUILD)/libcore.a $(LDSAN) $(LIBS) -lcmocka
+	$(CC) $(BASE) -Itests/c -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS) -lcmocka
+$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libcore.a
+	@mkdir -p $(@D)
+	$(CC) $(BASE) -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS)
 
+# ---- Using ----
+setup-%:
+	@.ci/setup $*
+demo: setup-build
+	@$(MAKE) --no-print-directory -j$(J) all
+	@.ci/demo $(BUILD)/quern
+test: setup-test
+	@$(MAKE) --no-print-directory -j$(J) all tests
+	@tests/run.sh $(BUILD)
+ctest: tests
+	@tests/run.sh $(BUILD) c
+luatest: all
+	@tests/run.sh $(BUILD) lua
+install: all
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern)
+	install -m 755 $(BUILD)/quern $(DESTDIR)$(PREFIX)/bin/quern
+	install -m 755 $(BUILD)/libquern.so $(DESTDIR)$(PREFIX)/lib/libquern.so.$(VERSION)
+	ln -sf libquern.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libquern.so.0
+	ln -sf libquern.so.0 $(DESTDIR)$(PREFIX)/lib/libquern.so
+	install -m 644 core/include/quern/*.h $(DESTDIR)$(PREFIX)/include/quern
+	cp -r lua recipes $(DESTDIR)$(PREFIX)/share/quern
+	cp -r $(BUILD)/plugins $(DESTDIR)$(PREFIX)/lib/quern
+	cp -r README.md docs $(DESTDIR)$(PREFIX)/share/doc/quern
+	printf 'prefix=$(PREFIX)\nName: quern\nDescription: plugin-based tensor and autograd runtime\nVersion: $(VERSION)\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -lquern\nplugindir=$${prefix}/lib/quern/plugins\n' \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/quern.pc
+
+# ---- Checking ----
+lint: setup-lint
+	@.ci/lint $(CC)
+asan tsan: setup-test
+	@$(MAKE) --no-print-directory -j$(J) BUILD=$(BUILD)/$@ OPT='-O1 -g' SAN=$(if $(filter asan,$@),address$(,)undefined,thread) ctest
+cover: setup-test
+	@$(MAKE) --no-print-directory -j$(J) BUILD=$(BUILD)/cover OPT='-O0 -g --coverage' LINK_EXTRA=--coverage ctest
+	@cd $(BUILD)/cover && find core -name '*.gcda' | xargs gcov -n 2>/dev/null | ../../tests/cover.awk
+fuzz: setup-lint
+	@$(MAKE) --no-print-directory -j$(J) CC=clang BUILD=$(BUILD)/fuzz OPT='-O1 -g' SAN=address,undefined EXTRA=-fsanitize=fuzzer-no-link $(BUILD)/fuzz/libcore.a
+	@for f in $(FUZZERS); do echo "fuzz $$f"; mkdir -p $(BUILD)/fuzz/$$f.corpus; \
+	  clang $(filter-out -MMD -MP -Werror,$(BASE)) -O1 -fsanitize=fuzzer,address,undefined -o $(BUILD)/fuzz/$$f tests/fuzz/$$f.c $(BUILD)/fuzz/libcore.a $(LIBS) && \
+	  $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(BUILD)/fuzz/$$f.corpus tests/fuzz/corpus/$${f#fuzz_} 2>&1 | tail -8 || exit 1; done
+bench: all benches
+	@tests/bench/run.sh $(BUILD)
+size:
+	@for d in core/* plugins/* lua recipes tests docs; do printf '%7d %s\n' "$$(git ls-files -- $$d | xargs cat 2>/dev/null | wc -l)" $$d; done
+	@git diff --shortstat main -- 2>/dev/null || true
+clean:
+	rm -rf $(BUILD)
+
+, := ,
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

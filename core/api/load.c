@@ -183,13 +183,15 @@ static qn_status publish(const char *file, const qn_plugin *p, const char *sha25
 
 qn_status qni_load_plugin(const char *path, const qn_plugin **entry) {
   char file[PATH_ROOM], sha256[65];
+  uint8_t digest[32];
   void *library;
   bool loaded = false;
   *entry = NULL;
   qn_status st = find_file(path, file);
-  if (!st) st = qni_sha256_file(file, sha256);
+  if (!st) st = qni_sha256_file(file, digest);
   if (!st) st = open_library(file, &library);
   if (st) return st;
+  qni_sha256_hex(digest, sha256);
   const qn_plugin *p = dlsym(library, "qn_plugin_entry");
   if (!p) {
     qni_fail(QN_E_PLUGIN, "%s does not export qn_plugin_entry", file);

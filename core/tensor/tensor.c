@@ -78,6 +78,23 @@ qn_status qni_tensor_zeros(int32_t dtype, int32_t ndim, const int64_t *shape, qn
   return st;
 }
 
+qn_status qn_tensor_new(int32_t dtype, int32_t ndim, const int64_t *shape, qn_tensor **t) {
+  qni_error_reset();
+  return qni_tensor_zeros(dtype, ndim, shape, t);
+}
+
+qn_status qn_tensor_wrap(int32_t dtype, int32_t ndim, const int64_t *shape, void *data, qn_tensor **t) {
+  size_t bytes;
+  qni_error_reset();
+  *t = NULL;
+  qn_status st = qni_shape_bytes(dtype, ndim, shape, &bytes);
+  return st ? st : qni_tensor_adopt(dtype, ndim, shape, data, bytes, NULL, NULL, t);
+}
+
+const qn_view *qn_tensor_view(const qn_tensor *t) { return &t->view; }
+
+qn_tensor *qn_tensor_offsets(const qn_tensor *t) { return t->offsets; }
+
 qn_status qni_tensor_alias(const qn_tensor *base, const qn_view *view, qn_tensor **t) {
   *t = NULL;
   atomic_fetch_add(&base->storage->refs, 1);

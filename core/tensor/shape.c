@@ -21,13 +21,14 @@ qn_status qni_shape_bytes(int32_t dtype, int32_t ndim, const int64_t *shape, siz
     if (shape[i] == 0) empty = true;
     else if (!qni_size_mul_add(count, (size_t)shape[i], 0, &count)) count = SIZE_MAX;
   }
+  *bytes = 0;
+  if (empty) return QN_OK;
   if (!qni_size_mul_add(count, size, 0, bytes) || *bytes > PTRDIFF_MAX) {
     char text[160];
     qni_fail(QN_E_SHAPE, "the sizes multiply to more bytes than this machine can address");
     qni_error_detail("shape: %s", qni_shape_text(text, sizeof text, dtype, ndim, shape));
     return QN_E_SHAPE;
   }
-  if (empty) *bytes = 0;
   return QN_OK;
 }
 

@@ -13,10 +13,11 @@
 
 #include <cmocka.h>
 
-#include "quern/quern.h"
+#include "base/status.h"
 
 #define assert_ok(call)                                                                       \
   do {                                                                                        \
+    qni_error_reset();                                                                        \
     qn_status st_ = (call);                                                                   \
     if (st_)                                                                                  \
       print_error("%s\n%s\n%s\n", qn_error_last()->what, qn_error_last()->detail, qn_error_last()->hint); \
@@ -25,6 +26,7 @@
 /* The call fails with this status, and its text (what + detail + hint) has the words. */
 #define assert_fails(call, status_, words)                                                    \
   do {                                                                                        \
+    qni_error_reset();                                                                        \
     assert_int_equal((call), (status_));                                                      \
     char text_[4096];                                                                         \
     const qn_error *e_ = qn_error_last();                                                     \

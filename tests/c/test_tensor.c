@@ -72,11 +72,8 @@ static void narrow_select_permute_expand_point_where_they_say(void **state) {
   assert_ok(qni_view_expand(&v, 4, (int64_t[]){5, -1, 3, 4}, &w));
   assert_true(at(&w, (int64_t[]){4, 1, 2, 3}) == 15);
   assert_fails(qni_view_narrow(&t->view, 1, 2, 2, &v), QN_E_ARG, "positions 3 to 4");
-  qni_error_reset();
   assert_fails(qni_view_select(&t->view, 0, 2, &v), QN_E_ARG, "position 3");
-  qni_error_reset();
   assert_fails(qni_view_permute(&t->view, (int32_t[]){0, 0, 1}, &v), QN_E_ARG, "twice");
-  qni_error_reset();
   assert_fails(qni_view_expand(&t->view, 3, (int64_t[]){2, 5, 4}, &v), QN_E_SHAPE, "cannot expand f32[2,3,4] to [2,5,4]");
   qn_tensor_free(t);
 }
@@ -95,10 +92,8 @@ static void reshape_without_a_copy_where_strides_allow_it(void **state) {
       int64_t old[] = {i, j, 0}, new[] = {i, j / 2, j % 2};
       assert_true(at(&half, old) == at(&v, new));
     }
-  qni_error_reset();
   assert_fails(qni_view_reshape(&t->view, 1, (int64_t[]){47}, &v), QN_E_SHAPE, "elements: 48");
   assert_ok(qni_view_transpose(&t->view, 0, 1, &half));
-  qni_error_reset();
   assert_fails(qni_view_reshape(&half, 1, (int64_t[]){48}, &v), QN_E_SHAPE, "contiguous()");
   qn_tensor_free(t);
 }

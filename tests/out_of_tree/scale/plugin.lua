@@ -1,0 +1,1 @@
+return { id = "example.scale", name = "scale", version = "1.2.3", abi = "1.0", library = "scale", license = "MIT", ops = 1 }

@@ -2,7 +2,7 @@
 ** One op call: bind arguments to the schema, unify, infer, allocate, run, record.
 **
 ** A number given for a tensor becomes a 0-d constant of the type the other
-** tensors have. Inputs are made contiguous unless the schema says strided;
+** tensors have. bf16 is a storage type: floating parameters see it as f32. Inputs are made contiguous unless the schema says strided;
 ** one written in place is then copied back.
 ** SPDX-License-Identifier: MIT
 */
@@ -176,26 +176,41 @@ static qn_status bind_all(struct binder *b) {
 
 /* ---- Inputs and outputs ---- */
 
-static qn_status make_dense(struct binder *b) {
-  qn_call *c = b->c;
-  for (int32_t i = 0; i < c->n_in; i++) {
-    if (!c->input[i] || b->s->param[b->owner[i]].tensor.strided || qni_view_contiguous(&c->input[i]->view)) continue;
-    qn_status st = qni_tensor_contiguous(c->input[i], &c->dense[i]);
-    if (st) return st;
-    if (c->n_held == c->max_held) { /* as many as inputs: only long variadic calls come here */
-      qn_tensor **grown = qni_arena_alloc(&c->memory, (QN_MAX_TENSORS + 64) * sizeof *grown);
-      if (!grown) {
-        qn_tensor_free(c->dense[i]);
-        c->dense[i] = c->input[i];
-        return QN_E_NOMEM;
-      }
-      memcpy(grown, c->held, (size_t)c->n_held * sizeof *grown);
-      c->held = grown;
-      c->max_held = QN_MAX_TENSORS + 64;
+static qn_status hold(qn_call *c, qn_tensor *t) {
+  if (c->n_held == c->max_held) { /* as many as inputs: only long variadic calls come here */
+    qn_tensor **grown = qni_arena_alloc(&c->memory, (QN_MAX_TENSORS + 64) * sizeof *grown);
+    if (!grown) {
+      qn_tensor_free(t);
+      return QN_E_NOMEM;
     }
-    c->held[c->n_held++] = c->dense[i];
+    memcpy(grown, c->held, (size_t)c->n_held * sizeof *grown);
+    c->held = grown;
+    c->max_held = QN_MAX_TENSORS + 64;
   }
+  c->held[c->n_held++] = t;
   return QN_OK;
+}
+
+/* What the kernel gets for input i: bf16 is storage, so `f` parameters see it as f32. */
+static qn_status make_dense_input(qn_call *c, const qni_tensor_type *type, int32_t i) {
+  qn_tensor *t = c->input[i], *dense;
+  qn_status st;
+  if (t->view.dtype == QN_BF16 && type->dtype == QNI_DT_F) st = qni_tensor_cast(t, QN_F32, &dense);
+  else if (!type->strided && !qni_view_contiguous(&t->view)) st = qni_tensor_contiguous(t, &dense);
+  else return QN_OK;
+  if (!st) st = hold(c, dense);
+  if (!st) c->dense[i] = dense;
+  return st;
+}
+
+static qn_status make_dense(struct binder *b) {
+  qn_status st = QN_OK;
+  for (int32_t i = 0; !st && i < b->c->n_in; i++) {
+    const qni_tensor_type *type = &b->s->param[b->owner[i]].tensor;
+    if (type->like >= 0) type = &b->s->param[type->like].tensor;
+    if (b->c->input[i]) st = make_dense_input(b->c, type, i);
+  }
+  return st;
 }
 
 static void copy_back(struct binder *b) {
@@ -334,8 +349,8 @@ static qn_status copy_attrs(qni_node *node, const qni_value *attrs, int32_t n) {
   return QN_OK;
 }
 
-static void link_input(qni_node *node, int32_t i, qn_tensor *t) {
-  node->in_like[i] = t ? t->view : (qn_view){0};
+static void link_input(qni_node *node, int32_t i, qn_tensor *t, const qn_tensor *dense) {
+  node->in_like[i] = t ? dense->view : (qn_view){0};
   node->in_like[i].data = NULL;
   if (!t) return;
   if (t->offsets) node->in_offsets[i] = qn_tensor_retain(t->offsets);
@@ -350,7 +365,7 @@ static qn_status record(struct binder *b) {
   if (st) return st;
   if ((st = copy_attrs(c->node, b->attrs, b->s->n_params))) return st;
   memcpy(c->node->owner, b->owner, (size_t)c->n_in * sizeof *b->owner);
-  for (int32_t i = 0; i < c->n_in; i++) link_input(c->node, i, c->input[i]);
+  for (int32_t i = 0; i < c->n_in; i++) link_input(c->node, i, c->input[i], c->dense[i]);
   c->node->instance = c->instance;
   c->node->step = c->step;
   const char *source = source_now ? source_now() : NULL;

@@ -1,40 +1,17 @@
-/*
-** Text in memory: lines, fields and numbers, without copies.
-** SPDX-License-Identifier: MIT
-*/
+/* Suggestions for mistyped names. SPDX-License-Identifier: MIT */
 #ifndef QNI_TEXT_H
 #define QNI_TEXT_H
 
-#include <stdbool.h>
-#include <stddef.h>
 #include <stdint.h>
 
-typedef struct qni_text { /* a piece of text, not NUL-ended */
-  const char *at;
-  size_t n;
-} qni_text;
-
-/* Walks over lines. A leading byte-order mark, CR before LF and a missing last LF are accepted. */
-typedef struct qni_lines {
-  const char *next, *end;
-  int64_t number; /* of the line last returned, from 1 */
-} qni_lines;
-
-void qni_lines_start(qni_lines *lines, const void *data, size_t n_bytes);
-bool qni_lines_next(qni_lines *lines, qni_text *line);
-
 /*
-** Takes the first field off `rest`; false when nothing is left. delimiter "" means
-** runs of blanks and tabs; one beginning with ',' honours double quotes.
+** Edit distance of two words: letters inserted, dropped, changed, or two neighbours
+** swapped, regardless of case; words beyond 63 letters are cut.
 */
-bool qni_text_field(qni_text *rest, const char *delimiter, qni_text *field);
-
-typedef enum qni_number { QNI_NUMBER_OK, QNI_NUMBER_BAD, QNI_NUMBER_RANGE } qni_number;
-
-qni_number qni_text_int(qni_text text, int64_t *value); /* [+-]digits, all of it */
-qni_number qni_text_real(qni_text text, double *value); /* finite decimal; NaN, inf: RANGE */
-bool qni_text_is(qni_text text, const char *word);
-/* For messages: at most 40 bytes, other than printable ones as ?. Returns buf. */
-const char *qni_text_show(qni_text text, char buf[48]);
+int32_t qni_edit_distance(const char *a, const char *b);
+/* Is b near enough to a to be suggested for it? Smaller is nearer; -1: no. */
+int32_t qni_near(const char *a, const char *b);
+/* The known word that `word` was most likely meant to be, the first of equals; NULL if none is near. */
+const char *qni_nearest(const char *word, const char *const *known, int32_t n);
 
 #endif

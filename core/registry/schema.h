@@ -18,7 +18,12 @@
 #include <stdbool.h>
 #include "tensor/tensor.h"
 
-enum { QNI_SCHEMA_DIMS = 32, QNI_EXPR_NODES = 96, QNI_NAME = 48 };
+enum {
+  QNI_SCHEMA_DIMS = 32,
+  QNI_EXPR_NODES = 96,
+  QNI_NAME = 48,                 /* of a name, with its NUL */
+  QNI_SCHEMA_TEXT = 8192         /* longest text and canonical form, with its NUL */
+};
 
 /* Dimension arithmetic, as a tree in schema->expr; index -1 is "none". */
 enum qni_expr_op { QNI_EX_CONST, QNI_EX_DIM, QNI_EX_PARAM, QNI_EX_ADD, QNI_EX_SUB, QNI_EX_MUL, QNI_EX_DIV,
@@ -46,12 +51,15 @@ enum qni_lead {                  /* what stands before the named dimensions */
 typedef struct qni_tensor_type {
   int16_t dtype;                 /* enum qn_dtype or qni_dtype_class */
   int16_t lead;                  /* enum qni_lead */
-  int16_t n_dims;                /* named or computed dimensions after the lead */
+  int16_t lead_at;               /* dimensions written before the lead: [N,...] has 1 */
+  int16_t n_dims;                /* named or computed dimensions beside the lead */
   int16_t dim[QN_MAX_DIMS];      /* expr index of each */
   int16_t jagged;                /* T@B: dimension index of B, else -1; T is dim[0] */
-  int16_t like;                  /* parameter whose shape and dtype it repeats, else -1 */
+  int16_t like;                  /* parameter whose shape and dtype it repeats (never one that is
+                                    itself `like`; the other fields are copied from it), else -1 */
   int16_t low, high;             /* element range {low..high} as exprs, else -1 */
   bool strided;                  /* kernel takes it as it lies */
+  bool plain;                    /* all dimensions are names or constants */
 } qni_tensor_type;
 
 enum qni_kind { QNI_TENSOR, QNI_INT, QNI_NUM, QNI_BOOL, QNI_STR, QNI_ENUM, QNI_INTS, QNI_NUMS };
@@ -108,6 +116,13 @@ void qni_schema_free(qni_schema *schema);
 /* Parameter by name, or -1. */
 int32_t qni_schema_param(const qni_schema *schema, const char *name);
 
+/* Does the schema leave the shape of output o open, so that infer must give it? */
+bool qni_schema_open(const qni_schema *schema, int32_t o);
+/* Written forms, as in the canonical text: of a type, an expression, an attribute's kind. Return buf. */
+char *qni_schema_type_text(const qni_schema *schema, const qni_tensor_type *type, char *buf, size_t size);
+char *qni_schema_expr_text(const qni_schema *schema, int32_t expr, char *buf, size_t size);
+char *qni_schema_kind_text(const qni_schema *schema, int32_t param, char *buf, size_t size);
+
 /* What unification of a call found. */
 typedef struct qni_binding {
   int64_t dim[QNI_SCHEMA_DIMS];  /* -1: not bound yet */
@@ -127,7 +142,10 @@ typedef struct qni_binding {
 qn_status qni_schema_unify(const qni_schema *schema, int32_t n_inputs, const qn_view *const *inputs,
                            const int16_t *owner, const int64_t *n_seq, const qni_value *attrs,
                            qni_binding *binding) QNI_WARN_UNUSED;
-/* Shape and dtype of output o. *decided false: [?], infer must fill it (dtype is set). */
+/*
+** Shape and dtype of output o, dense. *decided false: infer must fill the shape; dtype is set,
+** and of an output that is not [?] the sizes that are known, -1 elsewhere.
+*/
 qn_status qni_schema_output(const qni_schema *schema, int32_t o, const qni_binding *binding,
                             const qn_view *const *inputs, const int16_t *owner, int32_t n_inputs,
                             const qni_value *attrs, qn_view *out, bool *decided) QNI_WARN_UNUSED;

@@ -16,7 +16,7 @@
 
 static void use_our_memory(void) { json_set_alloc_funcs(qni_mem_alloc, qni_mem_free); }
 
-static void start(void) {
+void qni_json_start(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
   pthread_once(&once, use_our_memory);
 }
@@ -51,7 +51,7 @@ static qn_status check_depth(const char *text, size_t n, const char *origin) {
 
 qn_status qni_json_parse(const char *text, size_t n_bytes, const char *origin, json_t **out) {
   *out = NULL;
-  start();
+  qni_json_start();
   if (n_bytes > QNI_JSON_BYTES) {
     qni_fail(QN_E_FORMAT, "%s is too large for JSON", origin);
     qni_error_detail("bytes: %zu, at most %d", n_bytes, QNI_JSON_BYTES);
@@ -80,12 +80,12 @@ qn_status qni_json_load(const char *path, json_t **out) {
 /* ---- Writing ---- */
 
 char *qni_json_dump(const json_t *value) {
-  start();
+  qni_json_start();
   return json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
 }
 
 char *qni_json_dump_pretty(const json_t *value) {
-  start();
+  qni_json_start();
   char *text = json_dumps(value, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_ENCODE_ANY);
   if (!text) return NULL;
   size_t n = strlen(text);

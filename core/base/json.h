@@ -17,7 +17,10 @@
 enum { QNI_JSON_DEPTH = 64 };
 enum { QNI_JSON_BYTES = 256 << 20 };
 
-/* `origin` names the text in errors (a path, "metadata"). The result is released with json_decref. */
+/* Gives jansson our memory; whoever makes values with json_* calls it first. */
+void qni_json_start(void);
+
+/* `origin` names the text in errors (a path, "metadata"). Release with json_decref. */
 qn_status qni_json_parse(const char *text, size_t n_bytes, const char *origin,
                          json_t **out) QNI_WARN_UNUSED;
 qn_status qni_json_load(const char *path, json_t **out) QNI_WARN_UNUSED;

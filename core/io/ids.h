@@ -11,7 +11,7 @@
 #ifndef QNI_IDS_H
 #define QNI_IDS_H
 
-#include "base/text.h"
+#include "base/span.h"
 #include "base/status.h"
 
 enum qni_ids_kind { QNI_IDS_KEPT = 1, QNI_IDS_NUMBERS = 2, QNI_IDS_NAMES = 3 };
@@ -27,8 +27,8 @@ typedef struct qni_ids {
 } qni_ids;
 
 /* The dense id of a text as it stands in files, 0 if there is none. */
-int64_t qni_ids_find(const qni_ids *ids, qni_text text);
+int64_t qni_ids_find(const qni_ids *ids, qni_span text);
 /* What the file calls dense id 1..n; written to buf for numbers, "" outside. */
-qni_text qni_ids_name(const qni_ids *ids, int64_t dense, char buf[24]);
+qni_span qni_ids_name(const qni_ids *ids, int64_t dense, char buf[24]);
 
 #endif

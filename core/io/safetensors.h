@@ -51,9 +51,15 @@ const void *qni_safetensors_data(const qni_safetensors *file, const qni_safetens
 qn_status qni_safetensors_read(const qni_safetensors *file, const char *name,
                                qn_tensor **t) QNI_WARN_UNUSED;
 
-/* Strided tensors are written in row-major order; of jagged ones the values. meta: strings by key, or NULL. */
+/*
+** Strided tensors are written in row-major order; of jagged ones the values.
+** meta: an object of strings, or NULL.
+*/
 qn_status qni_safetensors_write(const char *path, const char *const *names,
                                 qn_tensor *const *tensors, int32_t n,
                                 const json_t *meta) QNI_WARN_UNUSED;
+
+/* QN_E_FORMAT for names that are empty, reserved, too long or have control characters. */
+qn_status qni_safetensors_check_name(const char *name, const char *origin) QNI_WARN_UNUSED;
 
 #endif

@@ -1,0 +1,11 @@
+/* Dropout and rotation kernels, one table per instruction level. SPDX-License-Identifier: MIT */
+#include "kernels/dropout.h"
+
+#define QNI_TYPED_FILE "kernels/dropout_typed.h"
+#include "kernels/real_both.h"
+
+extern const qni_dropout_table QNI_KERNEL(dropout);
+const qni_dropout_table QNI_KERNEL(dropout) = {
+    .apply = {apply_f32, apply_f64},
+    .rotate = {rotate_f32, rotate_f64},
+};

@@ -1,0 +1,11 @@
+/* Table kernels, one table per instruction level. SPDX-License-Identifier: MIT */
+#include "kernels/embedding.h"
+
+#define QNI_TYPED_FILE "kernels/embedding_typed.h"
+#include "kernels/real_both.h"
+
+extern const qni_embedding_table QNI_KERNEL(embedding);
+const qni_embedding_table QNI_KERNEL(embedding) = {
+    .gather = {gather_f32, gather_f64},
+    .group_sum = {group_sum_f32, group_sum_f64},
+};

@@ -1,0 +1,15 @@
+/* Chooses the kernels of the network ops for this CPU. SPDX-License-Identifier: MIT */
+#include "exec/cpu.h"
+#include "kernels/attention.h"
+#include "kernels/dropout.h"
+#include "kernels/embedding.h"
+#include "kernels/loss.h"
+#include "kernels/norm.h"
+#include "kernels/softmax.h"
+
+QNI_DISPATCH(attention, qni_attention_table)
+QNI_DISPATCH(dropout, qni_dropout_table)
+QNI_DISPATCH(embedding, qni_embedding_table)
+QNI_DISPATCH(loss, qni_loss_table)
+QNI_DISPATCH(norm, qni_norm_table)
+QNI_DISPATCH(softmax, qni_softmax_table)

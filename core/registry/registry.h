@@ -3,7 +3,8 @@
 **
 ** A plugin's ops are staged and published together, or not at all. Names are
 ** unique inside a plugin; where two plugins share one, the bare name is refused
-** as ambiguous and "plugin.name" is needed. Nothing is ever removed.
+** as ambiguous and "plugin.name" is needed ("name" or "id" of the plugin). A bare
+** name that the core has is the core's. Nothing is ever removed.
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_REGISTRY_H

@@ -34,7 +34,7 @@ static bool is_folder(const char *path) {
   return !stat(path, &s) && S_ISDIR(s.st_mode);
 }
 
-static qn_status choose_build(const char *folder, char *file) {
+static qn_status choose_build(const char *folder, char *file, size_t room) {
   static const char *const builds[] = {".avx512.so", ".avx2.so", ".plain.so", ".so"};
   int32_t best = qni_cpu_isa() == QNI_ISA_AVX512 ? 0 : qni_cpu_isa() == QNI_ISA_AVX2 ? 1 : 2;
   size_t length = strlen(folder);
@@ -42,8 +42,8 @@ static qn_status choose_build(const char *folder, char *file) {
   size_t base = length;
   while (base > 0 && folder[base - 1] != '/') base--;
   for (int32_t i = best; i < 4; i++) {
-    int n = snprintf(file, PATH_ROOM, "%.*s/%.*s%s", (int)length, folder, (int)(length - base), folder + base, builds[i]);
-    if (n < PATH_ROOM && is_file(file)) return QN_OK;
+    int n = snprintf(file, room, "%.*s/%.*s%s", (int)length, folder, (int)(length - base), folder + base, builds[i]);
+    if (n > 0 && (size_t)n < room && is_file(file)) return QN_OK;
   }
   qni_fail(QN_E_NOT_FOUND, "no plugin library lies in %s", folder);
   qni_error_detail("looked for %.*s.so and its builds for this CPU", (int)(length - base), folder + base);
@@ -51,9 +51,9 @@ static qn_status choose_build(const char *folder, char *file) {
   return QN_E_NOT_FOUND;
 }
 
-static qn_status find_file(const char *path, char *file) {
-  if (strlen(path) >= PATH_ROOM) return qni_fail(QN_E_ARG, "the plugin's path is longer than %d bytes", PATH_ROOM - 1);
-  if (is_folder(path)) return choose_build(path, file);
+qn_status qni_load_find(const char *path, char *file, size_t room) {
+  if (strlen(path) >= room) return qni_fail(QN_E_ARG, "the plugin's path is longer than %zu bytes", room - 1);
+  if (is_folder(path)) return choose_build(path, file, room);
   if (!is_file(path)) return qni_fail(QN_E_NOT_FOUND, "there is no plugin at %s", path);
   strcpy(file, path);
   return QN_OK;
@@ -142,7 +142,7 @@ static qn_status check_needs(const char *file, const qn_plugin *p) {
   return st;
 }
 
-static qn_status check_descriptor(const char *file, const qn_plugin *p) {
+qn_status qni_load_check(const char *file, const qn_plugin *p) {
   if (memcmp(p->magic, QN_MAGIC, sizeof p->magic) || p->struct_size < sizeof(qn_plugin)) {
     qni_fail(QN_E_PLUGIN, "%s is not a Quern plugin", file);
     qni_error_detail("its descriptor begins with '%.7s' and says it is %u bytes long; expected '%s' and %zu or more",
@@ -187,7 +187,7 @@ qn_status qni_load_plugin(const char *path, const qn_plugin **entry) {
   void *library;
   bool loaded = false;
   *entry = NULL;
-  qn_status st = find_file(path, file);
+  qn_status st = qni_load_find(path, file, sizeof file);
   if (!st) st = qni_sha256_file(file, digest);
   if (!st) st = open_library(file, &library);
   if (st) return st;
@@ -198,7 +198,7 @@ qn_status qni_load_plugin(const char *path, const qn_plugin **entry) {
     qni_error_hint("mark it: QN_EXPORT const qn_plugin qn_plugin_entry = {...};");
     return QN_E_PLUGIN;
   }
-  st = check_descriptor(file, p);
+  st = qni_load_check(file, p);
   if (!st) st = already(file, p, sha256, &loaded);
   if (!st && !loaded) st = publish(file, p, sha256);
   if (!st) *entry = p;

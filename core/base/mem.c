@@ -15,6 +15,8 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/guard.h"
+
 enum { N_CLASSES = 512, ALIGN = 64 };
 static const size_t HUGE_PAGE = (size_t)2 << 20, MIB = (size_t)1 << 20;
 static const size_t CACHE_LIMIT = (size_t)1 << 30; /* freed buffers kept for reuse */
@@ -102,6 +104,15 @@ static int size_class(size_t bytes, size_t *class_bytes) {
   return (log2 - 6) * 4 + (int)steps;
 }
 
+static atomic_int guard_mode, any_guarded;
+
+void qni_mem_guard(int mode) {
+  atomic_store(&guard_mode, mode);
+  if (mode) atomic_store(&any_guarded, 1);
+}
+
+int64_t qni_mem_guard_damage(void) { return qni_guard_damage(); }
+
 static void *map_buffer(size_t bytes) {
   int huge = bytes >= 2 * HUGE_PAGE;
   void *buffer = NULL;
@@ -121,16 +132,16 @@ static void *cached_buffer(int class, size_t bytes) {
 void *qni_mem_buffer(size_t bytes) {
   size_t rounded;
   if (bytes > SIZE_MAX / 4 || refused()) return no_memory(bytes);
-  int class = size_class(bytes, &rounded);
+  int class = size_class(bytes, &rounded), guarded = atomic_load_explicit(&guard_mode, memory_order_relaxed);
   pthread_mutex_lock(&cache_lock);
   void *buffer = NULL;
   if (!limit_bytes || live_bytes + (int64_t)rounded <= limit_bytes) {
-    buffer = cached_buffer(class, rounded);
+    buffer = guarded ? NULL : cached_buffer(class, rounded);
     live_bytes += (int64_t)rounded;
     if (live_bytes > peak_bytes) peak_bytes = live_bytes;
     pthread_mutex_unlock(&cache_lock);
-    if (!buffer) buffer = map_buffer(rounded);
-    if (!buffer) {
+    if (!buffer) buffer = guarded ? qni_guard_buffer(guarded, bytes) : map_buffer(rounded);
+    if (!buffer && !guarded) {
       qni_mem_trim();
       buffer = map_buffer(rounded);
     }
@@ -148,7 +159,8 @@ void qni_mem_buffer_free(void *buffer, size_t bytes) {
   int class = size_class(bytes, &rounded);
   pthread_mutex_lock(&cache_lock);
   live_bytes -= (int64_t)rounded;
-  int keep = class >= 0 && (size_t)cached_bytes + rounded <= CACHE_LIMIT;
+  int guarded = atomic_load_explicit(&any_guarded, memory_order_relaxed) && qni_guard_free(buffer);
+  int keep = !guarded && class >= 0 && (size_t)cached_bytes + rounded <= CACHE_LIMIT;
   if (keep) {
     struct free_buffer *b = buffer;
     b->next = cache[class];
@@ -156,7 +168,7 @@ void qni_mem_buffer_free(void *buffer, size_t bytes) {
     cached_bytes += (int64_t)rounded;
   }
   pthread_mutex_unlock(&cache_lock);
-  if (!keep) free(buffer);
+  if (!keep && !guarded) free(buffer);
 }
 
 void qni_mem_trim(void) {

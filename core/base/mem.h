@@ -26,6 +26,13 @@ void qni_mem_trim(void);                          /* gives cached buffers back t
 /* Fails the n-th allocation from now (1 = next), once or, with `onward`, all later ones too; 0: off. */
 void qni_mem_fail_after(int64_t n, int onward);
 int64_t qni_mem_count(void);                      /* allocations so far */
+/*
+** Test aid: buffers that end just before an unreadable page, or begin just after one.
+** The bytes between the asked size and the aligned end are watched for writes.
+*/
+enum qni_guard { QNI_GUARD_OFF, QNI_GUARD_END, QNI_GUARD_BEGIN };
+void qni_mem_guard(int mode);                     /* of buffers made from now on */
+int64_t qni_mem_guard_damage(void);               /* buffers found overwritten since the last call */
 /* Refuses buffers beyond this many live bytes; 0: no limit. */
 void qni_mem_limit(int64_t bytes);
 

@@ -119,7 +119,8 @@ static int32_t number_dtype(const struct binder *b, int32_t p, const qn_arg *a) 
   if (class < QNI_DT_F) return class;
   for (int32_t q = 0; q < b->s->n_params; q++) {
     const qn_arg *g = b->given[q];
-    if (g && g->kind == QN_ARG_TENSOR && g->v.tensor && b->s->param[q].tensor.dtype == class) return g->v.tensor->view.dtype;
+    if (g && g->kind == QN_ARG_TENSOR && g->v.tensor && b->s->param[q].tensor.dtype == class)
+      return class == QNI_DT_F && g->v.tensor->view.dtype == QN_BF16 ? QN_F32 : g->v.tensor->view.dtype;
   }
   return class == QNI_DT_I || (class != QNI_DT_F && a->kind == QN_ARG_INT) ? QN_I64 : QN_F32;
 }
@@ -451,6 +452,21 @@ qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_te
   if (!st) st = execute(&b);
   if (st) qni_frame_explain(&c, st);
   else hand_over(&c, outs, max_outs, n_outs);
+  qni_frame_free(&c);
+  return st;
+}
+
+qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) {
+  qn_call c;
+  struct binder b = {.c = &c, .s = op->schema};
+  if (!op->op->kink) return QN_OK;
+  qni_frame_init(&c, op, QNI_PHASE_FORWARD);
+  c.attrs = b.attrs;
+  c.owner = b.owner;
+  qn_status st = place_args(&b, args, n_args);
+  if (!st) st = bind_all(&b);
+  if (!st) st = make_dense(&b);
+  if (!st) st = op->op->kink(&qni_host, &c);
   qni_frame_free(&c);
   return st;
 }

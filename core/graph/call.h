@@ -17,6 +17,9 @@ qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_te
 qn_status qni_call_named(const char *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
                          int32_t n_outs) QNI_WARN_UNUSED;
 
+/* Asks the op whether these inputs lie at a non-smooth point: QN_E_NUMERIC if so. */
+qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) QNI_WARN_UNUSED;
+
 /* Fails a call whose outputs are not finite (run setting check = "finite"). */
 void qni_call_check_finite(bool on);
 /* Provides the recipe's "file:line" for error texts and tape nodes; NULL: none. Called rarely. */

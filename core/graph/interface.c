@@ -5,7 +5,7 @@
 */
 #include <string.h>
 
-#include "exec/math.h"
+#include "kernels/math.h"
 #include "graph/call.h"
 
 const void *qni_interface(const char *id) {

@@ -1,0 +1,68 @@
+/*
+** The list of checks, and running one of them in this process.
+** SPDX-License-Identifier: MIT
+*/
+#include <stdio.h>
+#include <string.h>
+
+#include "api/load.h"
+#include "check/list.h"
+
+const qni_check *const qni_checks[] = {
+    &qni_check_symbols, &qni_check_load,    &qni_check_versions, &qni_check_schema,  &qni_check_shape,
+    &qni_check_dtype,   &qni_check_strides, &qni_check_aliasing, &qni_check_gradient, &qni_check_needs,
+    &qni_check_determinism, &qni_check_bounds, &qni_check_numbers, NULL};
+
+void qni_check_find(qni_check_context *x, const char *format, ...) {
+  size_t used = strlen(x->text);
+  if (used + 2 >= QNI_CHECK_TEXT) return;
+  if (used) x->text[used++] = '\n';
+  va_list args;
+  va_start(args, format);
+  vsnprintf(x->text + used, QNI_CHECK_TEXT - used, format, args);
+  va_end(args);
+}
+
+static const qni_check *find_check(const char *name) {
+  for (int i = 0; qni_checks[i]; i++)
+    if (!strcmp(qni_checks[i]->name, name)) return qni_checks[i];
+  qni_fail(QN_E_NOT_FOUND, "there is no check '%s'", name);
+  for (int i = 0; qni_checks[i]; i++) qni_error_detail("%s: %s", qni_checks[i]->name, qni_checks[i]->promise);
+  return NULL;
+}
+
+/* The ops of one plugin, out of the registry. */
+static int32_t ops_of(const qn_plugin *entry, const qn_opref **ops, int32_t max) {
+  int32_t n = 0;
+  for (int32_t i = 0; i < qni_registry_op_count() && n < max; i++)
+    if (qni_registry_op(i)->plugin->entry == entry) ops[n++] = qni_registry_op(i);
+  return n;
+}
+
+qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char *text, bool *passed) {
+  enum { MAX_OPS = 1024 };
+  const qni_check *check = find_check(name);
+  bool core = !strcmp(path, "core");
+  char file[4096];
+  *passed = false;
+  text[0] = 0;
+  if (!check) return QN_E_NOT_FOUND;
+  qni_check_context x = {.seed = seed, .text = text};
+  qn_status st = core ? QN_OK : qni_load_find(path, file, sizeof file);
+  if (st) return st;
+  x.path = core ? NULL : file;
+  if (check->loads && !core) st = qni_load_plugin(file, &x.entry);
+  const qn_opref **ops = qni_mem_zalloc(MAX_OPS, sizeof(qn_opref *));
+  if (!ops) return QN_E_NOMEM;
+  if (!st && check->loads) x.n_ops = ops_of(x.entry, ops, MAX_OPS);
+  x.ops = ops;
+  if (!st) st = check->run(&x);
+  if (st && st != QN_E_NOMEM) {
+    const qn_error *e = qn_error_last();
+    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "; " : "", e->detail, *e->hint ? "; hint: " : "", e->hint);
+    st = QN_OK;
+  }
+  qni_mem_free(ops);
+  *passed = !st && !text[0];
+  return st;
+}

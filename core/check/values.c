@@ -1,0 +1,209 @@
+/*
+** Checks of results: shapes, types, layouts, aliasing, odd numbers.
+** SPDX-License-Identifier: MIT
+*/
+#include <math.h>
+#include <string.h>
+
+#include "check/list.h"
+#include "graph/tape.h"
+
+/* Fails the op when a valid call is refused, and says so. True if there are outputs to look at. */
+static bool called(qni_check_context *x, const qn_opref *op, const qni_sample *sample, qni_outputs *out) {
+  char text[1024];
+  *out = (qni_outputs){0};
+  if (!qni_check_call(op, sample, out)) return true;
+  const qn_error *e = qn_error_last();
+  qni_check_find(x, "%s refuses valid input: %s; %s", qni_check_describe(op, sample, text, sizeof text), e->what, e->detail);
+  return false;
+}
+
+/* ---- shape: valid input runs, invalid input is refused before a kernel ---- */
+
+static void valid_runs(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  qni_outputs out;
+  if (called(x, op, sample, &out)) qni_outputs_free(&out);
+}
+
+/* Leaves out one required tensor, then gives one a dtype of another kind: both must be refused by name. */
+static void invalid_refused(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  for (int32_t i = 0; i < sample->n_args; i++) {
+    qn_arg saved = sample->arg[i];
+    if (saved.kind != QN_ARG_TENSOR || !saved.v.tensor) continue;
+    qni_outputs out = {0};
+    sample->arg[i].kind = QN_ARG_STR;
+    sample->arg[i].v.s = "not a tensor";
+    if (!qni_check_call(op, sample, &out)) {
+      qni_check_find(x, "%s accepts a string for argument %d", op->name, (int)i + 1);
+      qni_outputs_free(&out);
+    }
+    sample->arg[i] = saved;
+  }
+  qn_arg extra = {.name = "no_such_argument", .kind = QN_ARG_INT};
+  qni_outputs out = {0};
+  sample->arg[sample->n_args++] = extra;
+  if (!qni_check_call(op, sample, &out)) {
+    qni_check_find(x, "%s accepts an argument it does not have", op->name);
+    qni_outputs_free(&out);
+  } else if (!strstr(qn_error_last()->what, "no_such_argument")) {
+    qni_check_find(x, "%s does not name the argument it refuses: %s", op->name, qn_error_last()->what);
+  }
+  sample->n_args--;
+}
+
+static qn_status run_shape(qni_check_context *x) {
+  qni_sample_options o = {.max_size = 33, .allow_empty = true};
+  qn_status st = qni_check_each(x, &o, valid_runs);
+  o = (qni_sample_options){.max_size = 3};
+  return st ? st : qni_check_each(x, &o, invalid_refused);
+}
+
+const qni_check qni_check_shape = {"shape", "L2", "valid input runs at every size, invalid input is refused by name", true, run_shape};
+
+/* ---- dtype: f32 agrees with f64 ---- */
+
+/* The same call with its f32 tensors in f64; false if it has none. */
+static bool widen(const qni_sample *sample, qni_sample *wide, qn_tensor **made, int32_t *n_made) {
+  *wide = *sample;
+  *n_made = 0;
+  for (int32_t i = 0; i < sample->n_args; i++) {
+    const qn_arg *a = &sample->arg[i];
+    if (a->kind == QN_ARG_TENSORS) return false;
+    if (a->kind != QN_ARG_TENSOR || !a->v.tensor || a->v.tensor->view.dtype != QN_F32) continue;
+    if (qni_tensor_cast(a->v.tensor, QN_F64, &made[*n_made])) return false;
+    wide->arg[i].v.tensor = made[(*n_made)++];
+  }
+  return *n_made > 0;
+}
+
+static void widths_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  qn_tensor *made[QN_MAX_PARAMS];
+  qni_sample wide;
+  qni_outputs narrow_out, wide_out = {0};
+  char text[1024];
+  int32_t n_made;
+  if (!called(x, op, sample, &narrow_out)) return;
+  if (widen(sample, &wide, made, &n_made) && called(x, op, &wide, &wide_out))
+    for (int32_t o = 0; o < wide_out.n && o < narrow_out.n; o++) {
+      if (!qni_dtype_floating(narrow_out.t[o]->view.dtype)) continue;
+      double d = qni_check_distance(narrow_out.t[o], wide_out.t[o]);
+      if (d > 1e-3) qni_check_find(x, "%s: f32 and f64 differ by %.3g in output %d", qni_check_describe(op, sample, text, sizeof text), d, (int)o + 1);
+    }
+  for (int32_t i = 0; i < n_made; i++) qn_tensor_free(made[i]);
+  qni_outputs_free(&narrow_out);
+  qni_outputs_free(&wide_out);
+}
+
+static bool offers_both_widths(const qn_opref *op) {
+  for (int32_t p = 0; p < op->schema->n_params; p++)
+    if (op->schema->param[p].kind == QNI_TENSOR && op->schema->param[p].tensor.dtype == QNI_DT_F) return true;
+  return false;
+}
+
+static void widths_agree_where_offered(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  if (offers_both_widths(op)) widths_agree(x, op, sample);
+}
+
+static qn_status run_dtype(qni_check_context *x) {
+  qni_sample_options o = {.dtype = QN_F32, .max_size = 16};
+  return qni_check_each(x, &o, widths_agree_where_offered);
+}
+
+const qni_check qni_check_dtype = {"dtype", "L2", "f32 results agree with f64 ones", true, run_dtype};
+
+/* ---- strides: any layout gives what contiguous copies give ---- */
+
+static void layouts_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  qni_outputs as_lies, copied = {0};
+  qn_tensor *held[QN_MAX_PARAMS];
+  qni_sample dense = *sample;
+  char text[1024];
+  int32_t n_held = 0;
+  if (qni_check_writes(op) || !called(x, op, sample, &as_lies)) return;
+  for (int32_t i = 0; i < sample->n_args; i++) {
+    const qn_arg *a = &sample->arg[i];
+    if (a->kind == QN_ARG_TENSOR && a->v.tensor && !qni_tensor_contiguous(a->v.tensor, &held[n_held]))
+      dense.arg[i].v.tensor = held[n_held++];
+  }
+  if (called(x, op, &dense, &copied))
+    for (int32_t o = 0; o < copied.n; o++)
+      if (!qni_check_equal(as_lies.t[o], copied.t[o]))
+        qni_check_find(x, "%s: output %d of a strided input differs from that of its contiguous copy", qni_check_describe(op, sample, text, sizeof text), (int)o + 1);
+  for (int32_t i = 0; i < n_held; i++) qn_tensor_free(held[i]);
+  qni_outputs_free(&as_lies);
+  qni_outputs_free(&copied);
+}
+
+static qn_status run_strides(qni_check_context *x) {
+  qn_status st = QN_OK;
+  for (int32_t layout = QNI_LAYOUT_TRANSPOSED; !st && layout <= QNI_LAYOUT_BROADCAST; layout++) {
+    qni_sample_options o = {.max_size = 7, .layout = layout};
+    st = qni_check_each(x, &o, layouts_agree);
+  }
+  return st;
+}
+
+const qni_check qni_check_strides = {"strides", "L2", "transposed, offset, stepped and broadcast inputs give what contiguous ones do", true, run_strides};
+
+/* ---- aliasing: inputs stay as they were, unless the schema marks them ---- */
+
+static void inputs_unchanged(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  qn_tensor *before[QN_MAX_PARAMS] = {NULL};
+  qni_outputs out;
+  char text[1024];
+  for (int32_t i = 0; i < sample->n_args; i++)
+    if (sample->arg[i].kind == QN_ARG_TENSOR && sample->arg[i].v.tensor &&
+        qni_tensor_cast(sample->arg[i].v.tensor, sample->arg[i].v.tensor->view.dtype, &before[i]))
+      before[i] = NULL;
+  if (called(x, op, sample, &out)) qni_outputs_free(&out);
+  for (int32_t i = 0; i < sample->n_args; i++) {
+    int32_t p = sample->arg[i].name ? qni_schema_param(op->schema, sample->arg[i].name) : i;
+    if (before[i] && !op->schema->param[p].written && !qni_check_equal(before[i], sample->arg[i].v.tensor))
+      qni_check_find(x, "%s writes into '%s', which its schema does not mark with !", qni_check_describe(op, sample, text, sizeof text), op->schema->param[p].name);
+    qn_tensor_free(before[i]);
+  }
+}
+
+static qn_status run_aliasing(qni_check_context *x) {
+  qni_sample_options o = {.max_size = 16};
+  return qni_check_each(x, &o, inputs_unchanged);
+}
+
+const qni_check qni_check_aliasing = {"aliasing", "L2", "inputs not marked ! are left as they were", true, run_aliasing};
+
+/* ---- numbers: NaN passes through, finite input makes no NaN ---- */
+
+static bool has_nan(const qn_tensor *t) {
+  for (int64_t i = 0; i < qni_tensor_count(t); i++)
+    if (isnan(qni_dtype_load(t->view.dtype, (const char *)t->view.data + i * (int64_t)qni_dtype_size(t->view.dtype)))) return true;
+  return false;
+}
+
+static void nan_passes(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  qn_tensor *floats[QN_MAX_TENSORS];
+  qni_outputs out;
+  char text[1024];
+  int32_t n = qni_check_floats(sample, floats, QN_MAX_TENSORS);
+  if (!called(x, op, sample, &out)) return;
+  for (int32_t o = 0; o < out.n; o++)
+    if (qni_dtype_floating(out.t[o]->view.dtype) && qni_view_contiguous(&out.t[o]->view) && has_nan(out.t[o]))
+      qni_check_find(x, "%s makes NaN from ordinary numbers", qni_check_describe(op, sample, text, sizeof text));
+  qni_outputs_free(&out);
+  if (!n || (op->op->flags & QN_OP_NAN_STOPS) || qni_check_writes(op)) return;
+  for (int32_t i = 0; i < n; i++)
+    for (int64_t e = 0; qni_view_contiguous(&floats[i]->view) && e < qni_tensor_count(floats[i]); e++)
+      qni_dtype_store(floats[i]->view.dtype, (char *)floats[i]->view.data + e * (int64_t)qni_dtype_size(floats[i]->view.dtype), NAN);
+  if (!called(x, op, sample, &out)) return;
+  for (int32_t o = 0; o < out.n; o++)
+    if (qni_dtype_floating(out.t[o]->view.dtype) && qni_tensor_count(out.t[o]) && qni_view_contiguous(&out.t[o]->view) && !has_nan(out.t[o]))
+      qni_check_find(x, "%s hides NaN: all floating inputs are NaN, output %d is not; say QN_OP_NAN_STOPS if that is meant",
+                     qni_check_describe(op, sample, text, sizeof text), (int)o + 1);
+  qni_outputs_free(&out);
+}
+
+static qn_status run_numbers(qni_check_context *x) {
+  qni_sample_options o = {.max_size = 7};
+  return qni_check_each(x, &o, nan_passes);
+}
+
+const qni_check qni_check_numbers = {"numbers", "L3", "NaN in gives NaN out; ordinary numbers give none", true, run_numbers};

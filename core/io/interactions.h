@@ -22,13 +22,6 @@
 
 #include "io/ids.h"
 
-enum qni_id_rule {
-  QNI_ID_AUTO =
-      0, /* items kept if numbers >= 1 and not too sparse (largest <= 8 x distinct + 1024) */
-  QNI_ID_KEEP = 1, /* the file's own numbers; refused for text and for 0 */
-  QNI_ID_DENSE = 2 /* 1..distinct */
-};
-
 typedef struct qni_interactions_options { /* zero: all defaults */
   const char *format;
   const char *user, *item, *rating, *time,

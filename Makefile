@@ -56,24 +56,24 @@ benches: $(BENCHES)
 $(BUILD)/libcore.a: $(CORE_O)
 	@rm -f $@; ar rcs $@ $^
 $(BUILD)/libquern.so: $(CORE_O)
-	$(CC) -shared -Wl,-soname,libquern.so.0 -o $@ $^ $(LINK) $(LIBS)
+	@echo '  LD $@'; $(CC) -shared -Wl,-soname,libquern.so.0 -o $@ $^ $(LINK) $(LIBS)
 $(BUILD)/quern: $(BIND_O) $(BUILD)/libcore.a
-	$(CC) -o $@ $(BIND_O) -Wl,--whole-archive $(BUILD)/libcore.a -Wl,--no-whole-archive $(LINK) $(LIBS) $(LUA_LIB)
+	@echo '  LD $@'; $(CC) -o $@ $(BIND_O) -Wl,--whole-archive $(BUILD)/libcore.a -Wl,--no-whole-archive $(LINK) $(LIBS) $(LUA_LIB)
 $(BUILD)/core/bind/%.o: core/bind/%.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE) $(LUA_INC) -c -o $@ $<
+	@echo '  CC $<'; $(CC) $(BASE) $(LUA_INC) -c -o $@ $<
 $(BUILD)/core/%.o: core/%.c
 	@mkdir -p $(@D)
-	$(CC) $(BASE) -c -o $@ $<
+	@echo '  CC $<'; $(CC) $(BASE) -c -o $@ $<
 define isa_rules
 $$(BUILD)/core/kernels/$(1)/%.o: core/kernels/%.c
 	@mkdir -p $$(@D)
-	$$(CC) $$(BASE) $$(ISA_$(1)) -DQNI_ISA=$(1) -c -o $$@ $$<
+	@echo '  CC $$< ($(1))'; $$(CC) $$(BASE) $$(ISA_$(1)) -DQNI_ISA=$(1) -c -o $$@ $$<
 endef
 define plugin_rules
 $$(BUILD)/plugins/$(1)/$(1).$(2).so: $$(wildcard plugins/$(1)/*.c plugins/$(1)/*.h) core/include/quern/abi.h core/include/quern/abi_decls.h
 	@mkdir -p $$(@D)
-	$$(CC) $$(filter-out -MMD -MP -Icore,$$(BASE)) $$(ISA_$(2)) -shared -o $$@ $$(wildcard plugins/$(1)/*.c) $$(LINK) -lm
+	@echo '  LD $$@'; $$(CC) $$(filter-out -MMD -MP -Icore,$$(BASE)) $$(ISA_$(2)) -shared -o $$@ $$(wildcard plugins/$(1)/*.c) $$(LINK) -lm
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
 $(foreach p,$(PLUGINS),$(foreach i,$(ISAS),$(eval $(call plugin_rules,$(p),$(i)))))
@@ -81,10 +81,10 @@ $(BUILD)/plugins/%.lua: plugins/%.lua
 	@mkdir -p $(@D); cp $< $@
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)
-	$(CC) $(BASE) -Itests/c -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS) -lcmocka
+	@echo '  LD $@'; $(CC) $(BASE) -Itests/c -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS) -lcmocka
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)
-	$(CC) $(BASE) -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS)
+	@echo '  LD $@'; $(CC) $(BASE) -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS)
 
 # ---- Using ----
 setup-%:

@@ -10,6 +10,7 @@
 
 #include "check/list.h"
 #include "exec/rng.h"
+#include "graph/call.h"
 #include "graph/tape.h"
 
 enum { MAX_FLOATS = 16 };

@@ -1,0 +1,390 @@
+--- Optimizers: SGD, Adam, AdamW, and for big tables lazy row-wise Adam and Adagrad.
+--
+--   local opt = quern.optim.AdamW(model:parameters(), { lr = 1e-3, weight_decay = 0.01 })
+--   loss:backward(); opt:step(); opt:zero_grad()
+--
+-- Parameters come from Module:parameters, as plain tensors, or in groups that override
+-- options: { { params = {...}, lr = 1e-4 }, { params = {...} } }. Each update is one pass
+-- over memory by an op of the core. Dense parameters get the exact update; a parameter
+-- whose gradient comes by rows needs an optimizer that takes rows (AdamRows,
+-- AdagradRows), or it is spread out first (allowed for tables of moderate size).
+-- SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+local class = require "quern.class"
+local util = require "quern.util"
+
+local optim = {}
+
+-- ---- What all share --------------------------------------------------------------------
+
+---@class quern.Optimizer
+---@field lr number the base rate; schedules scale it
+---@field t integer updates made so far
+---@field masks table<string, userdata> 0/1 tensors by parameter name: kept values stay, others stay zero
+local Optimizer = class("Optimizer")
+
+local function is_tensor(v) return type(v) == "userdata" end
+
+local function entry(p, i)
+  if is_tensor(p) then return { name = "param" .. i, tensor = p, role = "weight.linear", sparse = false } end
+  if type(p) == "table" and is_tensor(p.tensor) then return p end
+  util.fail("argument", ("optim: parameter %d is a %s, not a tensor or an entry of Module:parameters")
+            :format(i, type(p)))
+end
+
+local function make_groups(given, defaults, who)
+  if type(given) == "table" and given.is_module then given = given:parameters() end
+  if type(given) ~= "table" or #given == 0 then
+    util.fail("argument", who .. ": no parameters to train", nil, "give it model:parameters()")
+  end
+  local grouped = type(given[1]) == "table" and given[1].params ~= nil
+  local groups, seen, n = {}, {}, 0
+  for gi, g in ipairs(grouped and given or { { params = given } }) do
+    local options = {}
+    for k, v in pairs(g) do if k ~= "params" then options[k] = v end end
+    util.options(options, defaults, ("%s, group %d"):format(who, gi))
+    local group = setmetatable(options, { __index = defaults })
+    group.params = {}
+    local params = g.params.is_module and g.params:parameters() or g.params
+    for _, p in ipairs(params) do
+      n = n + 1
+      local e = entry(p, n)
+      if seen[e.tensor] then
+        util.fail("argument", ("%s: parameter %s is given twice"):format(who, e.name))
+      end
+      if seen[e.name] then
+        util.fail("argument", ("%s: two parameters are called %s"):format(who, e.name))
+      end
+      seen[e.tensor], seen[e.name] = true, true
+      group.params[#group.params + 1] = e
+    end
+    groups[gi] = group
+  end
+  return groups
+end
+
+local function positive(v, who, name, zero)
+  if type(v) ~= "number" or v ~= v or v < 0 or (v == 0 and not zero) then
+    util.fail("argument", ("%s: %s must be a %s number, not %s"):format(who, name,
+              zero and "non-negative" or "positive", tostring(v)))
+  end
+end
+
+local function check_numbers(group, who)
+  for _, name in ipairs { "lr", "eps", "momentum", "weight_decay", "dampening", "initial" } do
+    if group[name] ~= nil then positive(group[name], who, name, name ~= "eps") end
+  end
+  if group.betas then
+    for i = 1, 2 do
+      local b = group.betas[i]
+      if type(b) ~= "number" or b < 0 or b >= 1 then
+        util.fail("argument", ("%s: betas must be two numbers in [0, 1)"):format(who))
+      end
+    end
+  end
+end
+
+function Optimizer:start(given, options, defaults)
+  local who = "optim." .. self.class_name
+  util.options(options, defaults, who)
+  local merged = {}
+  for k, v in pairs(defaults) do merged[k] = v end
+  for k, v in pairs(options or {}) do merged[k] = v end
+  self.groups = make_groups(given, merged, who)
+  for _, g in ipairs(self.groups) do check_numbers(g, who) end
+  self.lr = merged.lr
+  self.scale = 1.0                 -- of all rates, set by a schedule
+  self.gain = 1.0                  -- of all gradients, 1/n when n batches were added up
+  self.clip_scale = 1.0            -- of all gradients, of the last clip
+  self.t = 0
+  self.slots = {}                  -- name -> { slot = tensor }
+  self.masks = {}
+end
+
+--- A state tensor of a parameter, made on first use.
+function Optimizer:slot(p, name, make)
+  local s = self.slots[p.name]
+  if not s then s = {}; self.slots[p.name] = s end
+  if not s[name] then s[name] = make() end
+  return s[name]
+end
+
+local function zeros_like(t) return function() return quern.zeros(t.shape, t.dtype) end end
+
+--- Iterates over parameter entry, group.
+function Optimizer:each()
+  local gi, pi = 1, 0
+  return function()
+    while self.groups[gi] do
+      pi = pi + 1
+      local p = self.groups[gi].params[pi]
+      if p then return p, self.groups[gi] end
+      gi, pi = gi + 1, 0
+    end
+  end
+end
+
+function Optimizer:zero_grad()
+  for p in self:each() do p.tensor:zero_grad() end
+end
+
+-- The gradient of a parameter as a dense tensor, or nil; one that came by rows is spread out.
+local function dense_grad(p)
+  local g = p.tensor.grad
+  if g then return g end
+  local ids, rows = p.tensor:grad_rows()
+  if not ids then return nil end
+  return quern.rows_to_dense(rows, ids, { rows = p.tensor.shape[1] })
+end
+
+--- The Euclidean norm of all gradients together (rows count as they are).
+---@return number
+function Optimizer:grad_norm()
+  local sum = 0.0
+  for p in self:each() do
+    local g = p.tensor.grad
+    if not g then
+      local _, rows = p.tensor:grad_rows()
+      g = rows
+    end
+    if g then sum = sum + quern.grad_norm_sq(g):item() end
+  end
+  return math.sqrt(sum)
+end
+
+--- Scales all gradients in the next step so that their common norm is at most `limit`.
+---@param limit number
+---@return number norm before clipping
+function Optimizer:clip(limit)
+  positive(limit, "optim." .. self.class_name, "the clipping norm")
+  local norm = self:grad_norm() * self.gain
+  self.clip_scale = norm > limit and limit / norm or 1.0
+  return norm
+end
+
+--- Makes all state tensors now, so that a scope around the first step does not own them.
+function Optimizer:prepare()
+  for p, group in self:each() do self:make_slots(p, group) end
+end
+
+function Optimizer:make_slots() end
+
+--- One update of all parameters that have a gradient.
+function Optimizer:step()
+  self.t = self.t + 1
+  self.grad_scale = self.gain * self.clip_scale
+  quern.no_grad(function()
+    for p, group in self:each() do self:update(p, group, group.lr * self.scale) end
+  end)
+  self.clip_scale = 1.0
+end
+
+--- Sets or removes (nil) a parameter's mask: values where it is 0 are zero and stay zero.
+---@param name string
+---@param mask userdata? u8 or floating, of the parameter's shape
+function Optimizer:set_mask(name, mask)
+  for p in self:each() do
+    if p.name == name then
+      self.masks[name] = mask
+      if mask then quern.no_grad(function() self:apply_mask(p) end) end
+      return
+    end
+  end
+  local names = {}
+  for p in self:each() do names[#names + 1] = p.name end
+  util.fail("not_found", ("optim: there is no parameter %q to mask"):format(name), nil,
+            util.suggest(name, names))
+end
+
+function Optimizer:apply_mask(p)
+  local mask = self.masks[p.name]
+  if not mask then return end
+  quern.mask_(p.tensor, mask)
+  for _, s in pairs(self.slots[p.name] or {}) do
+    if s:numel() == p.tensor:numel() then quern.mask_(s, mask) end
+  end
+end
+
+-- ---- State --------------------------------------------------------------------------------
+
+--- State as named tensors, and the plain values beside them.
+---@return table<string, userdata> tensors "parameter:slot"
+---@return table values
+function Optimizer:state()
+  local tensors = {}
+  for name, slots in pairs(self.slots) do
+    for slot, t in pairs(slots) do tensors[name .. ":" .. slot] = t end
+  end
+  for name, mask in pairs(self.masks) do tensors[name .. ":mask"] = mask end
+  return tensors, { kind = self.class_name, t = self.t, scale = self.scale }
+end
+
+--- Takes over a state saved by the same kind of optimizer over the same parameters.
+---@param tensors table<string, userdata>
+---@param values table
+function Optimizer:load_state(tensors, values)
+  if values.kind ~= self.class_name then
+    util.fail("state", ("optim: the state is of %s, this is %s"):format(tostring(values.kind), self.class_name))
+  end
+  local params = {}
+  for p in self:each() do params[p.name] = p end
+  self.slots, self.masks = {}, {}
+  for key, t in util.sorted(tensors) do
+    local name, slot = key:match("^(.*):([%w_]+)$")
+    local p = name and params[name]
+    if not p then
+      util.fail("not_found", ("optim: the state has %q, which is not trained here"):format(key), nil,
+                util.suggest(name or key, util.keys(params)))
+    end
+    if slot == "mask" then
+      self.masks[name] = t
+    else
+      if t.shape[1] ~= p.tensor.shape[1] then
+        util.fail("shape", ("optim: state %s has %s rows, the parameter %s"):format(key,
+                  tostring(t.shape[1]), tostring(p.tensor.shape[1])))
+      end
+      self.slots[name] = self.slots[name] or {}
+      self.slots[name][slot] = t
+    end
+  end
+  self.t, self.scale = values.t, values.scale
+end
+
+-- ---- The kinds -------------------------------------------------------------------------------
+
+---@class quern.SGD: quern.Optimizer
+local SGD = class("SGD", Optimizer)
+optim.SGD = SGD
+
+--- v = momentum v + g (g includes weight_decay w); w -= lr (nesterov: g + momentum v; else v).
+---@param params table
+---@param options {lr: number?, momentum: number?, nesterov: boolean?, weight_decay: number?}?
+function SGD:init(params, options)
+  self:start(params, options, { lr = 0.01, momentum = 0.0, nesterov = false, weight_decay = 0.0 })
+end
+
+function SGD:make_slots(p, g)
+  if g.momentum > 0 then self:slot(p, "v", zeros_like(p.tensor)) end
+end
+
+function SGD:update(p, g, lr)
+  local grad = dense_grad(p)
+  if not grad then return end
+  local v = g.momentum > 0 and self:slot(p, "v", zeros_like(p.tensor)) or nil
+  quern.sgd_step_(p.tensor, grad, v, self.masks[p.name], {
+    lr = lr, momentum = g.momentum, nesterov = g.nesterov, weight_decay = g.weight_decay,
+    scale = self.grad_scale, first = self.t == 1 })
+end
+
+---@class quern.Adam: quern.Optimizer
+local Adam = class("Adam", Optimizer)
+optim.Adam = Adam
+local adam_defaults = { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0.0 }
+
+--- Adam (Kingma & Ba 2015); weight_decay is added to the gradient.
+---@param params table
+---@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?}?
+function Adam:init(params, options) self:start(params, options, adam_defaults) end
+
+Adam.decoupled = false
+
+function Adam:make_slots(p)
+  self:slot(p, "m", zeros_like(p.tensor))
+  self:slot(p, "v", zeros_like(p.tensor))
+end
+
+function Adam:update(p, g, lr)
+  local grad = dense_grad(p)
+  if not grad then return end
+  local m = self:slot(p, "m", zeros_like(p.tensor))
+  local v = self:slot(p, "v", zeros_like(p.tensor))
+  quern.adam_step_(p.tensor, m, v, grad, self.masks[p.name], {
+    lr = lr, beta1 = g.betas[1], beta2 = g.betas[2], eps = g.eps, weight_decay = g.weight_decay,
+    decoupled = self.decoupled, step = self.t, scale = self.grad_scale })
+end
+
+---@class quern.AdamW: quern.Adam
+local AdamW = class("AdamW", Adam)
+optim.AdamW = AdamW
+AdamW.decoupled = true
+
+--- Adam with decoupled weight decay (Loshchilov & Hutter 2019): w -= lr weight_decay w.
+---@param params table
+---@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?}?
+function AdamW:init(params, options)
+  self:start(params, options, adam_defaults)
+end
+
+---@class quern.AdamRows: quern.AdamW
+local AdamRows = class("AdamRows", AdamW)
+optim.AdamRows = AdamRows
+
+--- AdamW whose parameters with gradients by rows are updated lazily: only the rows that
+--- occur in a batch move, and a row's moments stand still while it does not occur. Other
+--- parameters get the exact update.
+function AdamRows:init(params, options) self:start(params, options, adam_defaults) end
+
+function AdamRows:update(p, g, lr)
+  local ids, rows = p.tensor:grad_rows()
+  if not ids then return AdamW.update(self, p, g, lr) end
+  local m = self:slot(p, "m", zeros_like(p.tensor))
+  local v = self:slot(p, "v", zeros_like(p.tensor))
+  quern.adam_rows_(p.tensor, m, v, ids, rows, {
+    lr = lr, beta1 = g.betas[1], beta2 = g.betas[2], eps = g.eps, weight_decay = g.weight_decay,
+    step = self.t, scale = self.grad_scale })
+  self:apply_mask(p)
+end
+
+---@class quern.AdagradRows: quern.Optimizer
+local AdagradRows = class("AdagradRows", Optimizer)
+optim.AdagradRows = AdagradRows
+
+--- Row-wise Adagrad: one accumulator per row, h += mean(g^2); w -= lr g / (sqrt(h) + eps).
+--- State is 1/D of the table's size. Parameters without rows (vectors, dense gradients)
+--- are taken as rows too.
+---@param params table
+---@param options {lr: number?, eps: number?, initial: number?}?
+function AdagradRows:init(params, options)
+  self:start(params, options, { lr = 0.01, eps = 1e-10, initial = 0.0 })
+end
+
+function AdagradRows:make_slots(p, g)
+  self:slot(p, "h", function() return quern.full({ p.tensor.shape[1] }, g.initial, p.tensor.dtype) end)
+end
+
+function AdagradRows:update(p, g, lr)
+  local ids, rows = p.tensor:grad_rows()
+  local n = p.tensor.shape[1]
+  if not ids then
+    if not p.tensor.grad then return end
+    ids, rows = quern.arange(0, n, 1, "i64"), p.tensor.grad
+  end
+  local h = self:slot(p, "h", function() return quern.full({ n }, g.initial, p.tensor.dtype) end)
+  quern.adagrad_rows_(p.tensor, h, ids, rows, { lr = lr, eps = g.eps, scale = self.grad_scale })
+  self:apply_mask(p)
+end
+
+-- ---- By name ---------------------------------------------------------------------------------
+
+local names = { sgd = SGD, adam = Adam, adamw = AdamW, adam_rows = AdamRows, adagrad_rows = AdagradRows }
+
+--- An optimizer from settings: { name = "adamw", lr = 1e-3, ... }.
+---@param params table
+---@param settings table
+---@return quern.Optimizer
+function optim.make(params, settings)
+  local options = {}
+  for k, v in pairs(settings) do if k ~= "name" then options[k] = v end end
+  local name = settings.name or "adamw"
+  local kind = names[name]
+  if not kind then
+    util.fail("argument", ("there is no optimizer %q"):format(tostring(name)), nil,
+              util.suggest(tostring(name), util.keys(names)))
+  end
+  return kind(params, options)
+end
+
+optim.Optimizer = Optimizer
+
+return optim

@@ -1,0 +1,216 @@
+--- Runs: the folder that keeps all of one run of a recipe.
+--
+--   recipe.lua settings.json lock.json state.json metrics.jsonl log.txt report.json report.txt checkpoints/
+--
+-- metrics.jsonl is append-only and holds no times, so that a resumed run ends with the
+-- same bytes as an unbroken one: a resumed run says again what it said before, which is
+-- compared with the lines that stand there; from the first difference on they are replaced.
+-- SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+local class = require "quern.class"
+local util = require "quern.util"
+local det = require "quern.det"
+local sys = require "quern.sys"
+
+local runs = { current = nil }
+
+---@class quern.Run
+---@field folder string
+---@field seed integer
+---@field random quern.Random
+---@field resumed boolean
+local Run = class("Run")
+runs.Run = Run
+
+local function pretty(value) return quern.json.encode(value, { pretty = true }) end
+
+-- ---- Beginning and ending ----------------------------------------------------------------
+
+local function fresh_folder(parent, name)
+  local stamp = os.date("!%Y%m%d-%H%M%S")
+  local base = ("%s/%s-%s"):format(parent, name, stamp)
+  local path, n = base, 1
+  while sys.exists(path) do n = n + 1; path = ("%s-%d"):format(base, n) end
+  sys.mkdir(path)
+  return path
+end
+
+---@param o {name: string, parent: string, text: string, settings: table, seed: integer, size: string?, folder: string?}
+---  folder: of the run to continue
+function Run:init(o)
+  self.name, self.seed = o.name, o.seed
+  self.resumed = o.folder ~= nil
+  self.folder = o.folder or fresh_folder(o.parent, o.name)
+  self.random = det.random(o.seed)
+  self.names, self.claimed, self.reports = {}, {}, {}
+  self.old = sys.try_read(self.folder .. "/metrics.jsonl") or ""
+  self.at = 0                    -- bytes of metrics.jsonl that this process stands behind
+  self.log_path = self.folder .. "/log.txt"
+  if not self.resumed then
+    sys.write_file(self.folder .. "/recipe.lua", o.text)
+    sys.write_file(self.folder .. "/settings.json",
+      pretty { name = o.name, seed = o.seed, size = o.size, settings = o.settings } .. "\n")
+  end
+  self:state("running")
+  runs.current = self
+end
+
+--- Notes how the run stands: running, done, failed, interrupted.
+---@param status string
+---@param message string?
+function Run:state(status, message)
+  sys.write_file(self.folder .. "/state.json", pretty { status = status, message = message } .. "\n")
+end
+
+--- Writes what the results depend on.
+---@param lock table
+function Run:lock(lock)
+  local path = self.folder .. "/lock.json"
+  local text = pretty(lock) .. "\n"
+  local before = self.resumed and sys.try_read(path)
+  if before and before ~= text then
+    self:log("lock.json differs from the one this run began with: plugins, data, BLAS or CPU have changed")
+    sys.write_file(self.folder .. "/lock.resumed.json", text)
+    return false
+  end
+  if not before then sys.write_file(path, text) end
+  return true
+end
+
+function Run:finish(status, message)
+  self:state(status, message)
+  if runs.current == self then runs.current = nil end
+end
+
+-- ---- Names ----------------------------------------------------------------------------------
+
+--- "fit-1", "fit-2", ... in the order of asking.
+function Run:next_name(kind)
+  self.names[kind] = (self.names[kind] or 0) + 1
+  return ("%s-%d"):format(kind, self.names[kind])
+end
+
+function Run:claim(name)
+  if self.claimed[name] then
+    util.fail("argument", ("two trainings of this run are called %q"):format(name), nil,
+              "give each fit its own name, or none")
+  end
+  self.claimed[name] = true
+end
+
+-- ---- What is said ------------------------------------------------------------------------------
+
+--- Appends a record to metrics.jsonl.
+---@param record table plain values
+function Run:metric(record)
+  local line = quern.json.encode(record) .. "\n"
+  local path = self.folder .. "/metrics.jsonl"
+  if self.at < #self.old then
+    if self.old:sub(self.at + 1, self.at + #line) == line then
+      self.at = self.at + #line
+      return
+    end
+    sys.write_file(path, self.old:sub(1, self.at))
+    self.old = ""
+  end
+  sys.append(path, line)
+  self.at = self.at + #line
+  if self.old ~= "" and self.at >= #self.old then self.old = "" end
+end
+
+--- Adds a line with the time to log.txt.
+---@param text string
+function Run:log(text)
+  sys.append(self.log_path, os.date("!%Y-%m-%dT%H:%M:%SZ ") .. text:gsub("\n", "\n  ") .. "\n")
+end
+
+--- A row of the report; the same label again replaces it.
+---@param label string
+---@param metrics table<string, number>
+---@param note string?
+function Run:report(label, metrics, note)
+  local row
+  for _, r in ipairs(self.reports) do if r.label == label then row = r end end
+  if not row then
+    row = { label = label }
+    self.reports[#self.reports + 1] = row
+  end
+  row.metrics, row.note = metrics, note
+  sys.write_file(self.folder .. "/report.json", pretty(self.reports) .. "\n")
+end
+
+local function paper_of(paper, label)
+  if type(paper) ~= "table" then return {} end
+  if type(paper[label]) == "table" then return paper[label] end
+  for _, v in pairs(paper) do if type(v) == "number" then return paper end end
+  return {}
+end
+
+local function metric_names(reports, paper)
+  local seen = {}
+  for _, r in ipairs(reports) do
+    for k, v in pairs(r.metrics) do if type(v) == "number" then seen[k] = true end end
+    for k, v in pairs(paper_of(paper, r.label)) do if type(v) == "number" then seen[k] = true end end
+  end
+  return util.keys(seen)
+end
+
+--- The report as text: ours, the paper's, and the gap in percent.
+---@param paper table? { metric = value } or { label = { metric = value } }
+---@return string
+function Run:report_text(paper)
+  local rows = { { "", "metric", "ours", "paper", "gap" } }
+  for _, r in ipairs(self.reports) do
+    local theirs, label = paper_of(paper, r.label), r.label
+    for _, name in ipairs(metric_names({ r }, paper)) do
+      local a, b = r.metrics[name], theirs[name]
+      local gap = a and b and b ~= 0 and ("%+.1f %%"):format((a - b) / math.abs(b) * 100) or ""
+      rows[#rows + 1] = { label, name, a and util.number(a) or "-", b and util.number(b) or "", gap }
+      label = ""
+    end
+    if r.note then rows[#rows + 1] = { "", r.note } end
+  end
+  local head = ("%s, seed %d\n\n"):format(self.name, self.seed)
+  return head .. util.table(rows, { right = { [3] = true, [4] = true, [5] = true } }) .. "\n"
+end
+
+-- ---- Finding ------------------------------------------------------------------------------------
+
+local function read_json(path)
+  local text = sys.try_read(path)
+  return text and quern.json.decode(text) or nil
+end
+
+--- The run to continue: a folder, a run's name under `parent`, or the newest unfinished one of a recipe.
+---@param parent string
+---@param name string the recipe's
+---@param which string? a folder, or a name under parent
+---@return string folder
+---@return table settings what settings.json holds
+function runs.find(parent, name, which)
+  local function settings_of(folder)
+    return read_json(folder .. "/settings.json")
+      or util.fail("not_found", folder .. " is not a run", "it has no settings.json")
+  end
+  if which then
+    local folder = sys.exists(which .. "/settings.json") and which or parent .. "/" .. which
+    return folder, settings_of(folder)
+  end
+  local newest
+  for _, entry in ipairs(sys.list(parent)) do
+    local folder = parent .. "/" .. entry
+    if entry:sub(1, #name + 1) == name .. "-" and entry:sub(#name + 2):match("^%d%d%d%d%d%d%d%d%-%d+")
+        and sys.exists(folder .. "/settings.json") then
+      local state = read_json(folder .. "/state.json")
+      if not state or state.status ~= "done" then newest = folder end
+    end
+  end
+  if not newest then
+    util.fail("not_found", ("there is no unfinished run of %s to resume"):format(name), "looked in " .. parent,
+              "run without --resume, or name the folder: --resume DIR")
+  end
+  return newest, settings_of(newest)
+end
+
+return runs

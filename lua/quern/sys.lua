@@ -1,0 +1,75 @@
+--- The system behind the front: clock, terminal, folders, crash-safe files, interrupts.
+-- The only Lua file that names quern._io's file helpers.
+-- SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+local util = require "quern.util"
+
+local sys = {}
+local core = quern._io
+
+--- Seconds of the monotonic clock.
+---@return number
+function sys.clock() return core.clock() end
+
+--- Bytes of live tensors.
+---@return integer
+function sys.memory() return quern.memory().live end
+
+---@param fd integer 1 or 2
+---@return boolean
+function sys.is_terminal(fd) return core.isatty(fd) end
+
+--- Columns of the terminal, 80 if unknown.
+---@return integer
+function sys.width() return core.width() or 80 end
+
+--- Has the user asked to stop (Ctrl-C, SIGTERM)?
+---@return boolean
+function sys.interrupted() return core.interrupted() end
+
+function sys.exists(path) return core.exists(path) end
+function sys.mkdir(path) return core.mkdir(path) end
+function sys.remove(path) return core.remove(path) end
+
+--- Sorted names in a folder; an absent one is empty.
+---@return string[]
+function sys.list(path)
+  if not core.exists(path) then return {} end
+  return core.list(path)
+end
+
+--- Writes a whole file that appears at once or not at all.
+function sys.write_file(path, text) return core.write_file(path, text) end
+
+--- Appends a line to a log, synced.
+function sys.append(path, text) return core.append(path, text) end
+
+---@return string hex digest of a file
+function sys.sha256(path) return core.sha256_file(path) end
+
+--- The text of a file; an error if it cannot be read.
+---@return string
+function sys.read_file(path)
+  local file, message = io.open(path, "rb")
+  local text = file and file:read("a")
+  if file then file:close() end
+  if not text then
+    util.fail("io", ("cannot read %s"):format(path), message, "does the file exist, and may you read it?")
+  end
+  return text
+end
+
+--- The text of a file, or nil when there is none.
+function sys.try_read(path)
+  local file = io.open(path, "rb")
+  if not file then return nil end
+  local text = file:read("a")
+  file:close()
+  return text
+end
+
+--- "a/b" of "a/b/c", "." of "c".
+function sys.folder(path) return path:match("^(.*)/[^/]*$") or "." end
+
+return sys

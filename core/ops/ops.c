@@ -7,6 +7,8 @@
   X(elementwise_inplace)  \
   X(elementwise_pow)      \
   X(norm)                 \
+  X(optim)                \
+  X(optim_rows)           \
   X(softmax)              \
   X(unary)                \
   X(unary_act)            \

@@ -1,0 +1,122 @@
+/*
+** linear: y = act(x W' + b), the activation inside the product's epilogue.
+**
+**   g = dy act'(z), z = x W' + b:   dx = g W,  dW = g' x,  db = sum of the rows of g
+**
+** relu needs y alone for act'; silu and gelu keep z when a gradient may follow. gelu is
+** the exact one, z Phi(z).
+** SPDX-License-Identifier: MIT
+*/
+#include "elementwise_compose.h"
+#include "elementwise_table.h"
+#include "linear_act.h"
+#include "network.h"
+
+enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, WORK = 8192 };
+
+static int wants_gradient(const qn_host *h, qn_call *c) {
+  for (int32_t i = 0; i < 3; i++)
+    if (h->needs_grad(c, i)) return 1;
+  return 0;
+}
+
+static qn_gemm product_of(const qn_view *x, const qn_view *w, const qn_view *b, void *y, int32_t act) {
+  const int64_t I = qni_net_cols(x), O = w->shape[0];
+  return (qn_gemm){.m = qni_net_rows(x), .n = O, .k = I, .batch = 1, .a = x->data, .b = w->data, .c = y,
+                   .bias = b ? b->data : NULL, .a_row = I, .a_col = 1, .b_row = 1, .b_col = I, .c_row = O, .alpha = 1,
+                   .dtype = x->dtype, .act = act};
+}
+
+static qn_status forward(const qn_host *h, qn_call *c) {
+  const qn_view *x = h->in(c, 0), *w = h->in(c, 1), *b = h->in(c, 2);
+  qn_view *y = h->out(c, 0), *z = NULL;
+  const int32_t act = (int32_t)h->arg_int(c, "act");
+  const int keep = (act == QN_ACT_SILU || act == QN_ACT_GELU) && wants_gradient(h, c);
+  qn_status st = h->save(c, SAVED_X, x);
+  if (!st) st = h->save(c, SAVED_W, w);
+  if (!st && act == QN_ACT_RELU) st = h->save(c, SAVED_Y, y);
+  if (!st && keep) st = h->save_new(c, SAVED_Z, y->dtype, y->ndim, y->shape, &z);
+  if (st || qni_net_count(y) == 0) return st;
+  qn_gemm g = product_of(x, w, b, keep ? z->data : y->data, keep ? QN_ACT_NONE : act);
+  if ((st = h->gemm(c, &g)) || !keep) return st;
+  return qni_linear_act(h, c, act, z, y->data);
+}
+
+/* g = dy act'(z); the flow itself without an activation. */
+static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, const void **g) {
+  const int32_t act = (int32_t)h->arg_int(c, "act");
+  *g = dy->data;
+  if (act == QN_ACT_NONE) return QN_OK;
+  void *memory;
+  qn_status st = h->scratch(c, qni_net_count(dy) * qni_net_size(dy), &memory);
+  *g = memory;
+  if (st) return st;
+  return qni_linear_act_grad(h, c, act, h->saved(c, act == QN_ACT_RELU ? SAVED_Y : SAVED_Z), dy->data, memory);
+}
+
+static qn_status backward(const qn_host *h, qn_call *c) {
+  const qn_view *x = h->saved(c, SAVED_X), *w = h->saved(c, SAVED_W), *dy = h->in(c, 0);
+  qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2);
+  const int64_t R = qni_net_rows(x), I = qni_net_cols(x), O = w->shape[0];
+  const void *g;
+  qn_status st = slope(h, c, dy, &g);
+  if (!st && dx && O == 0) qni_net_fill_zero(dx);
+  else if (!st && dx) {
+    qn_gemm p = {.m = R, .n = I, .k = O, .batch = 1, .a = g, .b = w->data, .c = dx->data, .a_row = O, .a_col = 1,
+                 .b_row = I, .b_col = 1, .c_row = I, .alpha = 1, .dtype = x->dtype};
+    if (R > 0 && I > 0) st = h->gemm(c, &p);
+  }
+  if (!st && dw && R == 0) qni_net_fill_zero(dw);
+  else if (!st && dw) {
+    qn_gemm p = {.m = O, .n = I, .k = R, .batch = 1, .a = g, .b = x->data, .c = dw->data, .a_row = 1, .a_col = O,
+                 .b_row = I, .b_col = 1, .c_row = I, .alpha = 1, .dtype = x->dtype};
+    if (O > 0 && I > 0) st = h->gemm(c, &p);
+  }
+  if (!st && db) st = qni_net_column_sums(h, c, qni_net_is64(x), R, O, O, g, db->data);
+  return st;
+}
+
+/* ---- Second order ---- */
+
+static qn_tensor *reshape(qni_build *b, qn_tensor *x, int32_t ndim, const int64_t *shape) {
+  return qni_build_op(b, "reshape", 2, (qn_arg[]){qni_arg_tensor(x), qni_arg_ints("shape", ndim, shape)});
+}
+
+static qn_tensor *multiply(qni_build *b, qn_tensor *x, qn_tensor *y, int32_t transpose) {
+  return qni_build_op(b, "matmul", 3, (qn_arg[]){qni_arg_tensor(x), qni_arg_tensor(y), qni_arg_bool("transpose_a", transpose)});
+}
+
+static qn_status compose(const qn_host *h, qn_call *c) {
+  if (h->arg_int(c, "act") != QN_ACT_NONE)
+    return h->fail(c, QN_E_UNSUPPORTED, "linear with act has no second order; apply the activation as an op of its own");
+  const qn_view *x = h->like(c, 0), *w = h->like(c, 1);
+  qni_build b = qni_build_start(h, c);
+  qn_tensor *dy = qni_build_flow(&b), *xs = qni_build_saved(&b, SAVED_X), *ws = qni_build_saved(&b, SAVED_W);
+  qn_tensor *g = reshape(&b, dy, 2, (int64_t[]){qni_net_rows(x), w->shape[0]});
+  if (h->needs_grad(c, 0)) qni_build_set(&b, 0, reshape(&b, multiply(&b, g, ws, 0), x->ndim, x->shape));
+  xs = reshape(&b, xs, 2, (int64_t[]){qni_net_rows(x), qni_net_cols(x)});
+  if (h->needs_grad(c, 1)) qni_build_set(&b, 1, multiply(&b, g, xs, 1));
+  if (h->like(c, 2) && h->needs_grad(c, 2))
+    qni_build_set(&b, 2, qni_build_op(&b, "sum", 2, (qn_arg[]){qni_arg_tensor(g), qni_arg_int("dim", 1)}));
+  return b.status;
+}
+
+static int64_t flops(const qn_host *h, qn_call *c) {
+  return 2 * qni_net_count(h->like(c, 0)) * h->like(c, 1)->shape[0];
+}
+
+/* relu has a corner at 0; with it no point can be vouched for without computing z. */
+static qn_status kink(const qn_host *h, qn_call *c) {
+  return h->arg_int(c, "act") == QN_ACT_RELU ? QN_E_NUMERIC : QN_OK;
+}
+
+QNI_OP(linear_op, QN_BATCH_ROWS,
+       "linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]",
+       "Affine map of the last dimension, with an activation in the same pass.",
+       "y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's rows.\n"
+       "silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.",
+       "print(quern.linear(quern.tensor{{1,2}}, quern.tensor{{1,1},{0,1}}))", .forward = forward,
+       .backward = backward, .compose = compose, .flops = flops, .kink = kink);
+
+extern const qn_op *const qni_ops_linear[];
+const qn_op *const qni_ops_linear[] = {&linear_op, NULL};

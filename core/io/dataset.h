@@ -28,7 +28,7 @@ const qni_interactions *
 qni_dataset_interactions(const qni_dataset *dataset);     /* lives as long as dataset */
 const char *qni_dataset_path(const qni_dataset *dataset); /* of the cache; "" if none */
 bool qni_dataset_from_cache(const qni_dataset *dataset);
-/* One line when something is worth saying (a damaged cache was rebuilt, none could be written), else "". */
+/* A line worth saying (a damaged cache was rebuilt, none could be written), else "". */
 const char *qni_dataset_notice(const qni_dataset *dataset);
 const uint8_t *qni_dataset_sha256(const qni_dataset *dataset); /* [32], of the source */
 

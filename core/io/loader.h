@@ -35,7 +35,7 @@ qn_status qni_loader_new(const qni_split *split, const qni_loader_options *optio
                          qni_loader **loader) QNI_WARN_UNUSED;
 void qni_loader_free(qni_loader *loader);
 int64_t qni_loader_batches(const qni_loader *loader); /* per epoch */
-/* The next batch, owned by the caller; NULL once at the end of each epoch, then the next epoch begins. */
+/* The next batch, the caller's; NULL once at the end of each epoch, then the next begins. */
 qn_status qni_loader_next(qni_loader *loader, qni_batch **batch) QNI_WARN_UNUSED;
 void qni_loader_tell(const qni_loader *loader, qni_loader_state *state);
 /* Goes to a position, also to index = batches (the end of an epoch). */

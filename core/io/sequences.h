@@ -35,15 +35,15 @@ qn_status qni_split_new(const qni_interactions *x, const qni_split_options *opti
                         qni_split **split) QNI_WARN_UNUSED;
 void qni_split_free(qni_split *split);
 int64_t qni_split_rows(const qni_split *split, int32_t phase); /* sequences of a phase */
-int64_t qni_split_tokens(const qni_split *split,
-                         int32_t phase); /* inputs of a phase, after truncation */
+/* Inputs of a phase, after truncation. */
+int64_t qni_split_tokens(const qni_split *split, int32_t phase);
 int64_t qni_split_longest(const qni_split *split, int32_t phase);
 int64_t qni_split_dropped(const qni_split *split); /* users with too few events */
 const qni_interactions *qni_split_interactions(const qni_split *split);
 int32_t qni_protocol_parse(const char *name); /* "standard", "meta", "whole"; -1 unknown */
 int32_t qni_phase_parse(const char *name);    /* "train", "valid", "test"; -1 unknown */
 
-/* One sequence: events begin .. end-1 of the interactions are inputs, event `end` is the final target. */
+/* One sequence: events begin .. end-1 are its inputs, event `end` is its final target. */
 typedef struct qni_row {
   int64_t user; /* from 0 */
   int64_t begin, end;

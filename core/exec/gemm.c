@@ -1,0 +1,209 @@
+/*
+** The door to matrix products.
+**
+** A call becomes a plan that follows from its shape alone:
+**   by k      few results and many products each (weight gradients): k is cut into a
+**             fixed number of parts, each summed into C-sized memory of its own; the parts
+**             are added in order;
+**   by tiles  otherwise: items of the batch, or stripes of the longer side of C.
+** Each piece goes to our kernels or to the BLAS, which depends on the shape alone too.
+** SPDX-License-Identifier: MIT
+*/
+#include "exec/gemm.h"
+
+#include <string.h>
+
+#include "base/mem.h"
+#include "exec/blas.h"
+#include "exec/cpu.h"
+#include "exec/pool.h"
+#include "kernels/gemm.h"
+
+QNI_DISPATCH(gemm_kernels, qni_gemm_table)
+
+enum { PACK_ROOM = 512 * 1024, STRIPES = 32 };
+
+static size_t size_of(const qn_gemm *g) { return g->dtype == QN_F32 ? 4 : 8; }
+
+static const void *shifted(const void *p, int64_t elements, size_t size) {
+  return p ? (const char *)p + elements * (int64_t)size : NULL;
+}
+
+/* ---- One piece ---- */
+
+static void add_bias(const qn_gemm *g) {
+  for (int64_t i = 0; i < g->m; i++)
+    if (g->dtype == QN_F32) {
+      float *c = (float *)g->c + i * g->c_row;
+      const float *bias = g->bias;
+      for (int64_t j = 0; j < g->n; j++) c[j] += bias[j];
+    } else {
+      double *c = (double *)g->c + i * g->c_row;
+      const double *bias = g->bias;
+      for (int64_t j = 0; j < g->n; j++) c[j] += bias[j];
+    }
+}
+
+static void finish(const qn_gemm *g) {
+  const qni_gemm_table *kernels = qni_gemm_kernels();
+  if (g->bias) add_bias(g);
+  if (g->dtype == QN_F32) kernels->act_f32(g->act, g->m, g->n, g->c, g->c_row);
+  else kernels->act_f64(g->act, g->m, g->n, g->c, g->c_row);
+}
+
+static qn_status run_piece(const qn_gemm *g, bool by_blas) {
+  if (by_blas) {
+    qni_blas_run(g);
+    finish(g);
+    return QN_OK;
+  }
+  void *pack = qni_pool_slot(QNI_LOCAL_GEMM, PACK_ROOM);
+  if (!pack) return QN_E_NOMEM;
+  if (g->dtype == QN_F32) qni_gemm_kernels()->f32(g, pack, PACK_ROOM);
+  else qni_gemm_kernels()->f64(g, pack, PACK_ROOM);
+  return QN_OK;
+}
+
+/* Rows i.. and columns j.. of item b. */
+static qn_gemm piece_of(const qn_gemm *g, int64_t b, int64_t i, int64_t m, int64_t j, int64_t n) {
+  const size_t size = size_of(g);
+  qn_gemm p = *g;
+  p.batch = 1;
+  p.m = m;
+  p.n = n;
+  p.a = shifted(g->a, b * g->a_batch + i * g->a_row, size);
+  p.b = shifted(g->b, b * g->b_batch + j * g->b_col, size);
+  p.c = (char *)g->c + (b * g->c_batch + i * g->c_row + j) * (int64_t)size;
+  p.bias = shifted(g->bias, j, size);
+  return p;
+}
+
+/* Large products with enough of all three sizes. */
+static bool blas_is_better(const qn_gemm *g) {
+  return g->m >= 256 && g->n >= 512 && g->k >= 512 && qni_blas_takes(g);
+}
+
+/* ---- By tiles ---- */
+
+struct tiles {
+  const qn_gemm *g;
+  int64_t stripe, stripes; /* rows or columns a piece; pieces an item */
+  bool by_columns, by_blas;
+};
+
+static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
+  const struct tiles *t = ctx;
+  const qn_gemm *g = t->g;
+  qn_status status = QN_OK;
+  for (int64_t x = begin; x < end && !status; x++) {
+    const int64_t item = x / t->stripes, at = x % t->stripes * t->stripe;
+    const int64_t left = (t->by_columns ? g->n : g->m) - at, size = left < t->stripe ? left : t->stripe;
+    const qn_gemm p = t->by_columns ? piece_of(g, item, 0, g->m, at, size)
+                                    : piece_of(g, item, at, size, 0, g->n);
+    status = run_piece(&p, t->by_blas);
+  }
+  return status;
+}
+
+static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+static qn_status by_tiles(const qn_gemm *g) {
+  struct tiles t = {.g = g, .by_columns = g->n > 2 * g->m, .by_blas = blas_is_better(g)};
+  const int64_t side = t.by_columns ? g->n : g->m, other = t.by_columns ? g->m : g->n;
+  const int64_t unit = t.by_columns ? 64 : 48;
+  const int64_t wanted = divide_up(STRIPES, g->batch); /* stripes of each item */
+  const double line = 2.0 * (double)other * (double)(g->k ? g->k : 1); /* FLOPs of a row or column */
+  int64_t least = (int64_t)(1e6 / line) + 1;           /* a piece is worth the hand-over */
+  t.stripe = divide_up(side, wanted);
+  if (t.stripe < least) t.stripe = least;
+  t.stripe = divide_up(t.stripe, unit) * unit;
+  if (t.stripe > side) t.stripe = side;
+  t.stripes = divide_up(side, t.stripe);
+  const double piece = line * (double)t.stripe;
+  const int64_t grain = piece < 1e6 ? (int64_t)(1e6 / piece) + 1 : 1;
+  return qni_pool_run(t.stripes * g->batch, grain, run_tiles, &t);
+}
+
+/* ---- By k ---- */
+
+enum { PARTS = 16, PART_LEAST = 512, CELLS_MOST = 128 * 1024 };
+
+struct parts {
+  const qn_gemm *g;
+  char *sums; /* [n_parts][m][n] */
+  int64_t n_parts, step;
+};
+
+static qn_status sum_parts(void *ctx, int64_t begin, int64_t end) {
+  const struct parts *s = ctx;
+  const size_t size = size_of(s->g);
+  qn_status status = QN_OK;
+  for (int64_t i = begin; i < end && !status; i++) {
+    const int64_t at = i * s->step, left = s->g->k - at;
+    qn_gemm p = *s->g;
+    p.k = left < s->step ? left : s->step;
+    p.a = shifted(p.a, at * p.a_col, size);
+    p.b = shifted(p.b, at * p.b_row, size);
+    p.c = s->sums + (size_t)(i * p.m * p.n) * size;
+    p.c_row = p.n;
+    p.bias = NULL;
+    p.alpha = 1;
+    p.beta = 0;
+    p.act = QN_ACT_NONE;
+    status = run_piece(&p, false);
+  }
+  return status;
+}
+
+#define REAL float
+#define FN(name) name##_f32
+#include "exec/gemm_parts_typed.h"
+#undef REAL
+#undef FN
+#define REAL double
+#define FN(name) name##_f64
+#include "exec/gemm_parts_typed.h"
+#undef REAL
+#undef FN
+
+static qn_status by_k(const qn_gemm *g) {
+  struct parts s = {.g = g};
+  int64_t parts = g->k / PART_LEAST < PARTS ? g->k / PART_LEAST : PARTS;
+  s.step = divide_up(divide_up(g->k, parts), 8) * 8;
+  s.n_parts = divide_up(g->k, s.step);
+  const size_t bytes = (size_t)(s.n_parts * g->m * g->n) * size_of(g);
+  s.sums = qni_mem_buffer(bytes);
+  if (!s.sums) return QN_E_NOMEM;
+  qn_status status = qni_pool_run(s.n_parts, 1, sum_parts, &s);
+  const int64_t grain = divide_up(16384, g->n * s.n_parts);
+  if (!status) status = qni_pool_run(g->m, grain, g->dtype == QN_F32 ? join_f32 : join_f64, &s);
+  qni_mem_buffer_free(s.sums, bytes);
+  return status;
+}
+
+/* Rows alone would give too few pieces, and the parts' memory stays small beside A and B. */
+static bool prefers_k(const qn_gemm *g) {
+  return g->batch == 1 && g->k >= 2 * PART_LEAST && g->m * g->n <= CELLS_MOST &&
+         g->k >= 8 * (g->m > g->n ? g->m : g->n);
+}
+
+/* ---- The door ---- */
+
+static qn_status refuse(const qn_gemm *g) {
+  if (g->dtype != QN_F32 && g->dtype != QN_F64) {
+    qni_fail(QN_E_DTYPE, "a matrix product takes f32 or f64, got element type %d", g->dtype);
+    return QN_E_DTYPE;
+  }
+  qni_fail(QN_E_ARG, "a matrix product has negative sizes or an unknown activation");
+  qni_error_detail("m %lld, n %lld, k %lld, batch %lld, act %d", (long long)g->m, (long long)g->n,
+                   (long long)g->k, (long long)g->batch, g->act);
+  return QN_E_ARG;
+}
+
+qn_status qni_gemm(const qn_gemm *g) {
+  if ((g->dtype != QN_F32 && g->dtype != QN_F64) || g->m < 0 || g->n < 0 || g->k < 0 ||
+      g->batch < 0 || g->act < QN_ACT_NONE || g->act > QN_ACT_GELU)
+    return refuse(g);
+  if (!g->m || !g->n || !g->batch) return QN_OK;
+  return prefers_k(g) ? by_k(g) : by_tiles(g);
+}

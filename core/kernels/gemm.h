@@ -1,0 +1,35 @@
+/*
+** Matrix product kernels for one thread; see gemm.c.
+** SPDX-License-Identifier: MIT
+*/
+#ifndef QNI_GEMM_KERNEL_H
+#define QNI_GEMM_KERNEL_H
+
+#include "kernels/kernel.h"
+#include "quern/abi.h"
+
+enum { QNI_GEMM_STACK = 128 * 1024 }; /* the least `room`, in bytes */
+
+typedef struct qni_gemm_table {
+  /*
+  ** One product (batch is not looked at), whole: alpha, beta, bias, act. pack: work memory,
+  ** 64-byte aligned, `room` bytes; the bits of C do not depend on it.
+  */
+  void (*f32)(const qn_gemm *g, void *pack, int64_t room);
+  void (*f64)(const qn_gemm *g, void *pack, int64_t room);
+  /* C[i,:] = act(C[i,:]) for rows of n, for partial sums and foreign products. */
+  void (*act_f32)(int32_t act, int64_t m, int64_t n, float *c, int64_t c_row);
+  void (*act_f64)(int32_t act, int64_t m, int64_t n, double *c, int64_t c_row);
+} qni_gemm_table;
+
+const qni_gemm_table *qni_gemm_kernels(void);
+
+/* qn_math's gemm of this level: packs on the stack. */
+#ifdef QNI_ISA
+#define QNI_GEMM_TILE QNI_PASTE(qni_gemm_tile, QNI_ISA)
+void QNI_GEMM_TILE(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
+                   int64_t a_col, const float *b, int64_t b_row, int64_t b_col, float *c,
+                   int64_t c_row, int32_t add);
+#endif
+
+#endif

@@ -96,7 +96,6 @@ function Optimizer:start(given, options, defaults)
   self.lr = merged.lr
   self.scale = 1.0                 -- of all rates, set by a schedule
   self.gain = 1.0                  -- of all gradients, 1/n when n batches were added up
-  self.clip_scale = 1.0            -- of all gradients, of the last clip
   self.t = 0
   self.slots = {}                  -- name -> { slot = tensor }
   self.masks = {}
@@ -135,22 +134,35 @@ local function dense_grad(p)
   if g then return g end
   local ids, rows = p.tensor:grad_rows()
   if not ids then return nil end
-  return quern.rows_to_dense(rows, ids, { rows = p.tensor.shape[1] })
+  return quern.embedding_grad(rows, ids, { rows = p.tensor.shape[1] })
 end
 
---- The Euclidean norm of all gradients together (rows count as they are).
----@return number
-function Optimizer:grad_norm()
-  local sum = 0.0
+-- f64 scalar tensor: the sum of squares of all gradients, rows as they are; nil without any.
+local function norm_sq_of(self)
+  local lists, sum = {}, nil
   for p in self:each() do
     local g = p.tensor.grad
     if not g then
       local _, rows = p.tensor:grad_rows()
       g = rows
     end
-    if g then sum = sum + quern.grad_norm_sq(g):item() end
+    if g then
+      lists[g.dtype] = lists[g.dtype] or {}
+      table.insert(lists[g.dtype], g)
+    end
   end
-  return math.sqrt(sum)
+  for _, list in util.sorted(lists) do
+    local part = quern.grad_norm_sq(list)
+    sum = sum and sum + part or part
+  end
+  return sum
+end
+
+--- The Euclidean norm of all gradients together.
+---@return number
+function Optimizer:grad_norm()
+  local sum = quern.no_grad(function() return norm_sq_of(self) end)
+  return sum and math.sqrt(sum:item()) * self.gain or 0.0
 end
 
 --- Scales all gradients in the next step so that their common norm is at most `limit`.
@@ -158,9 +170,10 @@ end
 ---@return number norm before clipping
 function Optimizer:clip(limit)
   positive(limit, "optim." .. self.class_name, "the clipping norm")
-  local norm = self:grad_norm() * self.gain
-  self.clip_scale = norm > limit and limit / norm or 1.0
-  return norm
+  local sum = quern.no_grad(function() return norm_sq_of(self) end)
+  if not sum then return 0.0 end
+  self.norm_sq, self.max_norm = sum, limit
+  return math.sqrt(sum:item()) * self.gain
 end
 
 --- Makes all state tensors now, so that a scope around the first step does not own them.
@@ -173,20 +186,27 @@ function Optimizer:make_slots() end
 --- One update of all parameters that have a gradient.
 function Optimizer:step()
   self.t = self.t + 1
-  self.grad_scale = self.gain * self.clip_scale
   quern.no_grad(function()
-    for p, group in self:each() do self:update(p, group, group.lr * self.scale) end
+    for p, group in self:each() do self:update(p, group) end
   end)
-  self.clip_scale = 1.0
+  self.norm_sq, self.max_norm = nil, nil
+end
+
+-- What every step op takes.
+function Optimizer:arguments(p, group, more)
+  more.lr, more.scale, more.weight_decay = group.lr * self.scale, self.gain, group.weight_decay
+  more.norm_sq, more.max_norm = self.norm_sq, self.max_norm
+  more.mask = self.masks[p.name]
+  return more
 end
 
 --- Sets or removes (nil) a parameter's mask: values where it is 0 are zero and stay zero.
 ---@param name string
----@param mask userdata? u8 or floating, of the parameter's shape
+---@param mask userdata? of the parameter's shape
 function Optimizer:set_mask(name, mask)
   for p in self:each() do
     if p.name == name then
-      self.masks[name] = mask
+      self.masks[name] = mask and (mask.dtype == "bool" and mask or quern.ne(mask, 0))
       if mask then quern.no_grad(function() self:apply_mask(p) end) end
       return
     end
@@ -197,13 +217,10 @@ function Optimizer:set_mask(name, mask)
             util.suggest(name, names))
 end
 
+-- Zeroes what the mask leaves out; the dense steps then leave it as it is.
 function Optimizer:apply_mask(p)
   local mask = self.masks[p.name]
-  if not mask then return end
-  quern.mask_(p.tensor, mask)
-  for _, s in pairs(self.slots[p.name] or {}) do
-    if s:numel() == p.tensor:numel() then quern.mask_(s, mask) end
-  end
+  if mask then p.tensor:copy_(quern.masked_fill(p.tensor, quern.logical_not(mask), 0)) end
 end
 
 -- ---- State --------------------------------------------------------------------------------
@@ -257,7 +274,7 @@ end
 local SGD = class("SGD", Optimizer)
 optim.SGD = SGD
 
---- v = momentum v + g (g includes weight_decay w); w -= lr (nesterov: g + momentum v; else v).
+--- m = momentum m + g, g with weight_decay w added; w -= lr m (nesterov: lr (g + momentum m)).
 ---@param params table
 ---@param options {lr: number?, momentum: number?, nesterov: boolean?, weight_decay: number?}?
 function SGD:init(params, options)
@@ -265,16 +282,14 @@ function SGD:init(params, options)
 end
 
 function SGD:make_slots(p, g)
-  if g.momentum > 0 then self:slot(p, "v", zeros_like(p.tensor)) end
+  if g.momentum > 0 then self:slot(p, "m", zeros_like(p.tensor)) end
 end
 
-function SGD:update(p, g, lr)
+function SGD:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
-  local v = g.momentum > 0 and self:slot(p, "v", zeros_like(p.tensor)) or nil
-  quern.sgd_step_(p.tensor, grad, v, self.masks[p.name], {
-    lr = lr, momentum = g.momentum, nesterov = g.nesterov, weight_decay = g.weight_decay,
-    scale = self.grad_scale, first = self.t == 1 })
+  local m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor)) or nil
+  quern.sgd_step_(p.tensor, grad, m, self:arguments(p, g, { momentum = g.momentum, nesterov = g.nesterov }))
 end
 
 ---@class quern.Adam: quern.Optimizer
@@ -294,14 +309,17 @@ function Adam:make_slots(p)
   self:slot(p, "v", zeros_like(p.tensor))
 end
 
-function Adam:update(p, g, lr)
+function Adam:adam_arguments(p, g, more)
+  more.step, more.beta1, more.beta2, more.eps = self.t, g.betas[1], g.betas[2], g.eps
+  more.decoupled = self.decoupled
+  return self:arguments(p, g, more)
+end
+
+function Adam:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
-  local m = self:slot(p, "m", zeros_like(p.tensor))
-  local v = self:slot(p, "v", zeros_like(p.tensor))
-  quern.adam_step_(p.tensor, m, v, grad, self.masks[p.name], {
-    lr = lr, beta1 = g.betas[1], beta2 = g.betas[2], eps = g.eps, weight_decay = g.weight_decay,
-    decoupled = self.decoupled, step = self.t, scale = self.grad_scale })
+  local m, v = self:slot(p, "m", zeros_like(p.tensor)), self:slot(p, "v", zeros_like(p.tensor))
+  quern.adam_step_(p.tensor, grad, m, v, self:adam_arguments(p, g, {}))
 end
 
 ---@class quern.AdamW: quern.Adam
@@ -325,14 +343,13 @@ optim.AdamRows = AdamRows
 --- parameters get the exact update.
 function AdamRows:init(params, options) self:start(params, options, adam_defaults) end
 
-function AdamRows:update(p, g, lr)
+function AdamRows:update(p, g)
   local ids, rows = p.tensor:grad_rows()
-  if not ids then return AdamW.update(self, p, g, lr) end
-  local m = self:slot(p, "m", zeros_like(p.tensor))
-  local v = self:slot(p, "v", zeros_like(p.tensor))
-  quern.adam_rows_(p.tensor, m, v, ids, rows, {
-    lr = lr, beta1 = g.betas[1], beta2 = g.betas[2], eps = g.eps, weight_decay = g.weight_decay,
-    step = self.t, scale = self.grad_scale })
+  if not ids then return AdamW.update(self, p, g) end
+  local m, v = self:slot(p, "m", zeros_like(p.tensor)), self:slot(p, "v", zeros_like(p.tensor))
+  local arguments = self:adam_arguments(p, g, {})
+  arguments.mask = nil
+  quern.adam_rows_(p.tensor, m, v, rows, ids, arguments)
   self:apply_mask(p)
 end
 
@@ -344,24 +361,23 @@ optim.AdagradRows = AdagradRows
 --- State is 1/D of the table's size. Parameters without rows (vectors, dense gradients)
 --- are taken as rows too.
 ---@param params table
----@param options {lr: number?, eps: number?, initial: number?}?
+---@param options {lr: number?, eps: number?, initial: number?, weight_decay: number?}?
 function AdagradRows:init(params, options)
-  self:start(params, options, { lr = 0.01, eps = 1e-10, initial = 0.0 })
+  self:start(params, options, { lr = 0.01, eps = 1e-8, initial = 0.0, weight_decay = 0.0 })
 end
 
 function AdagradRows:make_slots(p, g)
-  self:slot(p, "h", function() return quern.full({ p.tensor.shape[1] }, g.initial, p.tensor.dtype) end)
+  self:slot(p, "h", function() return quern.full({ p.tensor.shape[1] or 1 }, g.initial, p.tensor.dtype) end)
 end
 
-function AdagradRows:update(p, g, lr)
+function AdagradRows:update(p, g)
   local ids, rows = p.tensor:grad_rows()
-  local n = p.tensor.shape[1]
-  if not ids then
-    if not p.tensor.grad then return end
-    ids, rows = quern.arange(0, n, 1, "i64"), p.tensor.grad
-  end
-  local h = self:slot(p, "h", function() return quern.full({ n }, g.initial, p.tensor.dtype) end)
-  quern.adagrad_rows_(p.tensor, h, ids, rows, { lr = lr, eps = g.eps, scale = self.grad_scale })
+  rows = rows or p.tensor.grad
+  if not rows then return end
+  self:make_slots(p, g)
+  local arguments = self:arguments(p, g, { eps = g.eps })
+  arguments.mask = nil
+  quern.adagrad_rows_(p.tensor, self.slots[p.name].h, rows, ids, arguments)
   self:apply_mask(p)
 end
 

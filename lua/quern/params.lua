@@ -26,7 +26,8 @@ local function leaf_of(path, d)
   if type(d) ~= "table" then
     local kind = infer(d)
     if not kind then
-      util.fail("argument", ("params: %s is a %s; a setting is a number, boolean, string or group"):format(path, type(d)))
+      util.fail("argument", ("params: %s is a %s"):format(path, type(d)), nil,
+                "a setting is a number, a boolean, a text or a group of settings")
     end
     return { path = path, type = kind, default = d, doc = "" }
   end

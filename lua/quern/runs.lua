@@ -63,18 +63,18 @@ function Run:state(status, message)
   sys.write_file(self.folder .. "/state.json", pretty { status = status, message = message } .. "\n")
 end
 
---- Writes what the results depend on.
+--- Writes what the results depend on. A resumed run keeps the first one and notes a difference.
 ---@param lock table
+---@return boolean same
 function Run:lock(lock)
-  local path = self.folder .. "/lock.json"
-  local text = pretty(lock) .. "\n"
+  local path, text = self.folder .. "/lock.json", pretty(lock) .. "\n"
   local before = self.resumed and sys.try_read(path)
   if before and before ~= text then
-    self:log("lock.json differs from the one this run began with: plugins, data, BLAS or CPU have changed")
+    self:log("lock.json differs from the one this run began with: plugins, data, BLAS, CPU or threads have changed")
     sys.write_file(self.folder .. "/lock.resumed.json", text)
     return false
   end
-  if not before then sys.write_file(path, text) end
+  sys.write_file(path, text)
   return true
 end
 

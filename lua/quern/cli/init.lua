@@ -1,0 +1,159 @@
+--- The command `quern`: commands, options, and what happens when one fails.
+-- SPDX-License-Identifier: MIT
+
+local argparse = require "argparse"
+local quern = require "quern"
+local util = require "quern.util"
+local errors = require "quern.cli.errors"
+
+local cli = {}
+
+local commands = {}
+for _, name in ipairs { "run", "ops", "plugin", "data", "doctor", "lua", "version", "help" } do
+  commands[#commands + 1] = name
+end
+
+-- ---- Options ---------------------------------------------------------------------------------
+
+local function add_run(parser)
+  local c = parser:command("run", "Run a recipe."):add_help(false)
+  c:argument("recipe", "Lua file that returns quern.recipe{...}."):args("?")
+  c:flag("-h --help", "Show the recipe's settings, or this text.")
+  c:option("--set", "Change a setting: --set train.lr=0.001."):argname("NAME=VALUE"):count("*")
+  c:option("--size", "A named size of the recipe: smoke, small, full."):argname("SIZE")
+  c:option("--seed", "Seed of all random numbers."):argname("N"):convert(math.tointeger)
+  c:option("--threads", "Worker threads; the results do not depend on it."):argname("N"):convert(math.tointeger)
+  c:option("--out", "Where run folders go."):argname("DIR"):default("runs")
+  c:option("--resume", "Continue the newest unfinished run, or the one named."):argname("RUN"):args("?")
+  c:flag("--profile", "Show time by op at the end; the trace goes to trace.json in the run's folder.")
+  return c
+end
+
+local function add_plugin(parser)
+  local c = parser:command("plugin", "List, show, check or load plugins."):require_command(true)
+    :command_target("action")
+  c:command("list", "Plugins on the search path.")
+  c:command("info", "A plugin's manifest and ops."):argument("name", "Name, folder or .so file.")
+  local check = c:command("check", "Test a plugin against the contract.")
+  check:argument("name", "Name, folder or .so file.")
+  check:option("--seed", "Seed of the random inputs."):argname("N"):convert(math.tointeger)
+  check:option("--only", "Only these checks."):argname("CHECK"):count("*")
+  c:command("load", "Load a plugin and say what it brings."):argument("name", "Name, folder or .so file.")
+  return c
+end
+
+local function add_data(parser)
+  local c = parser:command("data", "List, get, import, verify or describe datasets."):require_command(true)
+    :command_target("action")
+  c:command("list", "Known datasets and where they are.")
+  local get = c:command("get", "Make a dataset available: find it, or download it.")
+  get:argument("set", "Name of the dataset.")
+  get:flag("--offline", "Look, but do not download.")
+  local import = c:command("import", "Take a file that is already on disk.")
+  import:argument("set", "Name of the dataset.")
+  import:argument("file", "The file, as published.")
+  c:command("verify", "Compare files with their checksums."):argument("set", "Name of the dataset."):args("?")
+  local stats = c:command("stats", "Count users, items, events.")
+  stats:argument("set", "Name of a dataset, or a file.")
+  stats:option("--format", "Format of a file; default: look at it."):argname("FORMAT")
+  return c
+end
+
+local function make_parser()
+  local parser = argparse("quern", "Grind whatever grain is poured in: recipes, plugins, data.")
+    :epilog(errors.codes):command_target("command"):require_command(false)
+  parser:flag("--version", "Show the version."):target("version")
+  add_run(parser)
+  local ops = parser:command("ops", "List ops, or show one.")
+  ops:argument("name", "Name of an op."):args("?")
+  add_plugin(parser)
+  add_data(parser)
+  parser:command("doctor", "Look at compiler, BLAS, CPU, threads, memory, plugins, data; say what to fix.")
+  local lua = parser:command("lua", "Run a Lua file with quern at hand."):handle_options(false)
+  lua:argument("file", "Lua file.")
+  lua:argument("args", "Its arguments."):args("*")
+  parser:command("version", "Show the version.")
+  local help = parser:command("help", "Show help on a command or an op.")
+  help:argument("topic", "Command or op."):args("?")
+  return parser
+end
+
+-- ---- Simple commands ------------------------------------------------------------------------
+
+local simple = {}
+
+function simple.version()
+  print("quern " .. quern.version())
+  return 0
+end
+
+function simple.help(args, parser)
+  if not args.topic then
+    print(parser:get_help())
+    return 0
+  end
+  for _, name in ipairs(commands) do
+    if name == args.topic then
+      for _, c in ipairs(parser._commands) do
+        if c._name == name then print(c:get_help()) end
+      end
+      return 0
+    end
+  end
+  return require("quern.cli.ops")({ name = args.topic })
+end
+
+function simple.lua(args)
+  arg = { [0] = args.file, table.unpack(args.args or {}) }   -- luacheck: ignore 111 121
+  local chunk, message = loadfile(args.file)
+  if not chunk then util.fail("lua", message) end
+  local result = chunk(table.unpack(args.args or {}))
+  return math.type(result) == "integer" and result or 0
+end
+
+-- ---- Running -----------------------------------------------------------------------------------
+
+local function dispatch(parser, args)
+  local name = args.command
+  if args.version and not name then name = "version" end
+  if not name then
+    print(parser:get_help())
+    return 1
+  end
+  local fn = simple[name] or require("quern.cli." .. name)
+  return fn(args, parser)
+end
+
+local function usage(parser, message)
+  io.stderr:write(("quern: %s\n%s\n"):format(message, parser:get_usage()))
+  return 1
+end
+
+-- argparse leaves the text of a wrong command to us, so that the nearest one can be named.
+local function unknown_command(words)
+  for _, w in ipairs(words) do
+    if w:sub(1, 1) ~= "-" then
+      for _, c in ipairs(commands) do if c == w then return nil end end
+      local near = util.nearest(w, commands)
+      return ("there is no command %q"):format(w) .. (near and (", did you mean %q?"):format(near) or "")
+    end
+  end
+end
+
+--- Runs a command line; returns the exit code. Never raises.
+---@param words string[]
+---@return integer
+function cli.main(words)
+  local parser = make_parser()
+  local wrong = unknown_command(words)
+  if wrong then return usage(parser, wrong) end
+  local ok, args = parser:pparse(words)
+  if not ok then return usage(parser, args) end
+  local done, code = xpcall(dispatch, errors.handler, parser, args)
+  if done then return code or 0 end
+  io.stdout:flush()
+  io.stderr:write(errors.text(code), "\n")
+  return errors.code(code)
+end
+
+return cli

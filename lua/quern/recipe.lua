@@ -1,0 +1,207 @@
+--- Recipe: an experiment as one Lua file, its settings, and the paper's numbers.
+--
+--   return quern.recipe {
+--     name = "hstu", doc = "HSTU on MovieLens",
+--     params = { train = { lr = { "num", 1e-3, "learning rate", min = 0 } } },
+--     sizes = { smoke = { train = { epochs = 1 } }, small = {}, full = { ["train.epochs"] = 100 } },
+--     paper = { ["HR@10"] = 0.3097 },
+--     main = function(self, cfg) ... self:report("hstu", metrics) end }
+--
+-- `quern run` loads it into a sealed environment (see quern.det), resolves the settings
+-- (defaults, then the size, then --set), makes the run's folder, and calls main.
+-- SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+local class = require "quern.class"
+local util = require "quern.util"
+local det = require "quern.det"
+local params = require "quern.params"
+local runs = require "quern.runs"
+local sys = require "quern.sys"
+
+local recipe = {}
+
+---@class quern.Recipe
+---@field name string
+---@field doc string?
+---@field cfg table the resolved settings, while it runs
+---@field folder string of the run, while it runs
+---@field seed integer of the run
+local Recipe = class("Recipe")
+recipe.Recipe = Recipe
+
+local fields = { name = 1, doc = 1, params = 1, sizes = 1, paper = 1, strict = 1, main = 1, size = 1, seed = 1 }
+local strictness = { bitwise = 2, threads = 1, off = 0 }
+
+-- ---- Declaring ----------------------------------------------------------------------------
+
+function Recipe:init(declared)
+  util.options(declared, fields, "quern.recipe")
+  if type(declared.name) ~= "string" or not declared.name:match("^[%w][%w._+-]*$") then
+    util.fail("argument", "quern.recipe: a recipe needs a name of letters, digits and . _ + -")
+  end
+  for k, v in pairs(declared) do self[k] = v end
+  self.strict = self.strict or "bitwise"
+  if not strictness[self.strict] then
+    util.fail("argument", ("quern.recipe: unknown strictness %q"):format(tostring(self.strict)), nil,
+              util.suggest(tostring(self.strict), util.keys(strictness)))
+  end
+  self.leaves = params.read(self.params)
+  self.sizes = self.sizes or {}
+  for size, overlay in util.sorted(self.sizes) do
+    local ok, e = pcall(params.overlay, {}, self.leaves, overlay)
+    if not ok then
+      e = util.as_error(e)
+      util.fail("argument", ("quern.recipe: size %s: %s"):format(tostring(size), e.what), e.detail, e.hint)
+    end
+  end
+end
+
+--- The settings of a size with changes from the command line.
+---@param size string? nil: the recipe's own choice, else "small" where there is one
+---@param sets string[]? "a.b=1"
+---@return table cfg nested
+---@return table<string, any> flat by path
+---@return string? size
+function Recipe:resolve(size, sets)
+  size = size or self.size or (self.sizes.small and "small") or nil
+  if size and not self.sizes[size] then
+    util.fail("argument", ("%s has no size %q"):format(self.name, size), nil,
+              util.suggest(size, util.keys(self.sizes)))
+  end
+  local cfg, flat = params.resolve(self.leaves, { size and self.sizes[size] or {} }, sets)
+  return cfg, flat, size
+end
+
+--- The page that `quern run RECIPE --help` prints.
+---@return string
+function Recipe:help()
+  local parts = { self.name .. (self.doc and (": " .. self.doc) or "") }
+  if #self.leaves > 0 then
+    parts[#parts + 1] = "\nSettings (--set name=value):\n" .. params.help(self.leaves)
+  end
+  for _, size in ipairs(util.keys(self.sizes)) do
+    local _, flat = params.resolve(self.leaves, { self.sizes[size] })
+    local changed = params.changed(self.leaves, flat)
+    local text = #changed > 0 and table.concat(changed, " ") or "the defaults"
+    if size == (self.size or "small") then text = text .. "  (taken without --size)" end
+    parts[#parts + 1] = (#parts == 2 and "\nSizes (--size):\n" or "") .. ("  %-6s  %s"):format(size, text)
+  end
+  return table.concat(parts, "\n")
+end
+
+-- ---- While it runs --------------------------------------------------------------------------
+
+--- Reports results under a label; the run's report shows them beside the paper's.
+---@param label string
+---@param metrics table<string, number>
+---@param note string?
+function Recipe:report(label, metrics, note)
+  if type(label) ~= "string" or type(metrics) ~= "table" then
+    util.fail("argument", "report: a label and a table of metrics are needed")
+  end
+  self.run:report(label, metrics, note)
+end
+
+--- Prints a line and keeps it in the log.
+---@param ... any
+function Recipe:log(...)
+  local parts = {}
+  for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
+  local text = table.concat(parts, " ")
+  print(text)
+  self.run:log(text)
+end
+
+--- Adds a record of plain values to metrics.jsonl.
+---@param record table
+function Recipe:metric(record) self.run:metric(record) end
+
+--- Saves named tensors into the run's folder.
+---@param name string file name without ending
+---@param tensors table<string, userdata>
+---@param meta table?
+function Recipe:save(name, tensors, meta)
+  if not tostring(name):match("^[%w][%w._-]*$") then
+    util.fail("argument", ("save: %q cannot name a file"):format(tostring(name)))
+  end
+  quern.save(self.folder .. "/" .. name .. ".safetensors", tensors, meta)
+end
+
+-- ---- Loading ----------------------------------------------------------------------------------
+
+--- Loads a recipe's file into a sealed environment.
+---@param path string
+---@return quern.Recipe
+function recipe.load(path)
+  local text = sys.read_file(path)
+  local random = det.random(0)
+  local env = det.environment { folder = sys.folder(path), random = random }
+  local chunk, message = load(text, "@" .. path, "t", env)
+  if not chunk then
+    local where, what = message:match("^(.-:%d+): (.*)$")
+    util.fail("lua", what or message, where and "at " .. where)
+  end
+  local r = chunk(path)
+  if type(r) ~= "table" or getmetatable(r) ~= Recipe then
+    util.fail("argument", path .. " is not a recipe", ("it returned a %s"):format(type(r)),
+              "it must end with: return quern.recipe { name = ..., main = function(self, cfg) ... end }")
+  end
+  if type(r.main) ~= "function" then
+    util.fail("argument", ("recipe %s has no main"):format(r.name), nil, "function r:main(cfg) ... end")
+  end
+  r.path, r.text, r.random = path, text, random
+  return r
+end
+
+local function refuse_loose_ops(self)
+  local wanted = strictness[self.strict]
+  for _, op in ipairs(quern.ops and quern.ops() or {}) do
+    local det_class = type(op) == "table" and op.det
+    if det_class and det_class < wanted then
+      util.fail("unsupported", ("op %s may change its bits with the threads"):format(op.name),
+        ("the recipe asks for strict = %q"):format(self.strict), 'strict = "off" allows it')
+    end
+  end
+end
+
+--- Runs a loaded recipe. Errors pass through, after the run's folder has noted them.
+---@param self quern.Recipe
+---@param o {size: string?, sets: string[]?, seed: integer?, out: string?, resume: boolean|string|nil, lock: table?}
+---@return quern.Run run
+function recipe.run(self, o)
+  local seed = o.seed or self.seed or 1
+  local cfg, flat, size = self:resolve(o.size, o.sets)
+  local folder
+  if o.resume then
+    local found
+    folder, found = runs.find(o.out or "runs", self.name, type(o.resume) == "string" and o.resume or nil)
+    if not o.size and not (o.sets and #o.sets > 0) then
+      cfg, flat, size = params.resolve(self.leaves, { found.settings or {} }), nil, found.size
+    elseif not util.same(cfg, found.settings) then
+      util.fail("argument", "the settings differ from those of the run to resume", "in " .. folder,
+                "resume without --set and --size, or start a new run")
+    end
+    if o.seed and o.seed ~= found.seed then
+      util.fail("argument", ("the run to resume has seed %d"):format(found.seed), "in " .. folder)
+    end
+    seed = found.seed
+  end
+  local run = runs.Run { name = self.name, parent = o.out or "runs", text = self.text, settings = cfg,
+                         seed = seed, size = size, folder = folder }
+  self.random.state = run.random.state
+  run.random = self.random
+  self.run, self.folder, self.cfg, self.seed, self.flat = run, run.folder, cfg, seed, flat
+  if o.started then o.started(self, run, size) end
+  refuse_loose_ops(self)
+  quern.seed(seed)
+  self:main(cfg)
+  refuse_loose_ops(self)
+  if #run.reports > 0 then
+    run.text = run:report_text(self.paper)
+    sys.write_file(run.folder .. "/report.txt", run.text)
+  end
+  return run
+end
+
+return setmetatable(recipe, { __call = function(_, declared) return Recipe(declared) end })

@@ -6,10 +6,18 @@
   X(elementwise)          \
   X(elementwise_inplace)  \
   X(elementwise_pow)      \
+  X(index)                \
   X(norm)                 \
   X(optim)                \
   X(optim_rows)           \
+  X(random)               \
+  X(reduce)               \
+  X(reduce_dim)           \
+  X(shape_join)           \
+  X(shape_make)           \
+  X(shape_view)           \
   X(softmax)              \
+  X(sort)                 \
   X(unary)                \
   X(unary_act)            \
   X(unary_copy)

@@ -31,11 +31,6 @@ static qn_status total_infer(const qn_host *h, qn_call *c) {
   return fold_infer(h, c);
 }
 
-static qn_status truth_infer(const qn_host *h, qn_call *c) {
-  h->out(c, 0)->dtype = QN_BOOL;
-  return fold_infer(h, c);
-}
-
 /* How many elements are folded into one. */
 static int64_t fold_count(const qn_view *x, const bool *reduced) {
   int64_t n = 1;
@@ -366,10 +361,10 @@ FOLD(std, "f", "f", ", correction: int{0..} = 1", "Standard deviation over dimen
      .infer = fold_infer, .compose = std_compose);
 FOLD(logsumexp, "f", "f", "", "Logarithm of the sum of exponentials, without overflow.",
      "y = ln sum e^x. Gradient: dx = e^(x - y) dy.", .infer = fold_infer, .compose = logsumexp_compose);
-FOLD(all, "any", "any", "", "Whether every element is true.", "y = true if no x is 0; true of nothing. No gradient.",
-     .infer = truth_infer, .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
-FOLD(any, "any", "any", "", "Whether some element is true.", "y = true if some x is not 0. No gradient.",
-     .infer = truth_infer, .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
+FOLD(all, "any", "bool", "", "Whether every element is true.", "y = true if no x is 0; true of nothing. No gradient.",
+     .infer = fold_infer, .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
+FOLD(any, "any", "bool", "", "Whether some element is true.", "y = true if some x is not 0. No gradient.",
+     .infer = fold_infer, .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
 
 const qn_op *const qni_ops_reduce[] = {&sum_op, &mean_op, &prod_op, &max_op, &min_op, &var_op,
                                        &std_op, &logsumexp_op, &all_op, &any_op, NULL};

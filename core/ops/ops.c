@@ -2,17 +2,27 @@
 #include "ops/ops.h"
 
 #define TABLES(X)         \
+  X(attention)            \
   X(compare)              \
+  X(dropout)              \
   X(elementwise)          \
   X(elementwise_inplace)  \
   X(elementwise_pow)      \
+  X(embedding)            \
   X(index)                \
+  X(linear)               \
+  X(loss)                 \
+  X(loss_linear)          \
+  X(loss_pointwise)       \
+  X(loss_sampled)         \
+  X(matmul)               \
   X(norm)                 \
   X(optim)                \
   X(optim_rows)           \
   X(random)               \
   X(reduce)               \
   X(reduce_dim)           \
+  X(rope)                 \
   X(shape_join)           \
   X(shape_make)           \
   X(shape_view)           \

@@ -172,7 +172,7 @@ static qn_status fill_fortran(const struct header *h, const void *data, size_t n
 
 qn_status qni_npy_parse(const void *data, size_t n_bytes, const char *origin, qn_tensor **t) {
   struct header h = {0};
-  size_t at, need;
+  size_t at = 0, need = 0;
   *t = NULL;
   qn_status st = parse_header(data, n_bytes, origin, &h, &at);
   if (st) return st;

@@ -117,7 +117,7 @@ static qn_status read_entry(const json_t *value, const char *origin, size_t n_da
   if (!type) return bad_file(origin, e->name, "has a dtype nobody knows");
   e->type = type->name;
   e->dtype = type->dtype;
-  size_t n_bytes;
+  size_t n_bytes = 0;
   st = read_shape(json_object_get(value, "shape"), type, origin, e, &n_bytes);
   if (st) return st;
   return read_span(json_object_get(value, "data_offsets"), origin, n_data, n_bytes, e);

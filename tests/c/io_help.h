@@ -1,4 +1,4 @@
-/* Shared by the tests of files and data: temporary folders, files from text, real data. SPDX-License-Identifier: MIT */
+/* Shared by tests of files and data: folders, files, real data. SPDX-License-Identifier: MIT */
 #ifndef IO_HELP_H
 #define IO_HELP_H
 

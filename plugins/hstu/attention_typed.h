@@ -1,0 +1,321 @@
+/*
+** One head of one sequence, for REAL; see attention.c for the formulas.
+**
+** Keys are transposed and values packed once per head. Forward walks blocks of
+** query rows so that their scores stay in L1; backward recomputes the scores of
+** a block, then dV, dQ, dK come from four products. Columns right of the
+** diagonal are skipped in steps of one register tile.
+** SPDX-License-Identifier: MIT
+*/
+
+struct FN(head) {
+  const struct hstu_attn *a;
+  int64_t L, first, index;         /* length, first token, which head */
+  int64_t Lp, Dp, Ep;              /* padded row lengths */
+  const REAL *q;
+  int64_t q_row, q_col;
+  const REAL *bp, *bt;             /* bp: entry of offset 0 */
+  const uint8_t *bucket;
+  REAL *kt, *vt, *kr, *vr, *qr, *dk, *dv; /* packed: [D][Lp], [E][Lp], [L][Dp], [L][Ep], ... */
+  REAL *p, *g, *slope, *out;       /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
+  REAL *dy;                        /* [ROWS][Ep] */
+  uint8_t *keep;                   /* [Lp] */
+};
+
+static const REAL *FN(at)(const struct hstu_mat *m, int64_t row, int64_t head) {
+  return (const REAL *)m->data + row * m->row + head * m->head;
+}
+
+/* Lays the work memory out; with work NULL only counts. */
+static int64_t FN(layout)(struct FN(head) *s, char *work, bool backward) {
+  int64_t rows = backward ? BACK_ROWS : FORE_ROWS, used = 0;
+  int64_t wide = most(s->Dp, s->Ep), D = s->a->D, E = s->a->E;
+  struct { REAL **p; int64_t count; } part[] = {
+    {&s->kt, D * s->Lp}, {&s->vr, backward ? 0 : s->L * s->Ep}, {&s->p, rows * s->Lp},
+    {&s->out, rows * wide}, {&s->vt, backward ? E * s->Lp : 0},
+    {&s->kr, backward ? s->L * s->Dp : 0}, {&s->qr, backward ? rows * s->Dp : 0},
+    {&s->dk, backward ? s->Lp * s->Dp : 0}, {&s->dv, backward ? s->Lp * s->Ep : 0},
+    {&s->g, backward ? rows * s->Lp : 0}, {&s->slope, backward ? rows * s->Lp : 0},
+    {&s->dy, backward ? rows * s->Ep : 0}};
+  for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
+    *part[i].p = work ? (REAL *)(void *)(work + used) : NULL;
+    used += part[i].count * (int64_t)sizeof(REAL);
+  }
+  s->keep = work ? (uint8_t *)(work + used) : NULL;
+  return used + (s->Lp + 63) / 64 * 64;
+}
+
+static struct FN(head) FN(open)(const struct hstu_attn *a, int64_t unit, int64_t length) {
+  struct FN(head) s = {.a = a, .L = length};
+  s.Lp = padded_walk(length, sizeof(REAL));
+  s.Dp = padded(a->D, sizeof(REAL));
+  s.Ep = padded(a->E, sizeof(REAL));
+  if (unit < 0) return s;
+  s.index = unit % a->H;
+  s.first = a->offsets[unit / a->H];
+  s.q = FN(at)(&a->q, s.first, s.index);
+  s.q_row = a->q.row;
+  s.q_col = a->q.col;
+  s.bp = a->bp ? (const REAL *)a->bp + a->n - 1 : NULL;
+  s.bt = a->bt;
+  s.bucket = a->bucket ? a->bucket + s.first * a->bucket_row : NULL;
+  return s;
+}
+
+/* Columns that row i can see. */
+static int64_t FN(seen)(const struct FN(head) *s, int64_t i) { return s->a->causal ? i + 1 : s->L; }
+
+/* S[r] = q_i . K^T for rows i0 .. i0+rows-1, as far right as each group of rows can see. */
+static void FN(score_block)(const struct FN(head) *s, int64_t i0, int64_t rows) {
+  for (int64_t r = 0; r < rows; r += TILE_ROWS) {
+    int64_t height = least(TILE_ROWS, rows - r);
+    int64_t cols = FN(seen)(s, i0 + r + height - 1);
+    cols = (cols + FN(LANES) - 1) / FN(LANES) * FN(LANES);
+    FN(product)(height, cols, s->a->D, s->q + (i0 + r) * s->q_row, s->q_row, s->q_col, s->kt,
+                s->Lp, s->p + r * s->Lp, s->Lp, false);
+  }
+}
+
+/* S = alpha (S + bp[j-i] + bt[bucket_ij]) */
+static void FN(bias_row)(const struct FN(head) *s, int64_t i, int64_t cols, REAL *row) {
+  const REAL alpha = (REAL)s->a->alpha;
+  const REAL *bp = s->bp ? s->bp - i : NULL, *bt = s->bt;
+  const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
+  if (bp && bucket)
+    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bp[j] + bt[bucket[j]]);
+  else if (bp)
+    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bp[j]);
+  else if (bucket)
+    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bt[bucket[j]]);
+  else if (s->a->alpha != 1)
+    for (int64_t j = 0; j < cols; j++) row[j] *= alpha;
+}
+
+#if REAL_IS_FLOAT
+static void silu_row_f32(const qn_math *m, int64_t n, const float *x, float *y, float *slope) {
+  if (slope) m->silu_both(n, x, y, slope);
+  else m->silu(n, x, y);
+}
+static void exp_row_f32(const qn_math *m, int64_t n, const float *x, float *y) { m->exp(n, x, y); }
+#else
+static void silu_row_f64(const qn_math *m, int64_t n, const double *x, double *y, double *slope) {
+  (void)m;
+  for (int64_t j = 0; j < n; j++) {
+    double t = x[j], sig = t >= 0 ? 1 / (1 + exp(-t)) : exp(t) / (1 + exp(t));
+    y[j] = t * sig;
+    if (slope) slope[j] = sig * (1 + t * (1 - sig));
+  }
+}
+static void exp_row_f64(const qn_math *m, int64_t n, const double *x, double *y) {
+  (void)m;
+  for (int64_t j = 0; j < n; j++) y[j] = exp(x[j]);
+}
+#endif
+
+static void FN(softmax_row)(const qn_math *math, int64_t n, REAL *row) {
+  REAL top = row[0], sum = 0, lane[16] = {0};
+  for (int64_t j = 1; j < n; j++) top = row[j] > top ? row[j] : top;
+  for (int64_t j = 0; j < n; j++) row[j] -= top;
+  FN(exp_row)(math, n, row, row);
+  int64_t j = 0;
+  for (; j + 16 <= n; j += 16)
+    for (int l = 0; l < 16; l++) lane[l] += row[j + l];
+  for (; j < n; j++) lane[j & 15] += row[j];
+  for (int l = 0; l < 16; l++) sum += lane[l];
+  REAL one = 1 / sum;
+  for (j = 0; j < n; j++) row[j] *= one;
+}
+
+/* P = scale act(S), and slope = scale alpha act'(S) for SiLU if wanted. */
+static void FN(act_row)(const struct FN(head) *s, int64_t cols, REAL *row, REAL *slope) {
+  const struct hstu_attn *a = s->a;
+  const REAL scale = (REAL)a->scale, steep = (REAL)(a->scale * a->alpha);
+  if (a->softmax) FN(softmax_row)(a->math, cols, row);
+  else FN(silu_row)(a->math, cols, row, row, slope);
+  if (a->scale != 1)
+    for (int64_t j = 0; j < cols; j++) row[j] *= scale;
+  if (slope && !a->softmax)
+    for (int64_t j = 0; j < cols; j++) slope[j] *= steep;
+}
+
+/* Draws of a row: columns head * 2^20 + j, so that lengths and padding do not matter. */
+static void FN(keep_row)(const struct FN(head) *s, int64_t i, int64_t cols) {
+  hstu_keep(s->a->h, s->a->c, 0, s->first + i, s->index << 20, cols, drop_below(s->a->dropout),
+            s->keep);
+}
+
+static void FN(drop_row)(const struct FN(head) *s, int64_t cols, REAL *row) {
+  const REAL grow = (REAL)(1 / (1 - s->a->dropout));
+  for (int64_t j = 0; j < cols; j++) row[j] = s->keep[j] ? row[j] * grow : 0;
+}
+
+/* Columns that a whole group of rows is multiplied with: beyond a row's own they must be 0. */
+static int64_t FN(group_end)(const struct FN(head) *s, int64_t i0, int64_t rows, int64_t r) {
+  return FN(seen)(s, i0 + least(r / TILE_ROWS * TILE_ROWS + TILE_ROWS, rows) - 1);
+}
+
+static void FN(zero_tail)(REAL *row, int64_t from, int64_t to) {
+  for (int64_t j = from; j < to; j++) row[j] = 0;
+}
+
+static void FN(forward_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *y,
+                              int64_t y_row) {
+  FN(score_block)(s, i0, rows);
+  for (int64_t r = 0; r < rows; r++) {
+    int64_t cols = FN(seen)(s, i0 + r);
+    REAL *row = s->p + r * s->Lp;
+    FN(bias_row)(s, i0 + r, cols, row);
+    FN(act_row)(s, cols, row, NULL);
+    if (s->a->dropout > 0) {
+      FN(keep_row)(s, i0 + r, cols);
+      FN(drop_row)(s, cols, row);
+    }
+    FN(zero_tail)(row, cols, FN(group_end)(s, i0, rows, r));
+  }
+  for (int64_t r = 0; r < rows; r += TILE_ROWS)
+    FN(product)(least(TILE_ROWS, rows - r), s->Ep, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp,
+                s->Lp, 1, s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
+  FN(unpack_rows)(rows, s->a->E, s->out, s->Ep, y + i0 * y_row, y_row);
+}
+
+static void FN(attn_forward)(const struct hstu_attn *a, int64_t unit, void *work) {
+  int64_t seq = unit / a->H;
+  struct FN(head) s = FN(open)(a, unit, a->offsets[seq + 1] - a->offsets[seq]);
+  FN(layout)(&s, work, false);
+  FN(transpose)(s.L, a->D, FN(at)(&a->k, s.first, s.index), a->k.row, a->k.col, s.kt, s.Lp);
+  FN(pack_rows)(s.L, a->E, FN(at)(&a->v, s.first, s.index), a->v.row, a->v.col, s.vr, s.Ep);
+  REAL *y = (REAL *)a->y.data + s.first * a->y.row + s.index * a->y.head;
+  for (int64_t i0 = 0; i0 < s.L; i0 += FORE_ROWS)
+    FN(forward_block)(&s, i0, least(FORE_ROWS, s.L - i0), y, a->y.row);
+}
+
+/* G[r] = dy_i . V^T */
+static void FN(value_block)(const struct FN(head) *s, int64_t i0, int64_t rows) {
+  for (int64_t r = 0; r < rows; r += TILE_ROWS) {
+    int64_t height = least(TILE_ROWS, rows - r);
+    int64_t cols = FN(seen)(s, i0 + r + height - 1);
+    cols = (cols + FN(LANES) - 1) / FN(LANES) * FN(LANES);
+    FN(product)(height, cols, s->a->E, s->dy + r * s->Ep, s->Ep, 1, s->vt, s->Lp,
+                s->g + r * s->Lp, s->Lp, false);
+  }
+}
+
+/* G becomes dS, P the dropped P. SiLU: dS = G slope. Softmax: dS = alpha P (G - sum P G / scale). */
+static void FN(slope_row)(const struct FN(head) *s, int64_t i, int64_t cols, REAL *p, REAL *g,
+                          const REAL *slope) {
+  if (s->a->dropout > 0) {
+    FN(keep_row)(s, i, cols);
+    FN(drop_row)(s, cols, g);
+  }
+  if (s->a->softmax) {
+    const REAL scale = (REAL)s->a->scale, alpha = (REAL)s->a->alpha;
+    REAL sum = 0, lane[16] = {0};
+    int64_t j = 0;
+    for (; j + 16 <= cols; j += 16)
+      for (int l = 0; l < 16; l++) lane[l] += p[j + l] * g[j + l];
+    for (; j < cols; j++) lane[j & 15] += p[j] * g[j];
+    for (int l = 0; l < 16; l++) sum += lane[l];
+    sum /= scale;
+    for (j = 0; j < cols; j++) g[j] = alpha * p[j] * (g[j] - sum);
+  } else {
+    for (int64_t j = 0; j < cols; j++) g[j] *= slope[j];
+  }
+  if (s->a->dropout > 0) FN(drop_row)(s, cols, p);
+}
+
+/* dbp[j-i] += dS_ij, dbt[bucket_ij] += dS_ij; four tables break the chain of additions. */
+static void FN(bias_grad_row)(const struct FN(head) *s, int64_t i, int64_t cols, const REAL *ds,
+                              REAL *dbp, REAL *dbt) {
+  const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
+  if (dbp)
+    for (int64_t j = 0; j < cols; j++) dbp[j - i] += ds[j];
+  if (!dbt) return;
+  for (int64_t j = 0; j < cols; j++) dbt[(j & 3) * BUCKETS + bucket[j]] += ds[j];
+}
+
+static void FN(recompute_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *dbp,
+                                REAL *dbt) {
+  FN(score_block)(s, i0, rows);
+  FN(value_block)(s, i0, rows);
+  for (int64_t r = 0; r < rows; r++) {
+    int64_t cols = FN(seen)(s, i0 + r), end = FN(group_end)(s, i0, rows, r);
+    REAL *p = s->p + r * s->Lp, *g = s->g + r * s->Lp, *slope = s->slope + r * s->Lp;
+    FN(bias_row)(s, i0 + r, cols, p);
+    FN(act_row)(s, cols, p, slope);
+    FN(slope_row)(s, i0 + r, cols, p, g, slope);
+    if (dbp || dbt) FN(bias_grad_row)(s, i0 + r, cols, g, dbp, dbt);
+    /* dS feels alpha in S = alpha (q k + b), which the slope holds already */
+    FN(zero_tail)(p, cols, end);
+    FN(zero_tail)(g, cols, end);
+  }
+}
+
+/* to[j] += sum over rows r >= j - i0 of m[r][j] from[r], for groups of columns j. */
+static void FN(column_sums)(const struct FN(head) *s, int64_t i0, int64_t rows, const REAL *m,
+                            const REAL *from, int64_t width, REAL *to) {
+  int64_t end = FN(seen)(s, i0 + rows - 1);
+  for (int64_t j = 0; j < end; j += TILE_ROWS) {
+    int64_t height = least(TILE_ROWS, end - j);
+    int64_t r = s->a->causal ? most(0, (j - i0) / TILE_ROWS * TILE_ROWS) : 0;
+    FN(product)(height, width, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * width, width,
+                to + j * width, width, true);
+  }
+}
+
+static void FN(backward_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *dbp,
+                               REAL *dbt) {
+  const struct hstu_attn *a = s->a;
+  const struct hstu_mat *dy = &a->dy;
+  const REAL *from = FN(at)(dy, s->first + i0 - a->dy_first, s->index);
+  FN(pack_rows)(rows, a->E, from, dy->row, dy->col, s->dy, s->Ep);
+  FN(recompute_block)(s, i0, rows, dbp, dbt);
+  if (a->dv.data) FN(column_sums)(s, i0, rows, s->p, s->dy, s->Ep, s->dv);
+  if (a->dk.data) {
+    FN(pack_rows)(rows, a->D, s->q + i0 * s->q_row, s->q_row, s->q_col, s->qr, s->Dp);
+    FN(column_sums)(s, i0, rows, s->g, s->qr, s->Dp, s->dk);
+  }
+  if (!a->dq.data) return;
+  for (int64_t r = 0; r < rows; r += TILE_ROWS)
+    FN(product)(least(TILE_ROWS, rows - r), s->Dp, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp,
+                s->Lp, 1, s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
+  REAL *dq = (REAL *)a->dq.data + (s->first + i0) * a->dq.row + s->index * a->dq.head;
+  FN(unpack_rows)(rows, a->D, s->out, s->Dp, dq, a->dq.row);
+}
+
+static void FN(give)(const struct FN(head) *s, const struct hstu_mat *to, int64_t width,
+                     const REAL *from, int64_t from_row) {
+  if (!to->data) return;
+  REAL *rows = (REAL *)to->data + s->first * to->row + s->index * to->head;
+  FN(unpack_rows)(s->L, width, from, from_row, rows, to->row);
+}
+
+static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *work, void *bias) {
+  int64_t seq = unit / a->H;
+  struct FN(head) s = FN(open)(a, unit, a->offsets[seq + 1] - a->offsets[seq]);
+  FN(layout)(&s, work, true);
+  const REAL *k = FN(at)(&a->k, s.first, s.index), *v = FN(at)(&a->v, s.first, s.index);
+  FN(transpose)(s.L, a->D, k, a->k.row, a->k.col, s.kt, s.Lp);
+  FN(transpose)(s.L, a->E, v, a->v.row, a->v.col, s.vt, s.Lp);
+  FN(pack_rows)(s.L, a->D, k, a->k.row, a->k.col, s.kr, s.Dp);
+  memset(s.dk, 0, (size_t)(s.Lp * s.Dp) * sizeof(REAL));
+  memset(s.dv, 0, (size_t)(s.Lp * s.Ep) * sizeof(REAL));
+  REAL *sums = bias, time[4 * BUCKETS] = {0};
+  REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? time : NULL;
+  for (int64_t i0 = 0; i0 < s.L; i0 += BACK_ROWS)
+    FN(backward_block)(&s, i0, least(BACK_ROWS, s.L - i0), dbp, dbt);
+  FN(give)(&s, &a->dk, a->D, s.dk, s.Dp);
+  FN(give)(&s, &a->dv, a->E, s.dv, s.Ep);
+  for (int64_t b = 0; dbt && b < a->K; b++)
+    sums[a->P + b] += (time[b] + time[BUCKETS + b]) + (time[2 * BUCKETS + b] + time[3 * BUCKETS + b]);
+}
+
+static void FN(attn_reduce)(const struct hstu_attn *a) {
+  REAL *dbp = a->dbp, *dbt = a->dbt;
+  for (int64_t i = 0; i < a->P + a->K; i++) {
+    REAL sum = 0;
+    for (int64_t chunk = 0; chunk < a->cut.n_chunks; chunk++)
+      sum += ((const REAL *)a->partial)[chunk * (a->P + a->K) + i];
+    if (i < a->P && dbp) dbp[i] = sum;
+    if (i >= a->P && dbt) dbt[i - a->P] = sum;
+  }
+}

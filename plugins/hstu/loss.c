@@ -1,0 +1,208 @@
+/*
+** Losses against candidates of the catalogue, with unit vectors inside.
+**
+**   ô_i = o_i / max(|o_i|, 1e-6)    ê_v = E_v / max(|E_v|, 1e-6)    s_iv = <ô_i, ê_v> / tau
+** sampled_softmax_l2, with negatives n_1..n_R of position i:
+**   l_i = -log( exp(s_i,pos) / (exp(s_i,pos) + sum_j exp(s_i,n_j)) )
+** where a negative equal to the positive scores -5e4, put in after the division by tau.
+** sampled_bce, optionally without the unit vectors:
+**   l_i = softplus(-s_i,pos) + sum_j softplus(s_i,n_j)      negatives equal to it left out
+** Both return sum_i w_i l_i / sum_i w_i. With p the softmax:
+**   dô_i = w_i / (W tau) (sum_j p_ij ê_j - ê_pos)    dê_j = sum_i w_i / (W tau) p_ij ô_i ...
+**   do = (dô - ô <ô, dô>) / |o|, dE alike; where |x| < 1e-6 that is dô / 1e-6
+**
+** The factor of the loss is known before backward but for one number, so forward
+** makes the gradients at once, while scores are in cache, and backward multiplies
+** them. Samplers "uniform" and "in_batch" gather rows for each position. "shared"
+** and "full" compare all positions with one pool in tiles of 48 x 64; no matrix of
+** positions x candidates exists. Gradients of the table are summed over contiguous
+** lanes of positions, in order: the same bits for any number of workers.
+** SPDX-License-Identifier: MIT
+*/
+#include "loss.h"
+
+enum { SAVED_O, SAVED_E, SAVED_ROWS };
+
+static qn_status open_arguments(struct hstu_loss *s) {
+  const qn_host *h = s->h;
+  qn_call *c = s->c;
+  const qn_view *w = h->in(c, 3), *items = h->in(c, 4);
+  s->temperature = h->arg_num(c, "temperature");
+  s->R = h->arg_int(c, "negatives");
+  s->sampler = s->bce ? SAMPLER_UNIFORM : (int32_t)h->arg_int(c, "sampler");
+  s->l2 = s->bce ? h->arg_bool(c, "l2") : true;
+  s->sparse = h->arg_bool(c, "sparse");
+  s->w = w ? w->data : NULL;
+  s->ids = items ? items->data : NULL;
+  s->n_ids = items ? items->shape[0] : s->V - 1;
+  if (!(s->temperature > 0))
+    return h->fail(c, QN_E_ARG, "temperature must be above 0, not %g", s->temperature);
+  if (s->V > INT32_MAX || s->D > MAX_WIDTH)
+    return h->fail(c, QN_E_UNSUPPORTED, "the table may have 2^31 rows of up to %d numbers", MAX_WIDTH);
+  return hstu_real_dtype(h, c, s->dtype);
+}
+
+static qn_status add_weights(struct hstu_loss *s) {
+  s->total = s->w ? 0 : (double)s->T;
+  for (int64_t i = 0; s->w && i < s->T; i++) {
+    double w = s->dtype == QN_F32 ? (double)((const float *)s->w)[i] : ((const double *)s->w)[i];
+    if (!(w >= 0))
+      return s->h->fail(s->c, QN_E_ARG, "w[%lld] is %g; weights are 0 or more", (long long)(i + 1), w);
+    s->total += w;
+  }
+  return QN_OK;
+}
+
+static qn_status open_loss(struct hstu_loss *s, const qn_host *h, qn_call *c, bool bce) {
+  const qn_view *o = h->in(c, 0), *e = h->in(c, 2);
+  s->h = h;
+  s->c = c;
+  s->bce = bce;
+  s->math = h->query("qn.math/1");
+  s->dtype = o->dtype;
+  s->T = o->shape[0];
+  s->D = o->shape[1];
+  s->V = e->shape[0];
+  s->Dp = padded(s->D, s->dtype == QN_F32 ? 4 : 8);
+  s->o = o->data;
+  s->pos = h->in(c, 1)->data;
+  s->e = e->data;
+  s->want_o = h->needs_grad(c, 0);
+  s->want_e = h->needs_grad(c, 2);
+  qn_status st = open_arguments(s);
+  return st ? st : add_weights(s);
+}
+
+static qn_status save_matrix(const struct hstu_loss *s, int32_t slot, int32_t dtype, int32_t ndim,
+                             int64_t rows, void **data) {
+  int64_t shape[2] = {rows, s->D};
+  qn_view *view;
+  qn_status st = s->h->save_new(s->c, slot, dtype, ndim, shape, &view);
+  if (!st) *data = view->data;
+  return st;
+}
+
+static qn_status run(const qn_host *h, qn_call *c, bool bce) {
+  struct hstu_loss s = {0};
+  qn_status st = open_loss(&s, h, c, bce);
+  double loss = 0;
+  if (st) return st;
+  bool idle = !(s.total > 0); /* nothing counts: no loss, no gradient */
+  if (idle) s.want_e = s.want_o = false;
+  if (!idle) st = hstu_loss_draw(&s);
+  if (!st && s.want_o) st = save_matrix(&s, SAVED_O, s.dtype, 2, s.T, &s.grad_o);
+  if (!st && s.want_e) st = save_matrix(&s, SAVED_E, s.dtype, 2, s.A, &s.grad_e);
+  if (!st && !idle) st = hstu_loss_run(&s, &loss);
+  if (!st && s.want_e && s.row_of) {
+    void *rows;
+    st = save_matrix(&s, SAVED_ROWS, QN_I64, 1, s.A, &rows);
+    if (!st) memcpy(rows, s.row_of, (size_t)s.A * sizeof(int64_t));
+  }
+  if (st) return st;
+  if (s.dtype == QN_F32) *(float *)h->out(c, 0)->data = (float)loss;
+  else *(double *)h->out(c, 0)->data = loss;
+  return QN_OK;
+}
+
+static qn_status softmax_forward(const qn_host *h, qn_call *c) { return run(h, c, false); }
+static qn_status bce_forward(const qn_host *h, qn_call *c) { return run(h, c, true); }
+
+/* ---- Backward: the saved gradients times that of the loss ---- */
+
+struct scale {
+  const qn_view *from;
+  void *to;
+  double by;
+  const int64_t *rows;             /* where row r goes, or NULL: row r */
+  int64_t width;
+};
+
+static qn_status scale_rows(void *ctx, int64_t begin, int64_t end) {
+  const struct scale *s = ctx;
+  for (int64_t r = begin; r < end; r++) {
+    int64_t to = s->rows ? s->rows[r] : r;
+    if (s->from->dtype == QN_F32) {
+      const float *x = (const float *)s->from->data + r * s->width;
+      float *y = (float *)s->to + to * s->width, by = (float)s->by;
+      for (int64_t d = 0; d < s->width; d++) y[d] = x[d] * by;
+    } else {
+      const double *x = (const double *)s->from->data + r * s->width;
+      double *y = (double *)s->to + to * s->width;
+      for (int64_t d = 0; d < s->width; d++) y[d] = x[d] * s->by;
+    }
+  }
+  return QN_OK;
+}
+
+static void fill_zero(const qn_view *v) {
+  size_t bytes = v->dtype == QN_F32 ? 4 : 8;
+  memset(v->data, 0, (size_t)(v->shape[0] * v->shape[1]) * bytes);
+}
+
+static qn_status give_rows(const qn_host *h, qn_call *c, struct scale *s, const qn_view *ids) {
+  int64_t *to, n = ids ? ids->shape[0] : 0;
+  qn_view *rows;
+  qn_status st = h->grad_rows(c, 2, n, &to, &rows);
+  if (st || n == 0) return st;
+  memcpy(to, ids->data, (size_t)n * sizeof *to);
+  s->to = rows->data;
+  return h->parallel(c, n, 64, scale_rows, s);
+}
+
+static qn_status backward(const qn_host *h, qn_call *c) {
+  const qn_view *g = h->in(c, 0), *ids = h->saved(c, SAVED_ROWS);
+  double by = g->dtype == QN_F32 ? (double)*(const float *)g->data : *(const double *)g->data;
+  struct scale o = {.from = h->saved(c, SAVED_O), .by = by, .width = h->like(c, 0)->shape[1]};
+  struct scale e = {.from = h->saved(c, SAVED_E), .by = by, .width = o.width};
+  qn_status st = QN_OK;
+  if (h->needs_grad(c, 0)) {
+    qn_view *out = h->out(c, 0);
+    o.to = out->data;
+    if (!o.from) fill_zero(out);
+    else st = h->parallel(c, out->shape[0], 64, scale_rows, &o);
+  }
+  if (st || !h->needs_grad(c, 2)) return st;
+  if (h->arg_bool(c, "sparse")) return give_rows(h, c, &e, ids);
+  qn_view *out = h->out(c, 2);
+  e.to = out->data;
+  if (ids) e.rows = ids->data;
+  if (ids || !e.from) fill_zero(out);
+  return e.from ? h->parallel(c, e.from->shape[0], 64, scale_rows, &e) : QN_OK;
+}
+
+const qn_op hstu_sampled_softmax_op = {
+  .struct_size = sizeof(qn_op),
+  .det = QN_DET_BITWISE,
+  .batch = QN_BATCH_SUM,
+  .flags = QN_OP_RANDOM,
+  .schema = "sampled_softmax_l2(o: f[T,D], pos: i64[T], e: f[V,D], w: f[T]? = nil, "
+            "items: i64[C]? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
+            "negatives: int{1..} = 128, temperature: num = 0.05, sparse: bool = false) -> loss: f[]",
+  .summary = "Softmax loss on unit vectors against drawn items, or against all.",
+  .doc = "Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among "
+         "the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, "
+         "1..V-1; row 0 is padding. Negatives: \"uniform\" draws them for each position from items "
+         "(default: all ids), with replacement; \"in_batch\" from the distinct positives of the "
+         "call; \"shared\" draws one pool for the call; \"full\" takes every item. A negative equal "
+         "to the positive scores -5e4. sparse = true gives the gradient of e by rows.",
+  .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 4.1.1, and its research code",
+  .forward = softmax_forward,
+  .backward = backward,
+};
+
+const qn_op hstu_sampled_bce_op = {
+  .struct_size = sizeof(qn_op),
+  .det = QN_DET_BITWISE,
+  .batch = QN_BATCH_SUM,
+  .flags = QN_OP_RANDOM,
+  .schema = "sampled_bce(o: f[T,D], pos: i64[T], e: f[V,D], w: f[T]? = nil, items: i64[C]? = nil, *, "
+            "negatives: int{1..} = 1, temperature: num = 1, l2: bool = false, "
+            "sparse: bool = false) -> loss: f[]",
+  .summary = "Binary cross-entropy of the next item against drawn ones.",
+  .doc = "Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = "
+         "<o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn "
+         "uniformly for each position; one equal to the positive is left out.",
+  .cite = "Kang and McAuley 2018 (SASRec), eq. 6",
+  .forward = bce_forward,
+  .backward = backward,
+};

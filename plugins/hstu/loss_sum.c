@@ -1,0 +1,82 @@
+/*
+** Memory and order of a loss's work; loss_typed.h does it. Lanes are contiguous
+** positions, their number a function of the sizes alone. SPDX-License-Identifier: MIT
+*/
+#include "loss.h"
+
+enum { LANE_BYTES = 256 << 20, TILE_BYTES = 1 << 20, LEAST_LANE = 4 * CHUNK_ROWS };
+
+static const double MASKED = -5e4; /* score of a negative that is the positive */
+
+#define HSTU_REAL_BITS 32
+#include "hstu_real.h"
+#include "tile_typed.h"
+#include "loss_typed.h"
+#undef HSTU_REAL_BITS
+#define HSTU_REAL_BITS 64
+#include "hstu_real.h"
+#include "tile_typed.h"
+#include "loss_typed.h"
+
+struct want {                      /* one piece of work memory */
+  void *to;                        /* address of the pointer to set */
+  int64_t bytes;
+};
+
+static qn_status take_all(const struct hstu_loss *s, const struct want *want, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    void *memory = NULL;
+    qn_status st = want[i].bytes ? s->h->scratch(s->c, want[i].bytes, &memory) : QN_OK;
+    if (st) return st;
+    memcpy(want[i].to, &memory, sizeof memory);
+  }
+  return QN_OK;
+}
+
+/* Lanes such that their copies of `bytes` stay within bounds. */
+static int64_t lanes_for(int64_t bytes) {
+  int64_t n = MAX_LANES;
+  while (n > 1 && n * bytes > LANE_BYTES) n /= 2;
+  return n;
+}
+
+static void plan(struct hstu_loss *s) {
+  int64_t real = (int64_t)hstu_loss_real(s);
+  s->n_panels = (s->P + PANEL - 1) / PANEL;
+  s->keep_tiles = s->n_panels * CHUNK_ROWS * PANEL * real <= TILE_BYTES;
+  int64_t wanted = s->want_e ? lanes_for(s->n_panels * PANEL * s->Dp * real) : MAX_LANES;
+  s->lane_rows = most(LEAST_LANE, (s->T + wanted - 1) / wanted);
+  s->n_lanes = most(1, (s->T + s->lane_rows - 1) / s->lane_rows);
+  s->n_sums = s->n_lanes * s->A * s->Dp * real <= LANE_BYTES ? s->n_lanes : 1;
+}
+
+static void chain_pool(struct hstu_loss *s) {
+  for (int64_t a = 0; a < s->A; a++) s->chain_first[a] = -1;
+  for (int64_t c = s->P - 1; c >= 0; c--) {
+    s->chain[c] = s->chain_first[s->pool[c]];
+    s->chain_first[s->pool[c]] = (int32_t)c;
+  }
+}
+
+qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
+  plan(s);
+  int64_t real = (int64_t)hstu_loss_real(s), pairs = s->T * s->n_pair, word = sizeof(int32_t);
+  int64_t pool = s->n_panels * PANEL, grad = s->want_e, chains = s->P ? grad : 0;
+  struct want want[] = {
+    {&s->unit, s->A * s->Dp * real}, {&s->inverse, s->A * real}, {&s->coef, pairs * real},
+    {&s->unit_o, s->T * s->Dp * real}, {&s->pool_columns, pool * s->D * real},
+    {&s->pool_rows, pool * s->Dp * real}, {&s->lane_loss, s->n_lanes * (int64_t)sizeof(double)},
+    {&s->pool_grad, grad * s->n_lanes * pool * s->Dp * real},
+    {&s->start, grad * s->n_sums * (s->A + 1) * (int64_t)sizeof(int64_t)},
+    {&s->token, grad * pairs * word}, {&s->share, grad * pairs * real},
+    {&s->pair_grad, grad * s->n_sums * s->A * s->Dp * real},
+    {&s->chain, chains * s->P * word}, {&s->chain_first, chains * s->A * word}};
+  qn_status st = take_all(s, want, sizeof want / sizeof want[0]);
+  if (st) return st;
+  if (chains) chain_pool(s);
+  st = s->dtype == QN_F32 ? run_loss_f32(s) : run_loss_f64(s);
+  *loss = 0;
+  for (int64_t l = 0; !st && l < s->n_lanes; l++) *loss += s->lane_loss[l];
+  if (!st) *loss /= s->total;
+  return st;
+}

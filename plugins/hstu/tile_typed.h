@@ -1,0 +1,111 @@
+/*
+** Products of small matrices that lie in cache, for REAL:
+**
+**   C[m,n] (+)= A[m,k] x B[k,n]
+**
+** A has any strides; rows of B and C are padded so that n is a whole number of
+** vectors and nothing has to be masked. Register tile: TILE_ROWS rows by up to
+** TILE_VECS vectors. Every element of C is one chain of additions over k from 0
+** upwards, whatever tile it falls into, so equal operands give equal bits.
+** SPDX-License-Identifier: MIT
+*/
+
+/* Registers differ by instruction level; the arithmetic does not. */
+#ifndef HSTU_TILE
+#define HSTU_TILE
+#if defined(__AVX512F__)
+enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
+#elif defined(__AVX2__)
+enum { VEC_BYTES = 32, TILE_ROWS = 6, TILE_VECS = 2 };
+#else
+enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 2 };
+#endif
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#endif
+
+typedef REAL FN(vec) __attribute__((vector_size(VEC_BYTES), aligned(sizeof(REAL)), may_alias));
+
+enum { FN(LANES) = VEC_BYTES / sizeof(REAL) };
+
+/* rows and vecs are constants at every call, so the loops over them vanish. */
+ALWAYS_INLINE void FN(tile)(int rows, int vecs, int64_t k, const REAL *a, int64_t a_row,
+                            int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
+                            bool add) {
+  FN(vec) sum[TILE_ROWS][TILE_VECS];
+#pragma GCC unroll 6
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++)
+      sum[i][v] = add ? *(const FN(vec) *)(c + i * c_row + v * FN(LANES)) : (FN(vec)){0};
+  for (int64_t p = 0; p < k; p++, a += a_col, b += b_row) {
+    FN(vec) line[TILE_VECS];
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++) line[v] = *(const FN(vec) *)(b + v * FN(LANES));
+#pragma GCC unroll 6
+    for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+      for (int v = 0; v < vecs; v++) sum[i][v] += a[i * a_row] * line[v];
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < rows; i++)
+#pragma GCC unroll 4
+    for (int v = 0; v < vecs; v++) *(FN(vec) *)(c + i * c_row + v * FN(LANES)) = sum[i][v];
+}
+
+ALWAYS_INLINE void FN(panel)(int vecs, int64_t m, int64_t k, const REAL *a, int64_t a_row,
+                             int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
+                             bool add) {
+  int64_t i = 0;
+  for (; i + TILE_ROWS <= m; i += TILE_ROWS)
+    FN(tile)(TILE_ROWS, vecs, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+  for (; i + 2 <= m; i += 2)
+    FN(tile)(2, vecs, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+  if (i < m) FN(tile)(1, vecs, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+}
+
+/* n must be a multiple of LANES; B and C rows reach that far. */
+static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row,
+                               int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
+                               bool add) {
+  for (int64_t j = 0; j < n;) {
+    int64_t vecs = least((n - j) / FN(LANES), TILE_VECS);
+    switch (vecs) {
+#if defined(__AVX512F__)
+      case 4: FN(panel)(4, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+      case 3: FN(panel)(3, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+#endif
+      case 2: FN(panel)(2, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+      default: FN(panel)(1, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    }
+    j += vecs * FN(LANES);
+  }
+}
+
+/* to[c][r] = from[r][c] for r < rows, c < cols; rows of `to` are filled with 0 up to to_row. */
+static inline void FN(transpose)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
+                                 int64_t from_col, REAL *to, int64_t to_row) {
+  for (int64_t r = 0; r < rows; r += 16) {
+    int64_t height = least(16, rows - r);
+    for (int64_t c = 0; c < cols; c++)
+      for (int64_t i = 0; i < height; i++)
+        to[c * to_row + r + i] = from[(r + i) * from_row + c * from_col];
+  }
+  for (int64_t c = 0; c < cols; c++)
+    memset(to + c * to_row + rows, 0, (size_t)(to_row - rows) * sizeof(REAL));
+}
+
+/* Copies rows into rows of width to_row, the rest 0. */
+static inline void FN(pack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
+                                 int64_t from_col, REAL *to, int64_t to_row) {
+  for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
+    if (from_col == 1) memcpy(to, from, (size_t)cols * sizeof(REAL));
+    else for (int64_t c = 0; c < cols; c++) to[c] = from[c * from_col];
+    memset(to + cols, 0, (size_t)(to_row - cols) * sizeof(REAL));
+  }
+}
+
+static inline void FN(unpack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
+                                   REAL *to, int64_t to_row) {
+  for (int64_t r = 0; r < rows; r++)
+    memcpy(to + r * to_row, from + r * from_row, (size_t)cols * sizeof(REAL));
+}

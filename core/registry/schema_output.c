@@ -34,6 +34,14 @@ static qn_status asked_dtype(const struct call *c, int32_t *dtype) {
   return QN_E_ARG;
 }
 
+/* `any`: the type of the first input that is `any` too; infer may set another. */
+static int32_t any_dtype(const struct call *c, const qni_output *o) {
+  for (int32_t i = 0; i < c->n_inputs; i++)
+    if (c->inputs[i] && c->s->param[c->owner[i]].tensor.dtype == QNI_DT_ANY && (o->alias < 0 || c->owner[i] == o->alias))
+      return c->inputs[i]->dtype;
+  return 0;
+}
+
 static qn_status output_dtype(const struct call *c, const qni_output *o, int32_t *dtype) {
   const qni_binding *b = c->b;
   switch (o->tensor.dtype) {
@@ -46,6 +54,8 @@ static qn_status output_dtype(const struct call *c, const qni_output *o, int32_t
   if (*dtype) return QN_OK;
   qn_status st = asked_dtype(c, dtype);
   if (st || *dtype) return st;
+  if (o->tensor.dtype == QNI_DT_ANY) *dtype = any_dtype(c, o);
+  if (*dtype) return QN_OK;
   *dtype = o->tensor.dtype == QNI_DT_I ? QN_I64 : QN_F32;
   return QN_OK;
 }

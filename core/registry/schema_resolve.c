@@ -130,7 +130,7 @@ static bool check_output(qni_parser *p, int32_t o, uint32_t given) {
   if (t->jagged >= 0 && !has_jagged(s, t)) return qni_lex_error(&p->lx, at, "output %s needs an input with the same T@B", out->name);
   int32_t q = qni_schema_param(s, "dtype");
   bool chosen = q >= 0 && (s->param[q].kind == QNI_ENUM || s->param[q].kind == QNI_STR);
-  if (!chosen && (t->dtype == QNI_DT_ANY || (t->dtype == QNI_DT_T && !has_class(s, QNI_DT_T))))
+  if (!chosen && (t->dtype == QNI_DT_ANY || t->dtype == QNI_DT_T) && !has_class(s, t->dtype))
     return qni_lex_error(&p->lx, at, "nothing gives output %s its type: use 'like', 't', or a parameter dtype", out->name);
   return check_type(p, t, given, true);
 }

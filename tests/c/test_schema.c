@@ -359,6 +359,11 @@ static void outputs_take_type_and_shape_from_inputs(void **state) {
   call.attrs[3] = (qni_value){.kind = QN_ARG_STR, .v.s = "i32"};
   assert_string_equal(output(s, 3), "i32[-1,3]");
   qni_schema_free(s);
+  s = parse("sum(x: f[N], y: any[?]) -> z: any[N]");
+  start(s), give(0, QN_F32, "4", -1), give(1, QN_U8, "2", -1);
+  assert_int_equal(unify(s), QN_OK);
+  assert_string_equal(output(s, 0), "u8[4]");
+  qni_schema_free(s);
 }
 
 static void variadic_inputs_are_counted_in_errors(void **state) {

@@ -84,6 +84,7 @@ static bool open_library(const char *path) {
   static const char *const candidates[] = {"libopenblas.so.0", "libopenblas.so",
                                            "libopenblasp.so.0", "libcblas.so.3", "libblis.so.4"};
   size_t count = path ? 1 : sizeof candidates / sizeof *candidates;
+  blas.library = NULL; /* one opened before stays loaded: it may have threads */
   for (size_t i = 0; i < count && !blas.library; i++) {
     const char *name = path ? path : candidates[i];
     blas.library = dlopen(name, RTLD_NOW | RTLD_LOCAL);

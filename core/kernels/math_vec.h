@@ -68,8 +68,8 @@ VF_INLINE vf vf_scale2(vf p, vf n) {
 #endif
 }
 
-/* exp(x) = p 2^n, |x| < 2^20: n = round(x / ln 2), r = x - n ln 2, p = 1 + r + r^2 q(r). */
-VF_INLINE vf vf_exp_parts(vf x, vf *n) {
+/* exp(x) = (p + rest) 2^n: n = round(x / ln 2), r = x - n ln 2, p + rest = 1 + r + r^2 q(r). */
+VF_INLINE vf vf_exp_parts(vf x, vf *n, vf *rest) {
   const vf magic = vf_all(12582912.0f); /* 1.5 2^23: adding it rounds to a whole number */
   const vf k = (x * 1.44269504f + magic) - magic;
   const vf r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
@@ -79,12 +79,14 @@ VF_INLINE vf vf_exp_parts(vf x, vf *n) {
   q = q * r + 1.66665182e-1f;
   q = q * r + 4.9999994e-1f;
   *n = k;
-  return (q * (r * r) + r) + 1.0f;
+  const vf t = q * (r * r) + r, p = t + 1.0f;
+  *rest = t - (p - 1.0f);
+  return p;
 }
 
 VF_INLINE vf vf_exp(vf x) {
-  vf n;
-  const vf p = vf_exp_parts(vf_at_least(vf_at_most(x, 90.0f), -106.0f), &n);
+  vf n, rest;
+  const vf p = vf_exp_parts(vf_at_least(vf_at_most(x, 90.0f), -106.0f), &n, &rest);
   return vf_scale2(p, n);
 }
 
@@ -120,9 +122,9 @@ VF_INLINE vf vf_tanh(vf x) {
   p = p * u - 5.37251234e-2f;
   p = p * u + 1.33312747e-1f;
   p = p * u - 3.33332747e-1f;
-  const vf small = p * (u * x) + x;
+  const vf small = p * (u * a) + a;
   const vf large = 1.0f - 2.0f / (vf_exp(2.0f * vf_at_most(a, 10.0f)) + 1.0f);
-  return vf_pick(a < 0.63f, small, vf_sign_of(large, x));
+  return vf_sign_of(vf_pick(a < 0.63f, small, large), x);
 }
 
 /* |x| < 0.92: x + x E(x^2); else 1 - exp(G(|x|)), G fitted to log erfc. */
@@ -135,7 +137,7 @@ VF_INLINE vf vf_erf(vf x) {
   p = p * u + 1.12836897e-1f;
   p = p * u - 3.76126319e-1f;
   p = p * u + 1.28379166e-1f;
-  const vf small = p * x + x;
+  const vf small = p * a + a;
   vf g = vf_all(-2.10950548e-5f);
   g = g * a + 4.3446265e-4f;
   g = g * a - 4.17106319e-3f;
@@ -145,31 +147,37 @@ VF_INLINE vf vf_erf(vf x) {
   g = g * a - 1.12951493f;
   g = g * a + 1.74684494e-4f;
   const vf large = 1.0f - vf_exp(g);
-  return vf_pick(a < 0.92f, small, vf_sign_of(large, x));
+  return vf_sign_of(vf_pick(a < 0.92f, small, large), x);
+}
+
+/* top / (1 + z), 0 <= z <= 1, less most of what rounding 1 + z did to it. */
+VF_INLINE vf vf_over_1_plus(vf top, vf z) {
+  const vf d = 1.0f + z, y = top / d;
+  return y + y * ((d - 1.0f) - z);
 }
 
 /* With z = exp(-|x|): 1/(1+z) or z/(1+z), so that neither side loses digits. */
 VF_INLINE vf vf_sigmoid(vf x) {
   const vf z = vf_exp(-vf_abs(x));
-  return vf_pick(x < 0.0f, z, vf_all(1.0f)) / (1.0f + z);
+  return vf_over_1_plus(vf_pick(x < 0.0f, z, vf_all(1.0f)), z);
 }
 
 /* x sigmoid(x); the product x z is scaled last, so that it rounds once. */
 VF_INLINE vf vf_silu(vf x) {
   const vf low = vf_at_least(x, -112.0f);
-  vf n;
-  const vf p = vf_exp_parts(-vf_at_most(vf_abs(low), 112.0f), &n);
-  const vf top = vf_pick(low < 0.0f, vf_scale2(p * low, n), low);
-  return top / (1.0f + vf_scale2(p, n));
+  vf n, rest;
+  const vf p = vf_exp_parts(-vf_at_most(vf_abs(low), 112.0f), &n, &rest);
+  const vf top = vf_pick(low < 0.0f, vf_scale2(p * low + rest * low, n), low);
+  return vf_over_1_plus(top, vf_scale2(p, n));
 }
 
 /* silu'(x) = s (1 + x (1 - s)), s = sigmoid(x); *y = silu(x). */
 VF_INLINE vf vf_silu_slope(vf x, vf *y) {
   const vf low = vf_at_least(x, -112.0f), size = vf_at_most(vf_abs(low), 112.0f);
-  vf n;
-  const vf p = vf_exp_parts(-size, &n), z = vf_scale2(p, n), part = 1.0f / (1.0f + z);
+  vf n, rest;
+  const vf p = vf_exp_parts(-size, &n, &rest), z = vf_scale2(p, n), part = 1.0f / (1.0f + z);
   const vi negative = low < 0.0f;
-  *y = vf_pick(negative, vf_scale2(p * low, n), low) / (1.0f + z);
+  *y = vf_over_1_plus(vf_pick(negative, vf_scale2(p * low + rest * low, n), low), z);
   const vf slope = part * (1.0f + vf_pick(negative, -size * part, size * (z * part)));
   return vf_pick(negative, vf_scale2(p * slope, n), slope);
 }

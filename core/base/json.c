@@ -62,7 +62,7 @@ qn_status qni_json_parse(const char *text, size_t n_bytes, const char *origin, j
   json_error_t error;
   *out = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
   if (*out) return QN_OK;
-  if (json_error_code(&error) == json_error_out_of_memory) return QN_E_NOMEM;
+  if (qn_error_last()->status == QN_E_NOMEM) return QN_E_NOMEM; /* jansson may call it otherwise */
   return bad_text(origin, error.line, error.column, error.text);
 }
 

@@ -34,9 +34,13 @@ static int by_layout(const void *a, const void *b) {
 
 /* ---- The header ---- */
 
-static qn_status no_json(void) { return qni_fail(QN_E_NOMEM, "out of memory for a file's header"); }
+/* jansson failed: for want of memory, which mem.c has recorded then, or of UTF-8. */
+static qn_status no_json(const char *path) {
+  if (qn_error_last()->status == QN_E_NOMEM) return QN_E_NOMEM;
+  return qni_fail(QN_E_ARG, "a name or metadata text for %s is not valid UTF-8", path);
+}
 
-static qn_status add_entry(json_t *header, const struct item *it, size_t begin) {
+static qn_status add_entry(const char *path, json_t *header, const struct item *it, size_t begin) {
   const qn_view *v = &it->tensor->view;
   json_t *shape = json_array();
   for (int32_t i = 0; i < v->ndim && shape; i++)
@@ -45,7 +49,7 @@ static qn_status add_entry(json_t *header, const struct item *it, size_t begin) 
       shape ? json_pack("{s:s,s:o,s:[I,I]}", "dtype", type_name(v->dtype), "shape", shape,
                         "data_offsets", (json_int_t)begin, (json_int_t)(begin + it->n_bytes))
             : NULL;
-  return entry && !json_object_set_new(header, it->name, entry) ? QN_OK : no_json();
+  return entry && !json_object_set_new(header, it->name, entry) ? QN_OK : no_json(path);
 }
 
 static qn_status check_item(const char *path, const json_t *header, const struct item *it) {
@@ -76,12 +80,12 @@ static qn_status build_header(const char *path, struct item *items, int32_t n, c
   qn_status st = check_meta(path, meta);
   if (st) return st;
   if (json_object_size(meta) && json_object_set(header, "__metadata__", (json_t *)(uintptr_t)meta))
-    return no_json();
+    return no_json(path);
   for (int32_t i = 0; i < n; i++) {
     const qn_view *v = &items[i].tensor->view;
     if ((st = check_item(path, header, &items[i]))) return st;
     if ((st = qni_shape_bytes(v->dtype, v->ndim, v->shape, &items[i].n_bytes))) return st;
-    if ((st = add_entry(header, &items[i], end))) return st;
+    if ((st = add_entry(path, header, &items[i], end))) return st;
     if (!qni_size_mul_add(1, end, items[i].n_bytes, &end) || end > INT64_MAX)
       return qni_fail(QN_E_SHAPE, "the arrays for %s are too large for one file", path);
   }
@@ -90,7 +94,7 @@ static qn_status build_header(const char *path, struct item *items, int32_t n, c
 
 static qn_status write_header(qni_file_writer *w, const char *path, const json_t *header) {
   char *text = json_dumps(header, JSON_COMPACT);
-  if (!text) return qni_fail(QN_E_ARG, "a name or metadata text for %s is not valid UTF-8", path);
+  if (!text) return no_json(path);
   size_t n = strlen(text), padded = (n + 7) / 8 * 8;
   uint8_t length[8];
   for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)padded >> (8 * i));
@@ -140,7 +144,7 @@ qn_status qni_safetensors_write(const char *path, const char *const *names,
   qni_json_start();
   struct item *items = qni_mem_zalloc((size_t)n + 1, sizeof *items);
   json_t *header = json_object();
-  qn_status st = items && header ? QN_OK : no_json();
+  qn_status st = items && header ? QN_OK : no_json(path);
   for (int32_t i = 0; i < n && !st; i++) items[i] = (struct item){names[i], tensors[i], 0};
   if (!st && n) qsort(items, (size_t)n, sizeof *items, by_layout);
   if (!st) st = build_header(path, items, n, meta, header);

@@ -29,17 +29,22 @@ static ssize_t f_write(int fd, const void *data, size_t n) {
   if (disk_room > 0 && done > 0) disk_room -= done;
   return done;
 }
-static int f_truncate(int fd, off_t size) { return refused() ? -1 : qni_file_system.truncate(fd, size); }
+static int f_truncate(int fd, off_t size) {
+  return refused() ? -1 : qni_file_system.truncate(fd, size);
+}
 static int f_sync(int fd) { return refused() ? -1 : qni_file_system.sync(fd); }
 static int f_close(int fd) {
   int failed = refused(), code = errno;
   qni_file_system.close(fd); /* the system closes even when it reports a failure */
   return failed ? errno = code, -1 : 0;
 }
-static int f_rename(const char *a, const char *b) { return refused() ? -1 : qni_file_system.rename(a, b); }
+static int f_rename(const char *a, const char *b) {
+  return refused() ? -1 : qni_file_system.rename(a, b);
+}
 static int f_unlink(const char *path) { return qni_file_system.unlink(path); }
 
-static const qni_file_layer faulty = {f_open, f_write, f_truncate, f_sync, f_close, f_rename, f_unlink};
+static const qni_file_layer faulty = {f_open,  f_write,  f_truncate, f_sync,
+                                      f_close, f_rename, f_unlink};
 
 static void fault(int at, int code) {
   calls = 0, fail_at = at, fail_code = code, disk_room = -1, most_at_once = 0;
@@ -314,13 +319,15 @@ static void folders_are_made_listed_moved_and_removed(void **state) {
 
 static void paths_split_and_join(void **state) {
   (void)state;
-  static const char *const cases[][2] = {{"a/b", "a"}, {"b", "."}, {"/b", "/"}, {"a//b", "a"}, {"a/b/", "a"}};
+  static const char *const cases[][2] = {
+      {"a/b", "a"}, {"b", "."}, {"/b", "/"}, {"a//b", "a"}, {"a/b/", "a"}};
   for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
     char *folder = qni_path_folder(cases[i][0]);
     assert_string_equal(folder, cases[i][1]);
     qni_mem_free(folder);
   }
-  static const char *const joins[][3] = {{"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "b"}, {"a", "/b", "/b"}};
+  static const char *const joins[][3] = {
+      {"a", "b", "a/b"}, {"a/", "b", "a/b"}, {"", "b", "b"}, {"a", "/b", "/b"}};
   for (size_t i = 0; i < sizeof joins / sizeof *joins; i++) {
     char *path = qni_path_join(joins[i][0], joins[i][1]);
     assert_string_equal(path, joins[i][2]);

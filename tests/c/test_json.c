@@ -42,7 +42,9 @@ static void fields_are_typed(void **state) {
   int64_t i;
   double x;
   bool b;
-  assert_int_equal(parse("{\"s\":\"t\",\"i\":9007199254740993,\"x\":0.5,\"b\":true,\"o\":{},\"a\":[]}", &v), QN_OK);
+  assert_int_equal(
+      parse("{\"s\":\"t\",\"i\":9007199254740993,\"x\":0.5,\"b\":true,\"o\":{},\"a\":[]}", &v),
+      QN_OK);
   assert_int_equal(qni_json_string(v, "f", "s", &text), QN_OK);
   assert_string_equal(text, "t");
   assert_int_equal(qni_json_int(v, "f", "i", &i), QN_OK);
@@ -53,7 +55,8 @@ static void fields_are_typed(void **state) {
   assert_true(b);
   assert_int_equal(qni_json_object(v, "f", "o", &sub), QN_OK);
   assert_int_equal(qni_json_array(v, "f", "a", &sub), QN_OK);
-  help_expect(qni_json_int(v, "f", "x", &i), QN_E_FORMAT, "\"x\" is a number, but must be an integer");
+  help_expect(qni_json_int(v, "f", "x", &i), QN_E_FORMAT,
+              "\"x\" is a number, but must be an integer");
   help_expect(qni_json_string(v, "f", "none", &text), QN_E_FORMAT, "\"none\" is nothing");
   json_decref(v);
 }

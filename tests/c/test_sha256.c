@@ -30,7 +30,8 @@ static void pieces_give_the_same_as_the_whole(void **state) {
     for (size_t step = 1; step < 130; step += 9) {
       qni_sha256 s;
       qni_sha256_start(&s);
-      for (size_t at = 0; at < n; at += step) qni_sha256_add(&s, data + at, n - at < step ? n - at : step);
+      for (size_t at = 0; at < n; at += step)
+        qni_sha256_add(&s, data + at, n - at < step ? n - at : step);
       qni_sha256_end(&s, pieces);
       qni_sha256_of(data, n, whole);
       assert_memory_equal(pieces, whole, 32);

@@ -3,7 +3,9 @@
 
 #define TABLES(X)         \
   X(attention)            \
+  X(batch_norm)           \
   X(compare)              \
+  X(conv)                 \
   X(dropout)              \
   X(elementwise)          \
   X(elementwise_inplace)  \
@@ -19,6 +21,7 @@
   X(norm)                 \
   X(optim)                \
   X(optim_rows)           \
+  X(pool)                 \
   X(random)               \
   X(reduce)               \
   X(reduce_dim)           \
@@ -30,7 +33,8 @@
   X(sort)                 \
   X(unary)                \
   X(unary_act)            \
-  X(unary_copy)
+  X(unary_copy)           \
+  X(upsample)
 
 #define DECLARED(name) extern const qn_op *const qni_ops_##name[];
 #define LISTED(name) qni_ops_##name,

@@ -1,0 +1,212 @@
+/*
+** batch_norm: normalisation of each channel over batch and space (Ioffe and Szegedy 2015).
+**
+**   y = w (x - mean) / sqrt(var + eps) + b
+**   training:    mean, var of this batch;  dx = w rstd (dy - mean(dy) - xhat mean(dy xhat))
+**   evaluation:  mean, var are given;      dx = w rstd dy
+**   dw = sum dy xhat,  db = sum dy
+**
+** The batch's mean and (biased) variance come out too, so that the caller keeps the
+** running averages; they carry no gradient.
+** SPDX-License-Identifier: MIT
+*/
+#include <inttypes.h>
+#include <math.h>
+#include <stdbool.h>
+
+#include "ops/network.h"
+
+struct channel {
+  int64_t N, P, step;
+};
+
+#define REAL float
+#define FN(name) name##_f32
+#include "ops/batch_norm_typed.h"
+#undef REAL
+#undef FN
+#define REAL double
+#define FN(name) name##_f64
+#include "ops/batch_norm_typed.h"
+#undef REAL
+#undef FN
+
+enum { X, W, B, MEAN, VAR }; /* inputs; saved slots are numbered alike */
+
+struct work {
+  struct channel k;
+  bool is64, training;
+  double eps;
+  const qn_view *x, *w, *b, *mean, *var; /* mean, var: used by forward in evaluation, by backward always */
+  const qn_view *dy;
+  qn_view *y, *out_mean, *out_var, *dw, *db;
+};
+
+static double load(const qn_view *v, int64_t i, double absent) {
+  if (!v) return absent;
+  return v->dtype == QN_F64 ? ((const double *)v->data)[i] : (double)((const float *)v->data)[i];
+}
+
+static void store(const qn_view *v, int64_t i, double value) {
+  if (!v) return;
+  if (v->dtype == QN_F64) ((double *)v->data)[i] = value;
+  else ((float *)v->data)[i] = (float)value;
+}
+
+static const void *plane(const struct work *s, const qn_view *v, int64_t c) {
+  return qni_net_at(v->data, c * s->k.P, s->is64 ? 8 : 4);
+}
+
+static void layout(struct work *s, const qn_view *x) {
+  s->is64 = qni_net_is64(x);
+  s->k = (struct channel){.N = x->shape[0], .P = 1};
+  for (int32_t d = 2; d < x->ndim; d++) s->k.P *= x->shape[d];
+  s->k.step = s->k.P * x->shape[1];
+}
+
+static qn_status forward_channels(void *ctx, int64_t begin, int64_t end) {
+  const struct work *s = ctx;
+  for (int64_t c = begin; c < end; c++) {
+    double mean = load(s->mean, c, 0), var = load(s->var, c, 1);
+    if (s->training && s->is64) channel_stats_f64(&s->k, plane(s, s->x, c), &mean, &var);
+    else if (s->training) channel_stats_f32(&s->k, plane(s, s->x, c), &mean, &var);
+    double rstd = 1 / sqrt(var + s->eps), w = load(s->w, c, 1), b = load(s->b, c, 0);
+    if (s->is64) channel_apply_f64(&s->k, plane(s, s->x, c), mean, rstd, w, b, (void *)(uintptr_t)plane(s, s->y, c));
+    else channel_apply_f32(&s->k, plane(s, s->x, c), mean, rstd, w, b, (void *)(uintptr_t)plane(s, s->y, c));
+    store(s->out_mean, c, mean);
+    store(s->out_var, c, var);
+  }
+  return QN_OK;
+}
+
+static qn_status backward_channels(void *ctx, int64_t begin, int64_t end) {
+  const struct work *s = ctx;
+  double count = s->training ? (double)(s->k.N * s->k.P) : INFINITY;
+  for (int64_t c = begin; c < end; c++) {
+    double mean = load(s->mean, c, 0), rstd = 1 / sqrt(load(s->var, c, 1) + s->eps), w = load(s->w, c, 1), db, dw;
+    const void *x = plane(s, s->x, c), *dy = plane(s, s->dy, c);
+    if (s->is64) channel_sums_f64(&s->k, x, dy, mean, rstd, &db, &dw);
+    else channel_sums_f32(&s->k, x, dy, mean, rstd, &db, &dw);
+    store(s->db, c, db);
+    store(s->dw, c, dw);
+    if (s->y && s->is64) channel_back_f64(&s->k, x, dy, mean, rstd, w, db / count, dw / count, (void *)(uintptr_t)plane(s, s->y, c));
+    else if (s->y) channel_back_f32(&s->k, x, dy, mean, rstd, w, db / count, dw / count, (void *)(uintptr_t)plane(s, s->y, c));
+  }
+  return QN_OK;
+}
+
+static qn_status check(const qn_host *h, qn_call *c) {
+  const qn_view *x = h->in(c, X);
+  if (!h->in(c, MEAN) != !h->in(c, VAR)) return h->fail(c, QN_E_ARG, "mean and var are given together (evaluation) or not at all (training)");
+  if (!h->in(c, MEAN) && qni_net_count(x) / (x->shape[1] ? x->shape[1] : 1) < 1)
+    return h->fail(c, QN_E_SHAPE, "the batch is empty: there is no mean to take; give mean and var");
+  return QN_OK;
+}
+
+static qn_status forward(const qn_host *h, qn_call *c) {
+  struct work s = {.eps = h->arg_num(c, "eps"), .training = !h->in(c, MEAN), .x = h->in(c, X), .w = h->in(c, W),
+                   .b = h->in(c, B), .mean = h->in(c, MEAN), .var = h->in(c, VAR),
+                   .y = h->out(c, 0), .out_mean = h->out(c, 1), .out_var = h->out(c, 2)};
+  qn_status st = check(h, c);
+  if (!st) st = h->save(c, X, s.x);
+  if (!st) st = h->save(c, W, s.w);
+  if (!st) st = h->save(c, MEAN, s.out_mean);
+  if (!st) st = h->save(c, VAR, s.out_var);
+  if (st) return st;
+  layout(&s, s.x);
+  return h->parallel(c, s.x->shape[1], qni_net_grain(s.k.N * s.k.P, 16384), forward_channels, &s);
+}
+
+static qn_status backward(const qn_host *h, qn_call *c) {
+  struct work s = {.eps = h->arg_num(c, "eps"), .training = !h->has_arg(c, "mean"), .x = h->saved(c, X), .w = h->saved(c, W),
+                   .mean = h->saved(c, MEAN), .var = h->saved(c, VAR), .dy = h->in(c, 0),
+                   .y = h->out(c, X), .dw = h->out(c, W), .db = h->out(c, B)};
+  layout(&s, s.x);
+  return h->parallel(c, s.x->shape[1], qni_net_grain(s.k.N * s.k.P, 16384), backward_channels, &s);
+}
+
+/* ---- The same backward, made of registered ops ---- */
+
+struct composer {
+  const qn_host *h;
+  qn_call *c;
+  qn_status st;
+  int32_t n_dims;
+  int64_t dims[QN_MAX_DIMS], wide[QN_MAX_DIMS]; /* reduced dimensions; [1,C,1,...] */
+  int32_t ndim;
+};
+
+static qn_tensor *call(struct composer *m, const char *op, qn_tensor *a, qn_tensor *b) {
+  qn_tensor *out = NULL;
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a}, {.kind = QN_ARG_TENSOR, .v.tensor = b}};
+  if (!m->st) m->st = m->h->apply(m->c, op, args, b ? 2 : 1, &out, 1);
+  return out;
+}
+
+static qn_tensor *over_batch(struct composer *m, const char *op, qn_tensor *a, bool keep) {
+  qn_tensor *out = NULL;
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a},
+                   {.name = "dim", .kind = QN_ARG_INTS, .count = m->n_dims, .v.ints = m->dims},
+                   {.name = "keepdim", .kind = QN_ARG_BOOL, .v.i = keep}};
+  if (!m->st) m->st = m->h->apply(m->c, op, args, 3, &out, 1);
+  return out;
+}
+
+static qn_tensor *widen(struct composer *m, qn_tensor *a) {
+  qn_tensor *out = NULL;
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a}, {.name = "shape", .kind = QN_ARG_INTS, .count = m->ndim, .v.ints = m->wide}};
+  if (!m->st) m->st = m->h->apply(m->c, "reshape", args, 2, &out, 1);
+  return out;
+}
+
+static qn_tensor *add_eps(struct composer *m, qn_tensor *a) {
+  qn_tensor *out = NULL;
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a}, {.kind = QN_ARG_NUM, .v.f = m->h->arg_num(m->c, "eps")}};
+  if (!m->st) m->st = m->h->apply(m->c, "add", args, 2, &out, 1);
+  return out;
+}
+
+static void measure(struct composer *m, const qn_view *x) {
+  m->ndim = x->ndim;
+  for (int32_t d = 0; d < x->ndim; d++) {
+    m->wide[d] = d == 1 ? x->shape[1] : 1;
+    if (d != 1) m->dims[m->n_dims++] = d + 1;
+  }
+}
+
+static qn_status compose(const qn_host *h, qn_call *c) {
+  struct composer m = {.h = h, .c = c};
+  bool training = !h->has_arg(c, "mean");
+  qn_tensor *x = h->ref_saved(c, X), *w = h->ref_saved(c, W), *g = h->ref_grad(c, 0);
+  if (!g) return QN_OK;
+  measure(&m, h->like(c, X));
+  qn_tensor *mean = training ? over_batch(&m, "mean", x, true) : widen(&m, h->ref_saved(c, MEAN));
+  qn_tensor *centred = call(&m, "sub", x, mean);
+  qn_tensor *var = training ? over_batch(&m, "mean", call(&m, "square", centred, NULL), true) : widen(&m, h->ref_saved(c, VAR));
+  qn_tensor *rstd = call(&m, "rsqrt", add_eps(&m, var), NULL), *hat = call(&m, "mul", centred, rstd), *ghat = call(&m, "mul", g, hat);
+  qn_tensor *dx = g;
+  if (training) {
+    dx = call(&m, "sub", dx, over_batch(&m, "mean", g, true));
+    dx = call(&m, "sub", dx, call(&m, "mul", hat, over_batch(&m, "mean", ghat, true)));
+  }
+  dx = call(&m, "mul", dx, rstd);
+  if (w) dx = call(&m, "mul", dx, widen(&m, w));
+  qn_tensor *dw = over_batch(&m, "sum", ghat, false), *db = over_batch(&m, "sum", g, false);
+  if (!m.st) m.st = h->set_grad(c, X, dx);
+  if (!m.st) m.st = h->set_grad(c, W, dw);
+  if (!m.st) m.st = h->set_grad(c, B, db);
+  return m.st;
+}
+
+static const qn_op batch_norm = {
+    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_COUPLED,
+    .schema = "batch_norm(x: f[N,C,...], w: f[C]? = nil, b: f[C]? = nil, mean: f[C]? = nil, var: f[C]? = nil, *, eps: num{0..} = 1e-5) "
+              "-> y: like x, batch_mean: f[C], batch_var: f[C]",
+    .summary = "Normalises each channel over batch and space.",
+    .doc = "y = w (x - mean) / sqrt(var + eps) + b. Without mean and var those of the batch are used (training), and returned: the "
+           "variance is the biased one. x: [N,C], [N,C,L] or [N,C,H,W]. mean, var, batch_mean and batch_var carry no gradient.",
+    .cite = "Ioffe and Szegedy 2015, algorithm 1",
+    .example = "print(quern.batch_norm(quern.tensor{{1, 2}, {3, 4}}))",
+    .forward = forward, .backward = backward, .compose = compose};
+
+const qn_op *const qni_ops_batch_norm[] = {&batch_norm, NULL};

@@ -43,7 +43,7 @@ function Run:init(o)
   self.resumed = o.folder ~= nil
   self.folder = o.folder or fresh_folder(o.parent, o.name)
   self.random = det.random(o.seed)
-  self.names, self.claimed, self.reports = {}, {}, {}
+  self.names, self.claimed, self.reports, self.data = {}, {}, {}, {}
   self.old = sys.try_read(self.folder .. "/metrics.jsonl") or ""
   self.at = 0                    -- bytes of metrics.jsonl that this process stands behind
   self.log_path = self.folder .. "/log.txt"
@@ -77,6 +77,11 @@ function Run:lock(lock)
   sys.write_file(path, text)
   return true
 end
+
+--- Notes a dataset for the lock.
+---@param name string
+---@param sha256 string
+function Run:uses_data(name, sha256) self.data[name] = sha256 end
 
 function Run:finish(status, message)
   self:state(status, message)

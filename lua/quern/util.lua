@@ -14,7 +14,7 @@ function error_meta:__tostring()
   if self.detail and self.detail ~= "" then
     for line in self.detail:gmatch("[^\n]+") do lines[#lines + 1] = "  " .. line end
   end
-  if self.where then lines[#lines + 1] = "  at " .. self.where end
+  if self.source then lines[#lines + 1] = "  at " .. self.source end
   if self.hint and self.hint ~= "" then lines[#lines + 1] = "hint: " .. self.hint end
   return table.concat(lines, "\n")
 end
@@ -43,7 +43,7 @@ end
 ---@param hint string? what to try
 function util.fail(status, what, detail, hint)
   error(setmetatable({ status = status, what = what, detail = detail, hint = hint,
-                       where = util.where(2) }, error_meta), 0)
+                       source = util.where(2) }, error_meta), 0)
 end
 
 --- An error in the shape the command line prints, whatever was raised.
@@ -55,13 +55,13 @@ function util.as_error(e)
     local ok, what = pcall(function() return e.what end)
     if ok and what then
       return setmetatable({ status = e.status, what = what, detail = e.detail, hint = e.hint,
-                            where = e.where }, error_meta)
+                            source = e.source }, error_meta)
     end
   end
   local text = tostring(e)
   local status = text == "not enough memory" and "nomem" or "lua"
   local where, what = text:match("^([^\n]-:%d+): (.*)$")
-  return setmetatable({ status = status, what = what or text, where = where }, error_meta)
+  return setmetatable({ status = status, what = what or text, source = where }, error_meta)
 end
 
 -- ---- Names -------------------------------------------------------------------

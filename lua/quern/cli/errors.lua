@@ -29,9 +29,9 @@ end
 ---@return table
 function errors.handler(e)
   local out = util.as_error(e)
-  local where = out.where or util.where(2)
+  local where = out.source or util.where(2)
   local shown = setmetatable({ status = out.status, what = out.what, detail = out.detail, hint = out.hint,
-                               op = out.op, plugin = out.plugin, where = where }, getmetatable(out))
+                               op = out.op, plugin = out.plugin, source = where }, getmetatable(out))
   shown.traceback = debug.traceback(nil, 2)
   return shown
 end
@@ -49,7 +49,7 @@ function errors.text(e)
   if e.detail and e.detail ~= "" then add(lines, e.detail, "  ") end
   if e.op and e.op ~= "" then add(lines, "op: " .. e.op, "  ") end
   if e.plugin and e.plugin ~= "" then add(lines, "plugin: " .. e.plugin, "  ") end
-  if e.where and e.where ~= "" then add(lines, "at " .. e.where, "  ") end
+  if e.source and e.source ~= "" then add(lines, "at " .. e.source, "  ") end
   if e.hint and e.hint ~= "" then add(lines, "hint: " .. e.hint, "") end
   if e.traceback and os.getenv("QUERN_TRACE") == "1" then add(lines, e.traceback, "") end
   return table.concat(lines, "\n")

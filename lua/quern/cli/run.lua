@@ -15,6 +15,7 @@ local function started(r, run, size)
   local changed = params.changed(r.leaves, now)
   print(("%s%s, seed %d -> %s"):format(r.name, size and " (" .. size .. ")" or "", run.seed, run.folder))
   if #changed > 0 then print(util.wrap("settings: " .. table.concat(changed, " "), 100)) end
+  if not run.resumed then lock.write(run) end
   run:log(("%s: seed %d, %d threads"):format(run.resumed and "resumed" or "started", run.seed, quern.threads()))
 end
 
@@ -29,7 +30,7 @@ local function as_usage(fn, ...)
   local result = table.pack(pcall(fn, ...))
   if result[1] then return table.unpack(result, 2, result.n) end
   local e = errors.handler(result[2])
-  if e.status == "argument" then e.status, e.where = "usage", nil end
+  if e.status == "argument" then e.status, e.source = "usage", nil end
   error(e, 0)
 end
 

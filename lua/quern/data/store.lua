@@ -1,0 +1,220 @@
+--- The store of datasets: finding files, fetching and checking them.
+--
+-- Looked for, in this order: below each folder of $QUERN_DATA (separated by ':'), then
+-- below $QUERN_CACHE/data, else ~/.cache/quern/data. Nothing is ever downloaded unless
+-- asked: that is what `quern data get` is for. Checksums that nobody published are
+-- recorded in sha256.json beside the file when it first comes in, and hold from then on.
+-- SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+local util = require "quern.util"
+local sys = require "quern.sys"
+local registry = require "quern.data.registry"
+local Progress = require "quern.progress"
+
+local store = {}
+
+-- ---- Places ---------------------------------------------------------------------------------
+
+--- The user's own folder of datasets.
+---@return string
+function store.cache_folder()
+  local cache = os.getenv("QUERN_CACHE")
+  if cache and cache ~= "" then return cache .. "/data" end
+  local xdg, home = os.getenv("XDG_CACHE_HOME"), os.getenv("HOME")
+  if xdg and xdg ~= "" then return xdg .. "/quern/data" end
+  if home and home ~= "" then return home .. "/.cache/quern/data" end
+  util.fail("io", "there is no place for datasets", "neither QUERN_CACHE nor HOME is set", "set QUERN_CACHE=folder")
+end
+
+local function folders()
+  local list = {}
+  for folder in (os.getenv("QUERN_DATA") or ""):gmatch("[^:]+") do list[#list + 1] = folder end
+  list[#list + 1] = store.cache_folder()
+  return list
+end
+
+--- The entry of a dataset, or an error that names the nearest.
+---@param name string
+---@return table
+function store.entry(name)
+  return registry[name] or util.fail("not_found", ("there is no dataset %q"):format(tostring(name)), nil,
+    util.suggest(tostring(name), util.keys(registry)))
+end
+
+local function file_name(f) return (f.member or f.local_):match("[^/]+$") end
+
+local function recorded(folder, name)
+  local text = sys.try_read(folder .. "/sha256.json")
+  return text and quern.json.decode(text)[name] or nil
+end
+
+local function record(folder, name, digest)
+  local path = folder .. "/sha256.json"
+  local text = sys.try_read(path)
+  local all = text and quern.json.decode(text) or {}
+  all[name] = digest
+  sys.write_file(path, quern.json.encode(all, { pretty = true }) .. "\n")
+end
+
+--- Where a dataset lies: path and the form it has there; nil when it is nowhere.
+---@param name string
+---@return string? path
+---@return table? form entry of files
+function store.find(name)
+  local entry = store.entry(name)
+  for _, folder in ipairs(folders()) do
+    for _, f in ipairs(entry.files) do
+      local candidates = { folder .. "/" .. name .. "/" .. file_name(f) }
+      if not f.member then table.insert(candidates, 1, folder .. "/" .. f.local_) end
+      for _, path in ipairs(candidates) do
+        if sys.exists(path) then return path, f end
+      end
+    end
+  end
+end
+
+--- The path of a dataset, or an error that says how to get it.
+---@param name string
+---@return string path
+---@return table form
+function store.locate(name)
+  local path, form = store.find(name)
+  if path then return path, form end
+  util.fail("not_found", ("cannot find dataset %s"):format(name), "looked in " .. table.concat(folders(), ", "),
+    ("`quern data get %s` downloads it, `quern data import %s FILE` takes a file you have"):format(name, name))
+end
+
+-- ---- Checking -----------------------------------------------------------------------------------
+
+--- Compares a file with the checksum known for it.
+---@param name string
+---@param path string
+---@param form table
+---@return string digest
+---@return string source "published", "recorded", "unknown"
+function store.check(name, path, form)
+  local digest = sys.sha256(path)
+  local folder = sys.folder(path)
+  local known, source
+  if form.sha256 and not form.member then
+    known, source = form.sha256, "published"
+  else
+    known = recorded(folder, file_name(form))
+    if known then source = "recorded" end
+  end
+  source = source or "unknown"
+  if known and known ~= digest then
+    util.fail("format", ("%s is not the file that %s should be"):format(path, name),
+      ("SHA-256 %s\nexpected %s (%s)"):format(digest, known, source),
+      "get it again: remove the file, then `quern data get " .. name .. "`")
+  end
+  return digest, source
+end
+
+-- ---- Getting -----------------------------------------------------------------------------------
+
+local function quoted(s) return "'" .. s:gsub("'", "'\\''") .. "'" end
+
+-- One member of a zip archive, by the system's unzip.
+local function extract(archive, member, path)
+  local part = path .. ".part"
+  local ok = os.execute(("unzip -p %s %s > %s 2>/dev/null"):format(quoted(archive), quoted(member), quoted(part)))
+  local text = ok and sys.try_read(part)
+  os.remove(part)
+  if not text or text == "" then
+    local have = os.execute("command -v unzip > /dev/null 2>&1")
+    util.fail(have and "format" or "io", ("cannot take %s out of %s"):format(member, archive),
+      have and "it is not a zip archive with that file" or "the program unzip is not installed",
+      have and "get the archive again" or "apt-get install unzip")
+  end
+  sys.write_file(path, text)
+end
+
+local function take_in(name, form, from, is_archive)
+  local folder = store.cache_folder() .. "/" .. name
+  sys.mkdir(folder)
+  local path = folder .. "/" .. file_name(form)
+  if is_archive then extract(from, form.member, path)
+  elseif from ~= path then sys.write_file(path, sys.read_file(from)) end
+  local ok, digest, source = pcall(store.check, name, path, form)
+  if not ok then
+    sys.remove(path)
+    error(digest, 0)
+  end
+  if source == "unknown" then record(folder, file_name(form), digest) end
+  return path, digest, source
+end
+
+local function download(name, form, say)
+  local folder = store.cache_folder() .. "/" .. name
+  sys.mkdir(folder)
+  local target = folder .. "/" .. form.url:match("[^/]+$")
+  say(("%s from %s"):format(form.bytes and util.bytes(form.bytes) or "size unknown", form.url))
+  local bar
+  quern._io.fetch(form.url, target, { sha256 = not form.member and form.sha256 or nil,
+    expect_bytes = not form.member and form.bytes or nil,
+    progress = function(done, total)
+      bar = bar or Progress { label = name, total = total and total > 0 and total or nil, unit = "B" }
+      bar:update(done, done - (bar.done or 0))
+      return sys.interrupted()
+    end })
+  if bar then bar:finish() end
+  return target
+end
+
+--- Makes a dataset available: what is there is checked, else it is downloaded.
+---@param name string
+---@param options {offline: boolean?, say: fun(text: string)?}?
+---@return string path
+---@return string digest
+---@return string source of the checksum
+function store.get(name, options)
+  local say = options and options.say or print
+  local path, form = store.find(name)
+  if path then return path, store.check(name, path, form) end
+  local entry = store.entry(name)
+  if options and options.offline then return store.locate(name) end
+  say("terms: " .. entry.terms)
+  local last
+  for _, f in ipairs(entry.files) do
+    if f.url then
+      local ok, result = pcall(download, name, f, say)
+      if ok then return take_in(name, f, result, f.member ~= nil) end
+      last = util.as_error(result)
+      if last.status == "cancelled" then error(result, 0) end
+      say("no luck: " .. last.what)
+    end
+  end
+  util.fail("io", ("cannot download %s"):format(name), last and last.detail or nil,
+    ("if you have the file: quern data import %s FILE"):format(name))
+end
+
+--- Takes a file that is on disk already.
+---@param name string
+---@param file string
+---@return string path
+---@return string digest
+---@return string source
+function store.import(name, file)
+  local entry = store.entry(name)
+  if #entry.files == 0 then util.fail("usage", name .. " is generated; there is nothing to import") end
+  if not sys.exists(file) then util.fail("io", ("cannot read %s"):format(file), "there is no such file") end
+  local base, digest = file:match("[^/]+$"), sys.sha256(file)
+  local form
+  for _, f in ipairs(entry.files) do
+    if f.sha256 == digest then form = form or f end
+  end
+  for _, f in ipairs(entry.files) do
+    if (f.member and f.url:match("[^/]+$") or file_name(f)) == base then form = form or f end
+  end
+  if not form then
+    local names = {}
+    for i, f in ipairs(entry.files) do names[i] = f.member and f.url:match("[^/]+$") or file_name(f) end
+    util.fail("format", ("%s is no known form of %s"):format(file, name), "its SHA-256 is " .. digest,
+      "known forms: " .. table.concat(names, ", ") .. "; any other file works with data.file in a recipe")
+  end
+  return take_in(name, form, file, form.member ~= nil and base:match("%.zip$") ~= nil)
+end
+
+return store

@@ -1,0 +1,28 @@
+--- Lock: what a run's results depend on, beside its recipe and settings.
+-- Quern and its plugins with versions and hashes, op schemas, BLAS and its core type,
+-- instruction level, threads, data. Two runs with equal locks give equal bits.
+-- SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+
+local lock = {}
+
+--- The lock of this process as plain values.
+---@param run quern.Run? whose data are listed
+---@return table
+function lock.make(run)
+  local system = quern.system()
+  local plugins, ops = {}, {}
+  for _, p in ipairs(quern.plugins()) do
+    plugins[p.id ~= "" and p.id or p.name] = { version = p.version, sha256 = p.sha256, build = p.build }
+  end
+  for _, op in ipairs(quern.ops()) do ops[op.name] = op.hash end
+  return { quern = quern.version(), plugins = plugins, ops = ops, blas = system.blas, blas_core = system.blas_core,
+           isa = system.isa, cpu = system.cpu, threads = quern.threads(), data = run and run.data or {} }
+end
+
+--- Writes lock.json into a run's folder.
+---@param run quern.Run
+function lock.write(run) return run:lock(lock.make(run)) end
+
+return lock

@@ -241,6 +241,8 @@ static qn_status infer(struct binder *b) {
   qn_status st = qni_schema_unify(b->s, c->n_in, views, b->owner, n_seq, b->attrs, &binding);
   bool all_decided = true;
   c->n_out = b->s->n_outputs;
+  for (int32_t o = 0; o < c->n_out; o++) c->output[o] = NULL; /* a failure from here on drops them */
+  for (int32_t o = 0; o < c->n_out; o++) c->output[o] = NULL;
   for (int32_t o = 0; !st && o < c->n_out; o++) {
     bool decided = true;
     const qni_output *out = &b->s->output[o];
@@ -297,7 +299,6 @@ static void drop_outputs(qn_call *c) {
 static qn_status allocate(struct binder *b) {
   qn_call *c = b->c;
   qn_status st = QN_OK;
-  for (int32_t o = 0; o < c->n_out; o++) c->output[o] = NULL;
   for (int32_t o = 0; !st && o < c->n_out; o++) {
     const qni_output *out = &b->s->output[o];
     qn_view *v = &c->out_view[o];

@@ -241,7 +241,6 @@ static qn_status infer(struct binder *b) {
   qn_status st = qni_schema_unify(b->s, c->n_in, views, b->owner, n_seq, b->attrs, &binding);
   bool all_decided = true;
   c->n_out = b->s->n_outputs;
-  for (int32_t o = 0; o < c->n_out; o++) c->output[o] = NULL; /* a failure from here on drops them */
   for (int32_t o = 0; o < c->n_out; o++) c->output[o] = NULL;
   for (int32_t o = 0; !st && o < c->n_out; o++) {
     bool decided = true;

@@ -59,7 +59,8 @@ local function print_result(r)
 end
 
 function actions.check(args)
-  local results = quern.plugin.check(args.name, { seed = args.seed, only = args.only and args.only[1] and args.only or nil })
+  local only = args.only and args.only[1] and args.only or nil
+  local results = quern.plugin.check(args.name, { seed = args.seed, only = only })
   local failed = 0
   for _, r in ipairs(results) do
     print_result(r)

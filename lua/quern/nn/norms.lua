@@ -64,12 +64,27 @@ function BatchNorm:init(channels, options)
   self.running_var = base.buffer(quern.full({ channels }, 1, dtype))
 end
 
+-- running = (1 - momentum) running + momentum batch, with the unbiased variance.
+local function keep_running(self, x, mean, var)
+  local n = x:numel() // self.channels
+  quern.no_grad(function()
+    local m = self.momentum
+    self.running_mean:mul_(1 - m):add_(mean * m)
+    self.running_var:mul_(1 - m):add_(var * (m * n / math.max(n - 1, 1)))
+  end)
+end
+
+---@param x userdata channels are the second dimension
 function BatchNorm:forward(x)
   if #x.shape < self.least or #x.shape > self.most then
     util.fail("shape", ("nn.%s takes %s, not %d dimensions"):format(self.class_name, self.takes, #x.shape))
   end
-  return (quern.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias,
-                           { training = self.training, eps = self.eps, momentum = self.momentum }))
+  if not self.training then
+    return (quern.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, { eps = self.eps }))
+  end
+  local y, mean, var = quern.batch_norm(x, self.weight, self.bias, { eps = self.eps })
+  keep_running(self, x, mean, var)
+  return y
 end
 
 function BatchNorm:describe()

@@ -14,7 +14,16 @@
 #include "base/mem.h"
 #include "base/sha256.h"
 
-static void use_our_memory(void) { json_set_alloc_funcs(qni_mem_alloc, qni_mem_free); }
+/* jansson does not pass on every failed allocation (a key's, while dumping), so we remember. */
+static _Thread_local bool starved;
+
+static void *remember_alloc(size_t bytes) {
+  void *block = qni_mem_alloc(bytes);
+  if (!block) starved = true;
+  return block;
+}
+
+static void use_our_memory(void) { json_set_alloc_funcs(remember_alloc, qni_mem_free); }
 
 void qni_json_start(void) {
   static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -60,9 +69,12 @@ qn_status qni_json_parse(const char *text, size_t n_bytes, const char *origin, j
   qn_status st = check_depth(text, n_bytes, origin);
   if (st) return st;
   json_error_t error;
+  starved = false;
   *out = json_loadb(text, n_bytes, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
-  if (*out) return QN_OK;
-  if (qn_error_last()->status == QN_E_NOMEM) return QN_E_NOMEM; /* jansson may call it otherwise */
+  if (*out && !starved) return QN_OK;
+  json_decref(*out);
+  *out = NULL;
+  if (starved) return QN_E_NOMEM;
   return bad_text(origin, error.line, error.column, error.text);
 }
 
@@ -79,14 +91,18 @@ qn_status qni_json_load(const char *path, json_t **out) {
 
 /* ---- Writing ---- */
 
-char *qni_json_dump(const json_t *value) {
+static char *dump(const json_t *value, size_t flags) {
   qni_json_start();
-  return json_dumps(value, JSON_SORT_KEYS | JSON_COMPACT | JSON_ENCODE_ANY);
+  starved = false;
+  char *text = json_dumps(value, flags | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+  if (text && starved) return qni_mem_free(text), NULL;
+  return text;
 }
 
+char *qni_json_dump(const json_t *value) { return dump(value, JSON_COMPACT); }
+
 char *qni_json_dump_pretty(const json_t *value) {
-  qni_json_start();
-  char *text = json_dumps(value, JSON_SORT_KEYS | JSON_INDENT(2) | JSON_ENCODE_ANY);
+  char *text = dump(value, JSON_INDENT(2));
   if (!text) return NULL;
   size_t n = strlen(text);
   char *line = qni_mem_realloc(text, n + 2);

@@ -121,12 +121,12 @@ static qn_status read_row(struct table *t, qni_span line, const char *origin, in
   qni_span field;
   int32_t n = 0;
   for (; qni_span_field(&line, "\t", &field); n++) {
-    if (n == t->n) break;
+    if (n >= t->n) continue;
     qn_status st = add_field(&t->b[n], field, origin, number);
     if (st) return st;
     if (is_sequence(&t->b[n])) t->b[n].offsets[t->t.n_rows + 1] = t->b[n].n;
   }
-  if (n != t->n || line.at) {
+  if (n != t->n) {
     qni_fail(QN_E_FORMAT, "%s, line %" PRId64 " does not have %d columns as the header says",
              origin, number, (int)t->n);
     return QN_E_FORMAT;

@@ -78,10 +78,12 @@ static void sum_add(struct sum *s, const void *data, size_t n) {
 }
 
 static uint64_t sum_end(const struct sum *s) {
-  struct sum t = *s;
-  for (int i = 0; i < 4; i++)
-    sum_block(&t, (uint64_t[8]){t.lane[0], t.lane[1], t.lane[2], t.lane[3]});
-  return t.lane[0] ^ t.lane[1] ^ t.lane[2] ^ t.lane[3];
+  uint64_t h = 0;
+  for (int i = 0; i < 4; i++) {
+    h = ((h << 31 | h >> 33) ^ s->lane[i]) * 0x9e3779b97f4a7c15u;
+    h ^= h >> 32;
+  }
+  return h;
 }
 
 /* ---- Layout ---- */
@@ -253,6 +255,8 @@ static const char *find_damage(qni_dataset *d) {
   struct sum s = {{0}};
   h.checksum = 0;
   sum_add(&s, &h, sizeof h);
+  for (size_t i = sizeof h; i < padded(sizeof h); i++)
+    if (((const char *)d->map.data)[i]) return "is damaged";
   sum_add(&s, (const char *)d->map.data + padded(sizeof h), d->map.n_bytes - padded(sizeof h));
   if (sum_end(&s) != checksum) return "is damaged";
   return take_arrays(d, &h) ? NULL : "holds what cannot be";

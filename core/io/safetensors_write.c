@@ -93,8 +93,8 @@ static qn_status build_header(const char *path, struct item *items, int32_t n, c
 }
 
 static qn_status write_header(qni_file_writer *w, const char *path, const json_t *header) {
-  char *text = json_dumps(header, JSON_COMPACT);
-  if (!text) return no_json(path);
+  char *text = qni_json_dump(header);
+  if (!text) return QN_E_NOMEM;
   size_t n = strlen(text), padded = (n + 7) / 8 * 8;
   uint8_t length[8];
   for (int i = 0; i < 8; i++) length[i] = (uint8_t)((uint64_t)padded >> (8 * i));

@@ -47,13 +47,17 @@ static double number_in(struct draw *d, double low, double high) {
   if (isinf(low) && isinf(high)) return normal(d);
   if (isinf(high)) return low + fabs(normal(d));
   if (isinf(low)) return high - fabs(normal(d));
-  return low + (high - low) * unit(d);
+  double at = unit(d);
+  return low * (1 - at) + high * at;
 }
 
-static int64_t int_in(struct draw *d, double low, double high) {
-  if (isinf(low)) low = isinf(high) ? -3 : high - 4;
-  if (isinf(high) || high - low > 4) high = low + 4;
-  return (int64_t)ceil(low) + below(d, (int64_t)(floor(high) - ceil(low)) + 1);
+/* A whole number in low..high, among the `many` + 1 nearest to the closed end. */
+static int64_t int_in(struct draw *d, double low, double high, double many) {
+  if (isinf(low)) low = isinf(high) ? -floor(many / 2) : high - many;
+  if (isinf(high) || high - low > many) high = low + many;
+  low = fmin(fmax(ceil(low), -9e18), 9e18);
+  high = fmin(fmax(floor(high), low), 9e18);
+  return (int64_t)low + below(d, (int64_t)(high - low) + 1);
 }
 
 /* ---- Attributes ---- */
@@ -65,7 +69,7 @@ static bool draw_list(struct draw *d, const qni_param *p, qni_value *v) {
   if (!list) return false;
   *v = (qni_value){.kind = whole ? QN_ARG_INTS : QN_ARG_NUMS, .count = n};
   for (int32_t k = 0; k < n; k++) {
-    if (whole) ((int64_t *)list)[k] = int_in(d, p->low, p->high);
+    if (whole) ((int64_t *)list)[k] = int_in(d, p->low, p->high, 4);
     else ((double *)list)[k] = number_in(d, p->low, p->high);
   }
   if (whole) v->v.ints = list;
@@ -89,7 +93,7 @@ static bool draw_attr(struct draw *d, int32_t i, uint64_t *choices) {
   *v = p->value;
   if (!d->given[i]) return true;
   switch (p->kind) {
-    case QNI_INT: *v = (qni_value){.kind = QN_ARG_INT, .v.i = int_in(d, p->low, p->high)}; break;
+    case QNI_INT: *v = (qni_value){.kind = QN_ARG_INT, .v.i = int_in(d, p->low, p->high, 4)}; break;
     case QNI_NUM: *v = (qni_value){.kind = QN_ARG_NUM, .v.f = number_in(d, p->low, p->high)}; break;
     case QNI_BOOL: *v = (qni_value){.kind = QN_ARG_BOOL, .v.i = below(d, 2)}; break;
     case QNI_STR:
@@ -174,6 +178,16 @@ static bool element_bounds(const struct draw *d, const qni_tensor_type *t, doubl
   return *low <= *high;
 }
 
+/* Elements of the storage, a size 0 counting as 1; MOST_ELEMENTS + 1 for all that is more. */
+static int64_t room(int32_t n, const int64_t *shape) {
+  int64_t product = 1;
+  for (int32_t k = 0; k < n; k++) {
+    if (shape[k] > MOST_ELEMENTS / product) return MOST_ELEMENTS + 1;
+    if (shape[k]) product *= shape[k];
+  }
+  return product;
+}
+
 static bool inputs_possible(const struct draw *d) {
   for (int32_t i = 0; i < d->s->n_params; i++) {
     int64_t shape[QN_MAX_DIMS];
@@ -181,9 +195,8 @@ static bool inputs_possible(const struct draw *d) {
     if (d->s->param[i].kind != QNI_TENSOR || !d->given[i]) continue;
     int32_t n = shape_of(d, &d->s->param[i].tensor, NULL, shape);
     if (n < 0) return false;
-    int64_t count = qni_shape_count(n, shape);
-    if (count > MOST_ELEMENTS) return false;
-    if (count && !element_bounds(d, &d->s->param[i].tensor, &low, &high)) return false;
+    if (room(n, shape) > MOST_ELEMENTS) return false;
+    if (qni_shape_count(n, shape) && !element_bounds(d, &d->s->param[i].tensor, &low, &high)) return false;
   }
   return true;
 }
@@ -246,15 +259,16 @@ static void fill_element(struct draw *d, const qni_tensor_type *t, int32_t dtype
     qni_dtype_store(dtype, at, !bounded && d->o->values && chance(d, 25) ? extreme(d, dtype) : number_in(d, low, high));
     return;
   }
-  if (dtype == QN_BOOL || t->dtype == QN_BOOL) low = fmax(low, 0), high = fmin(high, 1);
-  else if (dtype == QN_U8) low = fmax(low, 0), high = fmin(high, 255);
   if (!bounded && d->o->values && dtype <= QN_I32 && chance(d, 25)) {
     int64_t most = dtype == QN_I64 ? INT64_MAX : INT32_MAX;
     return store_int(dtype, at, chance(d, 50) ? most : -most - 1);
   }
-  if (isinf(low)) low = isinf(high) ? -4 : high - 8;
-  if (isinf(high)) high = low + 8;
-  store_int(dtype, at, (int64_t)low + below(d, (int64_t)high - (int64_t)low + 1));
+  double least = dtype == QN_I64 ? -9e18 : dtype == QN_I32 ? INT32_MIN : 0;
+  double most = dtype == QN_I64 ? 9e18 : dtype == QN_I32 ? INT32_MAX : dtype == QN_U8 && t->dtype != QN_BOOL ? 255 : 1;
+  if (isinf(low) && isinf(high)) low = fmax(least, -4);
+  if (!isinf(low)) low = fmin(fmax(low, least), most);
+  if (!isinf(high)) high = fmin(fmax(high, least), most);
+  store_int(dtype, at, int_in(d, low, fmin(high, most), t->high >= 0 && t->low >= 0 ? 1e9 : 8));
 }
 
 /* Lays the view out on new storage of *count elements, the first at *start. */

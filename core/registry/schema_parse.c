@@ -44,13 +44,26 @@ static bool parse_int(qni_parser *p, int64_t *value) {
   return true;
 }
 
+/* A bound of a range: finite, and for int whole and exact as a double. */
+static bool parse_bound(qni_parser *p, bool whole, double *value) {
+  const int64_t exact = (int64_t)1 << 53;
+  int64_t i = 0;
+  const char *at = p->lx.start;
+  if (!whole) return parse_number(p, value) && (!isinf(*value) || qni_lex_error(&p->lx, at, "leave an infinite bound out"));
+  if (!parse_int(p, &i)) return false;
+  *value = (double)i;
+  return (i <= exact && i >= -exact) || qni_lex_error(&p->lx, at, "a bound of int lies within 2^53");
+}
+
 /* '{' [number] '..' [number] '}' after int or num. */
 static bool parse_bounds(qni_parser *p, qni_param *q) {
   const char *at = p->lx.start;
+  bool whole = q->kind == QNI_INT || q->kind == QNI_INTS;
   if (!qni_lex_take(&p->lx, '{')) return true;
-  if (!qni_lex_is(&p->lx, QNI_MARK_RANGE) && !parse_number(p, &q->low)) return false;
+  if (!qni_lex_is(&p->lx, QNI_MARK_RANGE) && !parse_bound(p, whole, &q->low)) return false;
   if (!qni_lex_expect(&p->lx, QNI_MARK_RANGE, "'..'")) return false;
-  if (!qni_lex_is(&p->lx, '}') && !parse_number(p, &q->high)) return false;
+  if (!qni_lex_is(&p->lx, '}') && !parse_bound(p, whole, &q->high)) return false;
+  if (isinf(q->low) && isinf(q->high)) return qni_lex_expected(&p->lx, "a bound on one side of '..'");
   if (!qni_lex_expect(&p->lx, '}', "'}'")) return false;
   return q->low <= q->high || qni_lex_error(&p->lx, at, "the range is empty");
 }

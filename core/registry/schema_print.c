@@ -32,6 +32,7 @@ static void QNI_PRINTF(2, 3) put(struct out *o, const char *format, ...) {
 /* The shortest digits that read back as the same number. */
 static void put_number(struct out *o, double value) {
   char text[40];
+  if (value == floor(value) && fabs(value) < 1e16) return put(o, "%.0f", value);
   for (int digits = 1; digits <= 17; digits++) {
     snprintf(text, sizeof text, "%.*g", digits, value);
     if (strtod(text, NULL) == value) break;

@@ -57,6 +57,7 @@ static void spacing_and_shorthand_have_one_canonical_form(void **state) {
   static const char *const pairs[][2] = {
       {" f ( x:f[ A , B ]? , * , k : int { .. 5 } )->y : f32[A*(B+k)]\n where A<B , k==1",
        "f(x: f[A,B]? = nil, *, k: int{..5}) -> y: f32[A*(B+k)] where A < B, k == 1"},
+      {"f(*, k: int{10..2000}, p: num{-1e2..1e20} = 1000.0) -> y: f[]", "f(*, k: int{10..2000}, p: num{-100..1e+20} = 1000) -> y: f[]"},
       {"f(q: f[A], k: like q, v: like k) -> y: like v", "f(q: f[A], k: like q, v: like q) -> y: like q"},
       {"f(x: f[A], *, p: num = 0.10) -> y: f[((A)+1)-(2)]", "f(x: f[A], *, p: num = 0.1) -> y: f[A+1-2]"},
       {"f(x: f[N,...]*) -> y: f[...]", "f(x: f[N,...]*) -> y: f[...]"}};
@@ -119,6 +120,9 @@ static void errors_point_at_the_column(void **state) {
   refused("f(x: f[A], n: int? = 3) -> o: f[A]", 19, "no default but nil");
   refused("f(x: f[A], n: int{1..} = 0) -> o: f[A]", 23, "outside the range");
   refused("f(x: f[A], n: int{3..1}) -> o: f[A]", 17, "range is empty");
+  refused("f(x: f[A], n: num{..inf}) -> o: f[A]", 20, "leave an infinite bound out");
+  refused("f(x: f[A], n: int{0.5..}) -> o: f[A]", 18, "expected an integer");
+  refused("f(x: f[A], n: int{..}) -> o: f[A]", 20, "expected a bound");
   refused("f(x: f[A], n: enum{a|b} = c) -> o: f[A]", 26, "one of the enum's words");
   refused("f(x: f[A], n: num) -> o: f[n]", 27, "n is a parameter, but not an int");
   refused("f(x: f[A], n!: num) -> o: f[A]", 11, "are for tensors");

@@ -3,11 +3,13 @@
 **
 **   y = w (x - mean) / sqrt(var + eps) + b
 **   training:    mean, var of this batch;  dx = w rstd (dy - mean(dy) - xhat mean(dy xhat))
-**   evaluation:  mean, var are given;      dx = w rstd dy
+**   evaluation:  mean, var are given;      dx = w rstd dy,
+**                dmean = -w rstd sum dy,   dvar = -1/2 w rstd^2 sum dy xhat
 **   dw = sum dy xhat,  db = sum dy
 **
-** The batch's mean and (biased) variance come out too, so that the caller keeps the
-** running averages; they carry no gradient.
+** The mean and the (biased) variance that were used come out too, so that the caller keeps
+** running averages; gradients dm, dv that reach them go on to x (training: dm / n,
+** 2 dv (x - mean) / n) or to mean and var (evaluation).
 ** SPDX-License-Identifier: MIT
 */
 #include <inttypes.h>
@@ -18,6 +20,10 @@
 
 struct channel {
   int64_t N, P, step;
+};
+
+struct slopes {
+  double mean, rstd, scale, u, v, m, q;
 };
 
 #define REAL float
@@ -38,8 +44,8 @@ struct work {
   bool is64, training;
   double eps;
   const qn_view *x, *w, *b, *mean, *var; /* mean, var: used by forward in evaluation, by backward always */
-  const qn_view *dy;
-  qn_view *y, *out_mean, *out_var, *dw, *db;
+  const qn_view *dy, *dm, *dv;
+  qn_view *y, *out_mean, *out_var, *dw, *db, *d_mean, *d_var;
 };
 
 static double load(const qn_view *v, int64_t i, double absent) {
@@ -79,19 +85,24 @@ static qn_status forward_channels(void *ctx, int64_t begin, int64_t end) {
   return QN_OK;
 }
 
+static void channel_gradients(const struct work *s, int64_t c) {
+  double n = (double)(s->k.N * s->k.P), w = load(s->w, c, 1), db, dw, dm = load(s->dm, c, 0), dv = load(s->dv, c, 0);
+  struct slopes t = {.mean = load(s->mean, c, 0), .rstd = 1 / sqrt(load(s->var, c, 1) + s->eps)};
+  const void *x = plane(s, s->x, c), *dy = plane(s, s->dy, c);
+  if (s->is64) channel_sums_f64(&s->k, x, dy, t.mean, t.rstd, &db, &dw);
+  else channel_sums_f32(&s->k, x, dy, t.mean, t.rstd, &db, &dw);
+  store(s->db, c, db);
+  store(s->dw, c, dw);
+  store(s->d_mean, c, dm - w * t.rstd * db);
+  store(s->d_var, c, dv - w * t.rstd * t.rstd * dw / 2);
+  t.scale = w * t.rstd;
+  if (s->training) t.u = db / n, t.v = dw / n, t.m = dm / n, t.q = 2 * dv / n;
+  if (s->y && s->is64) channel_back_f64(&s->k, &t, x, dy, (void *)(uintptr_t)plane(s, s->y, c));
+  else if (s->y) channel_back_f32(&s->k, &t, x, dy, (void *)(uintptr_t)plane(s, s->y, c));
+}
+
 static qn_status backward_channels(void *ctx, int64_t begin, int64_t end) {
-  const struct work *s = ctx;
-  double count = s->training ? (double)(s->k.N * s->k.P) : INFINITY;
-  for (int64_t c = begin; c < end; c++) {
-    double mean = load(s->mean, c, 0), rstd = 1 / sqrt(load(s->var, c, 1) + s->eps), w = load(s->w, c, 1), db, dw;
-    const void *x = plane(s, s->x, c), *dy = plane(s, s->dy, c);
-    if (s->is64) channel_sums_f64(&s->k, x, dy, mean, rstd, &db, &dw);
-    else channel_sums_f32(&s->k, x, dy, mean, rstd, &db, &dw);
-    store(s->db, c, db);
-    store(s->dw, c, dw);
-    if (s->y && s->is64) channel_back_f64(&s->k, x, dy, mean, rstd, w, db / count, dw / count, (void *)(uintptr_t)plane(s, s->y, c));
-    else if (s->y) channel_back_f32(&s->k, x, dy, mean, rstd, w, db / count, dw / count, (void *)(uintptr_t)plane(s, s->y, c));
-  }
+  for (int64_t c = begin; c < end; c++) channel_gradients(ctx, c);
   return QN_OK;
 }
 
@@ -119,8 +130,9 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   struct work s = {.eps = h->arg_num(c, "eps"), .training = !h->has_arg(c, "mean"), .x = h->saved(c, X), .w = h->saved(c, W),
-                   .mean = h->saved(c, MEAN), .var = h->saved(c, VAR), .dy = h->in(c, 0),
-                   .y = h->out(c, X), .dw = h->out(c, W), .db = h->out(c, B)};
+                   .mean = h->saved(c, MEAN), .var = h->saved(c, VAR),
+                   .dy = h->in(c, 0), .dm = h->in(c, 1), .dv = h->in(c, 2), .y = h->out(c, X), .dw = h->out(c, W),
+                   .db = h->out(c, B), .d_mean = h->out(c, MEAN), .d_var = h->out(c, VAR)};
   layout(&s, s.x);
   return h->parallel(c, s.x->shape[1], qni_net_grain(s.k.N * s.k.P, 16384), backward_channels, &s);
 }
@@ -178,7 +190,9 @@ static qn_status compose(const qn_host *h, qn_call *c) {
   struct composer m = {.h = h, .c = c};
   bool training = !h->has_arg(c, "mean");
   qn_tensor *x = h->ref_saved(c, X), *w = h->ref_saved(c, W), *g = h->ref_grad(c, 0);
-  if (!g) return QN_OK;
+  qn_tensor *dm = h->ref_grad(c, 1), *dv = h->ref_grad(c, 2);
+  if (!g || h->needs_grad(c, MEAN) || h->needs_grad(c, VAR) || dm || dv)
+    return h->fail(c, QN_E_UNSUPPORTED, "second order of batch_norm goes through y and x, w, b only; detach mean and var");
   measure(&m, h->like(c, X));
   qn_tensor *mean = training ? over_batch(&m, "mean", x, true) : widen(&m, h->ref_saved(c, MEAN));
   qn_tensor *centred = call(&m, "sub", x, mean);
@@ -204,7 +218,7 @@ static const qn_op batch_norm = {
               "-> y: like x, batch_mean: f[C], batch_var: f[C]",
     .summary = "Normalises each channel over batch and space.",
     .doc = "y = w (x - mean) / sqrt(var + eps) + b. Without mean and var those of the batch are used (training), and returned: the "
-           "variance is the biased one. x: [N,C], [N,C,L] or [N,C,H,W]. mean, var, batch_mean and batch_var carry no gradient.",
+           "variance is the biased one. x: [N,C], [N,C,L] or [N,C,H,W]. batch_mean and batch_var are the ones used.",
     .cite = "Ioffe and Szegedy 2015, algorithm 1",
     .example = "print(quern.batch_norm(quern.tensor{{1, 2}, {3, 4}}))",
     .forward = forward, .backward = backward, .compose = compose};

@@ -35,11 +35,11 @@ static void FN(channel_sums)(const struct channel *k, const REAL *x, const REAL 
   *dw = b;
 }
 
-/* dx = w rstd (dy - u - xhat v); u, v: means of dy and dy xhat in training, else 0 */
-static void FN(channel_back)(const struct channel *k, const REAL *x, const REAL *dy, double mean, double rstd, double w, double u, double v, REAL *dx) {
+/* dx = w rstd (dy - u - xhat v) + m + q (x - mean); u and v are zero in evaluation */
+static void FN(channel_back)(const struct channel *k, const struct slopes *t, const REAL *x, const REAL *dy, REAL *dx) {
   for (int64_t n = 0; n < k->N; n++)
     for (int64_t p = 0; p < k->P; p++) {
-      double hat = ((double)x[n * k->step + p] - mean) * rstd;
-      dx[n * k->step + p] = (REAL)(w * rstd * ((double)dy[n * k->step + p] - u - hat * v));
+      double centred = (double)x[n * k->step + p] - t->mean;
+      dx[n * k->step + p] = (REAL)(t->scale * ((double)dy[n * k->step + p] - t->u - centred * t->rstd * t->v) + t->m + t->q * centred);
     }
 }

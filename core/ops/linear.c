@@ -12,7 +12,7 @@
 #include "linear_act.h"
 #include "network.h"
 
-enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, WORK = 8192 };
+enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, SAVED_B };
 
 static int wants_gradient(const qn_host *h, qn_call *c) {
   for (int32_t i = 0; i < 3; i++)
@@ -34,6 +34,7 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   const int keep = (act == QN_ACT_SILU || act == QN_ACT_GELU) && wants_gradient(h, c);
   qn_status st = h->save(c, SAVED_X, x);
   if (!st) st = h->save(c, SAVED_W, w);
+  if (!st && b) st = h->save(c, SAVED_B, b);
   if (!st && act == QN_ACT_RELU) st = h->save(c, SAVED_Y, y);
   if (!st && keep) st = h->save_new(c, SAVED_Z, y->dtype, y->ndim, y->shape, &z);
   if (st || qni_net_count(y) == 0) return st;
@@ -86,13 +87,40 @@ static qn_tensor *multiply(qni_build *b, qn_tensor *x, qn_tensor *y, int32_t tra
   return qni_build_op(b, "matmul", 3, (qn_arg[]){qni_arg_tensor(x), qni_arg_tensor(y), qni_arg_bool("transpose_a", transpose)});
 }
 
+static qn_tensor *times(qni_build *b, qn_tensor *x, double a) { return qni_build_num(b, "mul", x, a); }
+
+/* sigma + z (sigma - sigma^2) */
+static qn_tensor *silu_slope(qni_build *b, qn_tensor *z) {
+  qn_tensor *s = qni_build_op1(b, "sigmoid", z);
+  qn_tensor *bend = qni_build_op2(b, "sub", s, qni_build_op2(b, "mul", s, s));
+  return qni_build_op2(b, "add", s, qni_build_op2(b, "mul", z, bend));
+}
+
+/* Phi(z) + z phi(z) */
+static qn_tensor *gelu_slope(qni_build *b, qn_tensor *z) {
+  qn_tensor *phi = times(b, qni_build_num(b, "add", qni_build_op1(b, "erf", times(b, z, 0.70710678118654752440)), 1), 0.5);
+  qn_tensor *bell = qni_build_op1(b, "exp", times(b, qni_build_op2(b, "mul", z, z), -0.5));
+  return qni_build_op2(b, "add", phi, qni_build_op2(b, "mul", z, times(b, bell, 0.39894228040143267794)));
+}
+
+/* g = dy act'(z), with z computed again as a function of x, w and b. */
+static qn_tensor *compose_slope(qni_build *b, qn_tensor *x, qn_tensor *w) {
+  const int64_t act = b->h->arg_int(b->c, "act");
+  qn_tensor *dy = qni_build_flow(b);
+  if (act == QN_ACT_NONE) return dy;
+  qn_arg args[3] = {qni_arg_tensor(x), qni_arg_tensor(w)};
+  const int32_t biased = b->h->like(b->c, 2) != NULL;
+  if (biased) args[2] = qni_arg_tensor(qni_build_saved(b, SAVED_B));
+  qn_tensor *z = qni_build_op(b, "linear", 2 + biased, args);
+  if (act == QN_ACT_RELU) return qni_build_where(b, qni_build_num(b, "gt", z, 0), dy, NULL);
+  return qni_build_op2(b, "mul", dy, act == QN_ACT_SILU ? silu_slope(b, z) : gelu_slope(b, z));
+}
+
 static qn_status compose(const qn_host *h, qn_call *c) {
-  if (h->arg_int(c, "act") != QN_ACT_NONE)
-    return h->fail(c, QN_E_UNSUPPORTED, "linear with act has no second order; apply the activation as an op of its own");
   const qn_view *x = h->like(c, 0), *w = h->like(c, 1);
   qni_build b = qni_build_start(h, c);
-  qn_tensor *dy = qni_build_flow(&b), *xs = qni_build_saved(&b, SAVED_X), *ws = qni_build_saved(&b, SAVED_W);
-  qn_tensor *g = reshape(&b, dy, 2, (int64_t[]){qni_net_rows(x), w->shape[0]});
+  qn_tensor *xs = qni_build_saved(&b, SAVED_X), *ws = qni_build_saved(&b, SAVED_W);
+  qn_tensor *g = reshape(&b, compose_slope(&b, xs, ws), 2, (int64_t[]){qni_net_rows(x), w->shape[0]});
   if (h->needs_grad(c, 0)) qni_build_set(&b, 0, reshape(&b, multiply(&b, g, ws, 0), x->ndim, x->shape));
   xs = reshape(&b, xs, 2, (int64_t[]){qni_net_rows(x), qni_net_cols(x)});
   if (h->needs_grad(c, 1)) qni_build_set(&b, 1, multiply(&b, g, xs, 1));
@@ -105,9 +133,21 @@ static int64_t flops(const qn_host *h, qn_call *c) {
   return 2 * qni_net_count(h->like(c, 0)) * h->like(c, 1)->shape[0];
 }
 
-/* relu has a corner at 0; with it no point can be vouched for without computing z. */
+/* relu has a corner at z = 0. */
 static qn_status kink(const qn_host *h, qn_call *c) {
-  return h->arg_int(c, "act") == QN_ACT_RELU ? QN_E_NUMERIC : QN_OK;
+  if (h->arg_int(c, "act") != QN_ACT_RELU) return QN_OK;
+  const qn_view *x = h->in(c, 0), *w = h->in(c, 1);
+  const int64_t n = qni_net_rows(x) * w->shape[0];
+  void *z;
+  qn_status st = h->scratch(c, n * qni_net_size(x), &z);
+  if (st || n == 0) return st;
+  qn_gemm g = product_of(x, w, h->in(c, 2), z, QN_ACT_NONE);
+  if ((st = h->gemm(c, &g))) return st;
+  for (int64_t i = 0; i < n; i++) {
+    const double v = qni_net_is64(x) ? ((double *)z)[i] : (double)((float *)z)[i];
+    if (v > -1e-3 && v < 1e-3) return QN_E_NUMERIC;
+  }
+  return QN_OK;
 }
 
 QNI_OP(linear_op, QN_BATCH_ROWS,

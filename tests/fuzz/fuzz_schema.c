@@ -15,7 +15,8 @@ static void must(int holds) {
 
 static void draw_calls(const qni_schema *s) {
   for (uint64_t seed = 0; seed < 3; seed++) {
-    const qni_sample_options o = {.seed = seed, .layout = (int32_t)seed, .max_size = 7, .allow_empty = true, .values = 1};
+    const qni_sample_options o = {
+        .seed = seed, .layout = (int32_t)seed, .max_size = 7, .allow_empty = true, .values = 1};
     qni_sample sample;
     qni_error_reset();
     if (!qni_schema_sample(s, &o, &sample)) qni_sample_free(&sample);

@@ -88,7 +88,7 @@ function Progress:line(now, width)
   local head = self.label .. (share and ("  %3d%%"):format(math.floor(share * 100)) or "")
   while #parts > 1 and #head + 2 + #table.concat(parts, "  ") > width do parts[#parts] = nil end
   local tail = table.concat(parts, "  ")
-  local cells = math.min(30, width - #head - #tail - 8)
+  local cells = math.min(30, width - #head - #tail - 5)
   if self.terminal and share and cells >= 6 then
     head = ("%s  %s %3d%%"):format(self.label, bar_text(share, cells), math.floor(share * 100))
   end

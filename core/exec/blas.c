@@ -109,9 +109,21 @@ struct cube {
 };
 
 static qn_gemm cube_product(const struct cube *t, float *c) {
-  return (qn_gemm){.m = CUBE, .n = CUBE, .k = CUBE, .batch = 1, .a = t->a, .b = t->b, .c = c,
-                   .a_row = CUBE, .a_col = 1, .b_row = CUBE, .b_col = 1, .c_row = CUBE,
-                   .alpha = 1, .beta = 0, .dtype = QN_F32};
+  return (qn_gemm){.m = CUBE,
+                   .n = CUBE,
+                   .k = CUBE,
+                   .batch = 1,
+                   .a = t->a,
+                   .b = t->b,
+                   .c = c,
+                   .a_row = CUBE,
+                   .a_col = 1,
+                   .b_row = CUBE,
+                   .b_col = 1,
+                   .c_row = CUBE,
+                   .alpha = 1,
+                   .beta = 0,
+                   .dtype = QN_F32};
 }
 
 /* Best of five, in GF/s. */
@@ -120,8 +132,10 @@ static double time_cube(const struct cube *t, bool own, void *pack, int64_t room
   int64_t best = INT64_MAX;
   for (int i = 0; i < 5; i++) {
     int64_t begin = qni_prof_now();
-    if (own) qni_gemm_kernels()->f32(&g, pack, room);
-    else qni_blas_run(&g);
+    if (own)
+      qni_gemm_kernels()->f32(&g, pack, room);
+    else
+      qni_blas_run(&g);
     int64_t spent = qni_prof_now() - begin;
     if (spent < best) best = spent;
   }
@@ -156,17 +170,29 @@ static qn_status examine(bool *good) {
   else if (blas.gflops < 0.4 * blas.own_gflops)
     snprintf(blas.warning, sizeof blas.warning,
              "%s is slow here: %.0f GF/s with core type %s, own kernels %.0f; "
-             "set OPENBLAS_CORETYPE or QUERN_BLAS=none", blas.path, blas.gflops,
-             blas.core[0] ? blas.core : "unknown", blas.own_gflops);
+             "set OPENBLAS_CORETYPE or QUERN_BLAS=none",
+             blas.path, blas.gflops, blas.core[0] ? blas.core : "unknown", blas.own_gflops);
   return QN_OK;
 }
 
 /* The library maps a work buffer at a thread's first product. */
 static qn_status warm(void *ctx, int64_t begin, int64_t end) {
   float cells[3][64 * 64] = {{0}};
-  const qn_gemm g = {.m = 64, .n = 64, .k = 64, .batch = 1, .a = cells[0], .b = cells[1],
-                     .c = cells[2], .a_row = 64, .a_col = 1, .b_row = 64, .b_col = 1, .c_row = 64,
-                     .alpha = 1, .beta = 0, .dtype = QN_F32};
+  const qn_gemm g = {.m = 64,
+                     .n = 64,
+                     .k = 64,
+                     .batch = 1,
+                     .a = cells[0],
+                     .b = cells[1],
+                     .c = cells[2],
+                     .a_row = 64,
+                     .a_col = 1,
+                     .b_row = 64,
+                     .b_col = 1,
+                     .c_row = 64,
+                     .alpha = 1,
+                     .beta = 0,
+                     .dtype = QN_F32};
   (void)ctx;
   for (int64_t i = begin; i < end; i++) qni_blas_run(&g);
   return QN_OK;

@@ -28,7 +28,7 @@ static char features[256], model[64];
 
 #if X86
 /* __builtin_cpu_supports takes a literal only; it also asks whether the system saves the registers. */
-#define NOTE(name) \
+#define NOTE(name)                                                                                 \
   if (__builtin_cpu_supports(name)) note(name)
 
 static void note(const char *name) {

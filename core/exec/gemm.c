@@ -47,8 +47,10 @@ static void add_bias(const qn_gemm *g) {
 static void finish(const qn_gemm *g) {
   const qni_gemm_table *kernels = qni_gemm_kernels();
   if (g->bias) add_bias(g);
-  if (g->dtype == QN_F32) kernels->act_f32(g->act, g->m, g->n, g->c, g->c_row);
-  else kernels->act_f64(g->act, g->m, g->n, g->c, g->c_row);
+  if (g->dtype == QN_F32)
+    kernels->act_f32(g->act, g->m, g->n, g->c, g->c_row);
+  else
+    kernels->act_f64(g->act, g->m, g->n, g->c, g->c_row);
 }
 
 static qn_status run_piece(const qn_gemm *g, bool by_blas) {
@@ -59,8 +61,10 @@ static qn_status run_piece(const qn_gemm *g, bool by_blas) {
   }
   void *pack = qni_pool_slot(QNI_LOCAL_GEMM, PACK_ROOM);
   if (!pack) return QN_E_NOMEM;
-  if (g->dtype == QN_F32) qni_gemm_kernels()->f32(g, pack, PACK_ROOM);
-  else qni_gemm_kernels()->f64(g, pack, PACK_ROOM);
+  if (g->dtype == QN_F32)
+    qni_gemm_kernels()->f32(g, pack, PACK_ROOM);
+  else
+    qni_gemm_kernels()->f64(g, pack, PACK_ROOM);
   return QN_OK;
 }
 
@@ -97,9 +101,10 @@ static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
   qn_status status = QN_OK;
   for (int64_t x = begin; x < end && !status; x++) {
     const int64_t item = x / t->stripes, at = x % t->stripes * t->stripe;
-    const int64_t left = (t->by_columns ? g->n : g->m) - at, size = left < t->stripe ? left : t->stripe;
-    const qn_gemm p = t->by_columns ? piece_of(g, item, 0, g->m, at, size)
-                                    : piece_of(g, item, at, size, 0, g->n);
+    const int64_t left = (t->by_columns ? g->n : g->m) - at,
+                  size = left < t->stripe ? left : t->stripe;
+    const qn_gemm p =
+        t->by_columns ? piece_of(g, item, 0, g->m, at, size) : piece_of(g, item, at, size, 0, g->n);
     status = run_piece(&p, t->by_blas);
   }
   return status;
@@ -112,7 +117,8 @@ static qn_status by_tiles(const qn_gemm *g) {
   const int64_t side = t.by_columns ? g->n : g->m, other = t.by_columns ? g->m : g->n;
   const int64_t unit = t.by_columns ? 64 : 48;
   const int64_t wanted = divide_up(STRIPES, g->batch); /* stripes of each item */
-  const double line = 2.0 * (double)other * (double)(g->k ? g->k : 1); /* FLOPs of a row or column */
+  const double line =
+      2.0 * (double)other * (double)(g->k ? g->k : 1); /* FLOPs of a row or column */
   int64_t least = (int64_t)(1e6 / line) + 1;           /* a piece is worth the hand-over */
   t.stripe = divide_up(side, wanted);
   if (t.stripe < least) t.stripe = least;

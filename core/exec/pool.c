@@ -91,7 +91,8 @@ static void take_chunks(void) {
   inside = true;
   for (;;) {
     int64_t chunk = atomic_fetch_add_explicit(&job.next, 1, memory_order_relaxed);
-    if (chunk >= job.chunks || chunk > atomic_load_explicit(&job.failed, memory_order_relaxed)) break;
+    if (chunk >= job.chunks || chunk > atomic_load_explicit(&job.failed, memory_order_relaxed))
+      break;
     qn_status status = run_chunk(job.fn, job.ctx, job.n, job.grain, chunk);
     if (status) note_failure(chunk, status);
   }

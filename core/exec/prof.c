@@ -126,9 +126,12 @@ int32_t qni_prof_rows(qni_prof_row *out, int32_t max) {
 static void put_string(FILE *f, const char *text) {
   fputc('"', f);
   for (const unsigned char *c = (const unsigned char *)text; *c; c++)
-    if (*c == '"' || *c == '\\') fprintf(f, "\\%c", *c);
-    else if (*c < 32) fprintf(f, "\\u%04x", *c);
-    else fputc(*c, f);
+    if (*c == '"' || *c == '\\')
+      fprintf(f, "\\%c", *c);
+    else if (*c < 32)
+      fprintf(f, "\\u%04x", *c);
+    else
+      fputc(*c, f);
   fputc('"', f);
 }
 
@@ -158,7 +161,8 @@ qn_status qni_prof_trace(const char *path) {
     fputs(i ? ",\n" : "\n", f);
     put_span(f, &spans[i]);
   }
-  fprintf(f, "\n],\"displayTimeUnit\":\"ms\",\"otherData\":{\"dropped\":%" PRId64 "}}\n", n_dropped);
+  fprintf(f, "\n],\"displayTimeUnit\":\"ms\",\"otherData\":{\"dropped\":%" PRId64 "}}\n",
+          n_dropped);
   pthread_mutex_unlock(&lock);
   bool bad = ferror(f) != 0;
   if (fclose(f) || bad) return cannot_write(path);

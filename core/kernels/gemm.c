@@ -150,15 +150,15 @@ static inline void store_last_f64(double *y, vd v, int count) {
 }
 #endif
 
-static inline void transpose4_f64(const double *from, int64_t from_row, double *to, int64_t to_row) {
+static inline void transpose4_f64(const double *from, int64_t from_row, double *to,
+                                  int64_t to_row) {
   for (int i = 0; i < 4; i++)
     for (int j = 0; j < 4; j++) to[j * to_row + i] = from[i * from_row + j];
 }
 
 /* f64 serves gradient checks: exactness before speed. */
 static void act_row_f64(int32_t act, int64_t n, double *x) {
-  for (int64_t i = 0; i < n; i++)
-    switch (act) {
+  for (int64_t i = 0; i < n; i++) switch (act) {
     case QN_ACT_RELU: x[i] = x[i] < 0 ? 0 : x[i]; break;
     case QN_ACT_SILU: x[i] = x[i] / (1 + exp(-x[i])); break;
     case QN_ACT_GELU: x[i] = 0.5 * x[i] * (1 + erf(x[i] * 0.70710678118654752440)); break;
@@ -186,9 +186,21 @@ void QNI_GEMM_TILE(int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                    int64_t a_col, const float *b, int64_t b_row, int64_t b_col, float *c,
                    int64_t c_row, int32_t add) {
   _Alignas(64) unsigned char pack[QNI_GEMM_STACK];
-  const qn_gemm g = {.m = m, .n = n, .k = k, .batch = 1, .a = a, .b = b, .c = c,
-                     .a_row = a_row, .a_col = a_col, .b_row = b_row, .b_col = b_col,
-                     .c_row = c_row, .alpha = alpha, .beta = add ? 1 : 0, .dtype = QN_F32};
+  const qn_gemm g = {.m = m,
+                     .n = n,
+                     .k = k,
+                     .batch = 1,
+                     .a = a,
+                     .b = b,
+                     .c = c,
+                     .a_row = a_row,
+                     .a_col = a_col,
+                     .b_row = b_row,
+                     .b_col = b_col,
+                     .c_row = c_row,
+                     .alpha = alpha,
+                     .beta = add ? 1 : 0,
+                     .dtype = QN_F32};
   gemm_f32(&g, pack, sizeof pack);
 }
 

@@ -24,28 +24,28 @@ static void store_part(float *y, vf v, int64_t count) {
   memcpy(y, part, (size_t)count * sizeof *y);
 }
 
-#define MAP1(name, expr)                                                       \
-  static void map_##name(int64_t n, const float *xs, float *ys) {              \
-    int64_t i = 0;                                                             \
-    for (; i + VF_N <= n; i += VF_N) {                                         \
-      const vf x = vf_load(xs + i);                                            \
-      vf_store(ys + i, expr);                                                  \
-    }                                                                          \
-    if (i == n) return;                                                        \
-    const vf x = load_part(xs + i, n - i);                                     \
-    store_part(ys + i, expr, n - i);                                           \
+#define MAP1(name, expr)                                                                           \
+  static void map_##name(int64_t n, const float *xs, float *ys) {                                  \
+    int64_t i = 0;                                                                                 \
+    for (; i + VF_N <= n; i += VF_N) {                                                             \
+      const vf x = vf_load(xs + i);                                                                \
+      vf_store(ys + i, expr);                                                                      \
+    }                                                                                              \
+    if (i == n) return;                                                                            \
+    const vf x = load_part(xs + i, n - i);                                                         \
+    store_part(ys + i, expr, n - i);                                                               \
   }
 
-#define MAP2(name, expr)                                                       \
-  static void map_##name(int64_t n, const float *xs, const float *zs, float *ys) { \
-    int64_t i = 0;                                                             \
-    for (; i + VF_N <= n; i += VF_N) {                                         \
-      const vf x = vf_load(xs + i), z = vf_load(zs + i);                       \
-      vf_store(ys + i, expr);                                                  \
-    }                                                                          \
-    if (i == n) return;                                                        \
-    const vf x = load_part(xs + i, n - i), z = load_part(zs + i, n - i);       \
-    store_part(ys + i, expr, n - i);                                           \
+#define MAP2(name, expr)                                                                           \
+  static void map_##name(int64_t n, const float *xs, const float *zs, float *ys) {                 \
+    int64_t i = 0;                                                                                 \
+    for (; i + VF_N <= n; i += VF_N) {                                                             \
+      const vf x = vf_load(xs + i), z = vf_load(zs + i);                                           \
+      vf_store(ys + i, expr);                                                                      \
+    }                                                                                              \
+    if (i == n) return;                                                                            \
+    const vf x = load_part(xs + i, n - i), z = load_part(zs + i, n - i);                           \
+    store_part(ys + i, expr, n - i);                                                               \
   }
 
 static vf silu_slope(vf x) {
@@ -59,9 +59,9 @@ MAP1(tanh, vf_tanh(x))
 MAP1(erf, vf_erf(x))
 MAP1(sigmoid, vf_sigmoid(x))
 MAP1(silu, vf_silu(x))
-MAP2(silu_grad, z * silu_slope(x))
+MAP2(silu_grad, z *silu_slope(x))
 MAP2(add, x + z)
-MAP2(mul, x * z)
+MAP2(mul, x *z)
 
 static void map_silu_both(int64_t n, const float *xs, float *ys, float *slopes) {
   int64_t i = 0;

@@ -80,10 +80,23 @@ static qn_status peak_range(void *ctx, int64_t begin, int64_t end) {
   if (!memory) return QN_E_NOMEM;
   float *pack = memory + 32 * 1024;
   for (int i = 0; i < 32 * 1024; i++) memory[i] = 0;
-  const int64_t n = 64 / (qni_cpu_isa() == QNI_ISA_AVX512 ? 1 : qni_cpu_isa() == QNI_ISA_AVX2 ? 4 : 8);
-  const qn_gemm g = {.m = 6, .n = n, .k = PEAK_DEPTH / 4, .batch = 1, .a = memory, .a_row = PEAK_DEPTH / 4,
-                     .a_col = 1, .b = memory + 8192, .b_row = n, .b_col = 1, .c = memory + 24576,
-                     .c_row = n, .alpha = 1, .dtype = QN_F32};
+  const int64_t n = 64 / (qni_cpu_isa() == QNI_ISA_AVX512 ? 1
+                          : qni_cpu_isa() == QNI_ISA_AVX2 ? 4
+                                                          : 8);
+  const qn_gemm g = {.m = 6,
+                     .n = n,
+                     .k = PEAK_DEPTH / 4,
+                     .batch = 1,
+                     .a = memory,
+                     .a_row = PEAK_DEPTH / 4,
+                     .a_col = 1,
+                     .b = memory + 8192,
+                     .b_row = n,
+                     .b_col = 1,
+                     .c = memory + 24576,
+                     .c_row = n,
+                     .alpha = 1,
+                     .dtype = QN_F32};
   for (int64_t i = begin; i < end; i++)
     for (int r = 0; r < PEAK_TIMES; r++) qni_gemm_kernels()->f32(&g, pack, 256 * 1024);
   return QN_OK;
@@ -95,30 +108,35 @@ static qn_status peak_range(void *ctx, int64_t begin, int64_t end) {
 #define STEP(reg, i) "vfmadd231ps %%" #reg "30, %%" #reg "31, %%" #reg #i "\n"
 __attribute__((target("avx512f"))) static void chains_avx512(int64_t times) {
   for (int64_t i = 0; i < times; i++)
-    __asm__ volatile(
-        STEP(zmm, 0) STEP(zmm, 1) STEP(zmm, 2) STEP(zmm, 3) STEP(zmm, 4) STEP(zmm, 5) STEP(zmm, 6)
-        STEP(zmm, 7) STEP(zmm, 8) STEP(zmm, 9) STEP(zmm, 10) STEP(zmm, 11) STEP(zmm, 12)
-        STEP(zmm, 13) STEP(zmm, 14) STEP(zmm, 15) STEP(zmm, 16) STEP(zmm, 17) STEP(zmm, 18)
-        STEP(zmm, 19) STEP(zmm, 20) STEP(zmm, 21) STEP(zmm, 22) STEP(zmm, 23)
-        : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-              "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18",
-              "xmm19", "xmm20", "xmm21", "xmm22", "xmm23");
+    __asm__ volatile(STEP(zmm, 0) STEP(zmm, 1) STEP(zmm, 2) STEP(zmm, 3) STEP(zmm, 4) STEP(zmm, 5)
+                         STEP(zmm, 6) STEP(zmm, 7) STEP(zmm, 8) STEP(zmm, 9) STEP(zmm, 10)
+                             STEP(zmm, 11) STEP(zmm, 12) STEP(zmm, 13) STEP(zmm, 14) STEP(zmm, 15)
+                                 STEP(zmm, 16) STEP(zmm, 17) STEP(zmm, 18) STEP(zmm, 19)
+                                     STEP(zmm, 20) STEP(zmm, 21) STEP(zmm, 22) STEP(zmm, 23)
+                     :
+                     :
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                       "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16",
+                       "xmm17", "xmm18", "xmm19", "xmm20", "xmm21", "xmm22", "xmm23");
 }
 #define STEP2(i) "vfmadd231ps %%ymm14, %%ymm15, %%ymm" #i "\n"
 __attribute__((target("avx2,fma"))) static void chains_avx2(int64_t times) {
   for (int64_t i = 0; i < times; i++)
-    __asm__ volatile(
-        STEP2(0) STEP2(1) STEP2(2) STEP2(3) STEP2(4) STEP2(5) STEP2(6) STEP2(7) STEP2(8) STEP2(9)
-        STEP2(10) STEP2(11)
-        : : : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
-              "xmm10", "xmm11");
+    __asm__ volatile(STEP2(0) STEP2(1) STEP2(2) STEP2(3) STEP2(4) STEP2(5) STEP2(6) STEP2(7)
+                         STEP2(8) STEP2(9) STEP2(10) STEP2(11)
+                     :
+                     :
+                     : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8",
+                       "xmm9", "xmm10", "xmm11");
 }
 
 static qn_status chain_range(void *ctx, int64_t begin, int64_t end) {
   (void)ctx;
   for (int64_t i = begin; i < end; i++)
-    if (qni_cpu_isa() == QNI_ISA_AVX512) chains_avx512(CHAIN_TIMES);
-    else chains_avx2(CHAIN_TIMES);
+    if (qni_cpu_isa() == QNI_ISA_AVX512)
+      chains_avx512(CHAIN_TIMES);
+    else
+      chains_avx2(CHAIN_TIMES);
   return QN_OK;
 }
 #endif
@@ -138,7 +156,9 @@ static double peak(int32_t threads) {
 #endif
     {
       if (qni_pool_run(threads, 1, peak_range, NULL)) return 0;
-      const double n = qni_cpu_isa() == QNI_ISA_AVX512 ? 64 : qni_cpu_isa() == QNI_ISA_AVX2 ? 16 : 8;
+      const double n = qni_cpu_isa() == QNI_ISA_AVX512 ? 64
+                       : qni_cpu_isa() == QNI_ISA_AVX2 ? 16
+                                                       : 8;
       flops = 2.0 * 6 * n * (PEAK_DEPTH / 4.0) * PEAK_TIMES * threads;
     }
     double got = flops / (double)(now() - begin);
@@ -150,11 +170,23 @@ static double peak(int32_t threads) {
 /* ---- Shapes ---- */
 
 static qn_gemm product_of(const struct shape *s, const float *a, const float *b, float *c) {
-  return (qn_gemm){.m = s->m, .n = s->n, .k = s->k, .batch = s->batch, .a = a, .b = b, .c = c,
-                   .a_row = s->a_turned ? 1 : s->k, .a_col = s->a_turned ? s->m : 1,
-                   .b_row = s->b_turned ? 1 : s->n, .b_col = s->b_turned ? s->k : 1,
-                   .a_batch = s->m * s->k, .b_batch = s->k * s->n, .c_row = s->n,
-                   .c_batch = s->m * s->n, .alpha = 1, .dtype = QN_F32};
+  return (qn_gemm){.m = s->m,
+                   .n = s->n,
+                   .k = s->k,
+                   .batch = s->batch,
+                   .a = a,
+                   .b = b,
+                   .c = c,
+                   .a_row = s->a_turned ? 1 : s->k,
+                   .a_col = s->a_turned ? s->m : 1,
+                   .b_row = s->b_turned ? 1 : s->n,
+                   .b_col = s->b_turned ? s->k : 1,
+                   .a_batch = s->m * s->k,
+                   .b_batch = s->k * s->n,
+                   .c_row = s->n,
+                   .c_batch = s->m * s->n,
+                   .alpha = 1,
+                   .dtype = QN_F32};
 }
 
 /* The library as it comes, item by item, on the calling thread. */
@@ -215,7 +247,8 @@ static int measure(const struct shape *s, int32_t threads, struct result *r) {
 static void print_row(const struct shape *s, const struct result *r, double top, int json) {
   if (json)
     printf("{\"shape\":\"%s\",\"level\":\"%s\",\"peak_1t\":%.1f,\"own_1t\":%.1f,\"own_nt\":%.1f,"
-           "\"blas_1t\":%.1f}\n", s->name, qni_cpu_isa_name(), top, r->own[0], r->own[1], r->blas);
+           "\"blas_1t\":%.1f}\n",
+           s->name, qni_cpu_isa_name(), top, r->own[0], r->own[1], r->blas);
   else
     printf("%-22s %7.1f %5.0f%% %8.1f %9.1f %7.2f\n", s->name, r->own[0], 100 * r->own[0] / top,
            r->own[1], r->blas, r->blas > 0 ? r->own[0] / r->blas : 0);
@@ -226,8 +259,10 @@ int main(int argc, char **argv) {
   const char *filter = NULL;
   int json = 0;
   for (int i = 1; i < argc; i++)
-    if (!strcmp(argv[i], "--json")) json = 1;
-    else filter = argv[i];
+    if (!strcmp(argv[i], "--json"))
+      json = 1;
+    else
+      filter = argv[i];
   const int32_t threads = qni_cpu_cores() < 2 ? 2 : qni_cpu_cores();
   if (qni_cpu_start(getenv("QUERN_ISA")) || qni_pool_start(threads) ||
       qni_blas_start(getenv("QUERN_BLAS"))) {
@@ -241,7 +276,8 @@ int main(int argc, char **argv) {
     printf("%s, level %s, BLAS %s (%s)\n", qni_cpu_model(), qni_cpu_isa_name(),
            qni_blas_path()[0] ? qni_blas_path() : "none", qni_blas_core());
     printf("peak of multiply-adds: %.1f GF/s on 1 thread, %.1f on %d\n", one, all, threads);
-    printf("%-22s %7s %6s %6s%dt %9s %7s\n", "", "own 1t", "peak", "own ", threads, "BLAS 1t", "ratio");
+    printf("%-22s %7s %6s %6s%dt %9s %7s\n", "", "own 1t", "peak", "own ", threads, "BLAS 1t",
+           "ratio");
   }
   for (int i = 0; i < N_SHAPES; i++) {
     struct result r;

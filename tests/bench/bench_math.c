@@ -47,9 +47,9 @@ static void sum(int64_t n, const float *x, float *y) { sink = m->sum(n, x), (voi
 static void dot(int64_t n, const float *x, float *y) { sink = m->dot(n, x, y); }
 static void max(int64_t n, const float *x, float *y) { sink = m->max(n, x), (void)y; }
 
-#define SCALAR(name, expr)                                              \
-  static void name(int64_t n, const float *x, float *y) {               \
-    for (int64_t i = 0; i < n; i++) y[i] = expr;                        \
+#define SCALAR(name, expr)                                                                         \
+  static void name(int64_t n, const float *x, float *y) {                                          \
+    for (int64_t i = 0; i < n; i++) y[i] = expr;                                                   \
   }
 SCALAR(libm_exp, expf(x[i]))
 SCALAR(libm_log, logf(x[i]))
@@ -61,7 +61,8 @@ static void row(const char *name, map_fn f, map_fn libm, const float *x, float *
   const double near = cost(f, NEAR, x, y), far = cost(f, FAR, x, y);
   const double other = libm ? cost(libm, NEAR, x, y) : 0;
   if (json)
-    printf("{\"function\":\"%s\",\"level\":\"%s\",\"near_ns\":%.4f,\"far_ns\":%.4f,\"libm_ns\":%.4f}\n",
+    printf("{\"function\":\"%s\",\"level\":\"%s\",\"near_ns\":%.4f,\"far_ns\":%.4f,\"libm_ns\":%."
+           "4f}\n",
            name, m->isa, near, far, other);
   else if (libm)
     printf("%-8s %-10s %8.3f %8.3f %8.3f\n", m->isa, name, near, far, other);
@@ -78,7 +79,9 @@ int main(int argc, char **argv) {
     x[i] = (float)(i % 1000) * 0.01f + 0.001f;
     y[i] = 0;
   }
-  if (!json) printf("%s; ns an element\n%-8s %-10s %8s %8s %8s\n", qni_cpu_model(), "", "", "in L2", "stream", "libm");
+  if (!json)
+    printf("%s; ns an element\n%-8s %-10s %8s %8s %8s\n", qni_cpu_model(), "", "", "in L2",
+           "stream", "libm");
   for (int l = 0; l < 3; l++) {
     if (qni_cpu_start(levels[l])) continue;
     m = qni_math();

@@ -16,15 +16,19 @@ static void levels_by_name(void **state) {
   static const char *const names[] = {"avx2", "avx512"};
   for (int i = 0; i < 2; i++) {
     qn_status status = qni_cpu_start(names[i]);
-    if (status) assert_int_equal(status, QN_E_UNSUPPORTED);
-    else assert_string_equal(qni_cpu_isa_name(), names[i]);
+    if (status)
+      assert_int_equal(status, QN_E_UNSUPPORTED);
+    else
+      assert_string_equal(qni_cpu_isa_name(), names[i]);
   }
 }
 
 static void best_level_is_the_highest_that_starts(void **state) {
   (void)state;
   qni_error_reset();
-  const char *best = !qni_cpu_start("avx512") ? "avx512" : !qni_cpu_start("avx2") ? "avx2" : "plain";
+  const char *best = !qni_cpu_start("avx512") ? "avx512"
+                     : !qni_cpu_start("avx2") ? "avx2"
+                                              : "plain";
   qni_error_reset();
   assert_ok(qni_cpu_start(NULL));
   assert_string_equal(qni_cpu_isa_name(), best);
@@ -39,7 +43,8 @@ static void features_are_whole_words(void **state) {
   assert_false(qni_cpu_has("nonsense"));
   char copy[256];
   snprintf(copy, sizeof copy, "%s", qni_cpu_features());
-  for (char *word = strtok(copy, " "); word; word = strtok(NULL, " ")) assert_true(qni_cpu_has(word));
+  for (char *word = strtok(copy, " "); word; word = strtok(NULL, " "))
+    assert_true(qni_cpu_has(word));
   assert_true(strlen(qni_cpu_model()) > 0);
 }
 
@@ -68,8 +73,10 @@ static void denormals_switch_and_come_back(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(levels_by_name),         cmocka_unit_test(best_level_is_the_highest_that_starts),
-      cmocka_unit_test(features_are_whole_words), cmocka_unit_test(sizes_are_sensible),
+      cmocka_unit_test(levels_by_name),
+      cmocka_unit_test(best_level_is_the_highest_that_starts),
+      cmocka_unit_test(features_are_whole_words),
+      cmocka_unit_test(sizes_are_sensible),
       cmocka_unit_test(denormals_switch_and_come_back),
   };
   return cmocka_run_group_tests_name("cpu", tests, NULL, NULL);

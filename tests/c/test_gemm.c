@@ -34,8 +34,10 @@ static void *random_cells(int64_t n, int32_t dtype) {
   void *cells = malloc((size_t)(n + 1) * 8);
   assert_non_null(cells);
   for (int64_t i = 0; i < n; i++)
-    if (dtype == QN_F32) ((float *)cells)[i] = (float)uniform();
-    else ((double *)cells)[i] = uniform();
+    if (dtype == QN_F32)
+      ((float *)cells)[i] = (float)uniform();
+    else
+      ((double *)cells)[i] = uniform();
   return cells;
 }
 
@@ -71,8 +73,15 @@ struct layout {
 static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct layout l,
                           double alpha, double beta, bool bias, int32_t act, int32_t dtype) {
   const int64_t gap = l.gaps ? 3 : 0;
-  qn_gemm g = {.m = m, .n = n, .k = k, .batch = batch, .alpha = alpha, .beta = beta, .act = act,
-               .dtype = dtype, .c_row = n + gap};
+  qn_gemm g = {.m = m,
+               .n = n,
+               .k = k,
+               .batch = batch,
+               .alpha = alpha,
+               .beta = beta,
+               .act = act,
+               .dtype = dtype,
+               .c_row = n + gap};
   const int64_t a_lead = (l.a_turned ? m : k) + gap, b_lead = (l.b_turned ? k : n) + gap;
   g.a_row = l.a_turned ? 1 : a_lead;
   g.a_col = l.a_turned ? a_lead : 1;
@@ -168,7 +177,14 @@ static void batches_and_blocks_of_k(void **test) {
 static void nothing_to_sum(void **test) {
   (void)test;
   float c[6] = {1, 2, 3, 4, 5, 6}, bias[3] = {10, 20, 30};
-  qn_gemm g = {.m = 2, .n = 3, .batch = 1, .c = c, .c_row = 3, .alpha = 1, .beta = 2, .bias = bias,
+  qn_gemm g = {.m = 2,
+               .n = 3,
+               .batch = 1,
+               .c = c,
+               .c_row = 3,
+               .alpha = 1,
+               .beta = 2,
+               .bias = bias,
                .dtype = QN_F32};
   assert_int_equal(qni_gemm(&g), QN_OK);
   const float want[6] = {12, 24, 36, 18, 30, 42};
@@ -180,8 +196,21 @@ static void broadcast_batch_operands(void **test) {
   float a[2 * 4], b[4 * 3], c[5 * 2 * 3];
   for (int i = 0; i < 8; i++) a[i] = (float)i;
   for (int i = 0; i < 12; i++) b[i] = (float)(i - 5);
-  qn_gemm g = {.m = 2, .n = 3, .k = 4, .batch = 5, .a = a, .b = b, .c = c, .a_row = 4, .a_col = 1,
-               .b_row = 3, .b_col = 1, .c_row = 3, .c_batch = 6, .alpha = 1, .dtype = QN_F32};
+  qn_gemm g = {.m = 2,
+               .n = 3,
+               .k = 4,
+               .batch = 5,
+               .a = a,
+               .b = b,
+               .c = c,
+               .a_row = 4,
+               .a_col = 1,
+               .b_row = 3,
+               .b_col = 1,
+               .c_row = 3,
+               .c_batch = 6,
+               .alpha = 1,
+               .dtype = QN_F32};
   assert_int_equal(qni_gemm(&g), QN_OK);
   for (int i = 1; i < 5; i++) assert_memory_equal(c, c + 6 * i, 6 * sizeof *c);
   assert_true(c[0] == (float)(0 * -5 + 1 * -2 + 2 * 1 + 3 * 4));
@@ -202,7 +231,7 @@ static void bad_products_are_refused(void **test) {
 /* Shapes of every plan: by k, by rows, by columns, by batch, and by BLAS if there is one. */
 static void bits_do_not_depend_on_workers(void **test) {
   (void)test;
-  static const int64_t shapes[][4] = {{50, 50, 9000, 1}, {2000, 50, 50, 1}, {20, 3000, 64, 1},
+  static const int64_t shapes[][4] = {{50, 50, 9000, 1}, {2000, 50, 50, 1},  {20, 3000, 64, 1},
                                       {40, 40, 50, 31},  {512, 520, 600, 1}, {256, 1024, 256, 1}};
   static const int32_t workers[] = {1, 2, 3, 7};
   assert_int_equal(qni_cpu_start(NULL), QN_OK);
@@ -213,14 +242,30 @@ static void bits_do_not_depend_on_workers(void **test) {
     float *a = random_cells(m * k * batch, QN_F32), *b = random_cells(k * n * batch, QN_F32);
     const size_t bytes = (size_t)(m * n * batch) * sizeof(float);
     float *first = malloc(bytes), *c = malloc(bytes);
-    qn_gemm g = {.m = m, .n = n, .k = k, .batch = batch, .a = a, .b = b, .c = c, .a_row = 1,
-                 .a_col = m, .a_batch = m * k, .b_row = n, .b_col = 1, .b_batch = k * n,
-                 .c_row = n, .c_batch = m * n, .alpha = 1, .dtype = QN_F32};
+    qn_gemm g = {.m = m,
+                 .n = n,
+                 .k = k,
+                 .batch = batch,
+                 .a = a,
+                 .b = b,
+                 .c = c,
+                 .a_row = 1,
+                 .a_col = m,
+                 .a_batch = m * k,
+                 .b_row = n,
+                 .b_col = 1,
+                 .b_batch = k * n,
+                 .c_row = n,
+                 .c_batch = m * n,
+                 .alpha = 1,
+                 .dtype = QN_F32};
     for (int w = 0; w < 4; w++) {
       assert_int_equal(qni_pool_resize(workers[w]), QN_OK);
       assert_int_equal(qni_gemm(&g), QN_OK);
-      if (w == 0) memcpy(first, c, bytes);
-      else assert_memory_equal(first, c, bytes);
+      if (w == 0)
+        memcpy(first, c, bytes);
+      else
+        assert_memory_equal(first, c, bytes);
     }
     free(a);
     free(b);
@@ -252,9 +297,9 @@ static void tile_of_the_math_table(void **test) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(all_sizes_and_transposes),     cmocka_unit_test(epilogues),
-      cmocka_unit_test(batches_and_blocks_of_k),      cmocka_unit_test(nothing_to_sum),
-      cmocka_unit_test(broadcast_batch_operands),     cmocka_unit_test(bad_products_are_refused),
+      cmocka_unit_test(all_sizes_and_transposes),      cmocka_unit_test(epilogues),
+      cmocka_unit_test(batches_and_blocks_of_k),       cmocka_unit_test(nothing_to_sum),
+      cmocka_unit_test(broadcast_batch_operands),      cmocka_unit_test(bad_products_are_refused),
       cmocka_unit_test(bits_do_not_depend_on_workers), cmocka_unit_test(tile_of_the_math_table),
   };
   return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);

@@ -86,10 +86,12 @@ static void at_most_two_ulp_everywhere(void **state) {
   }
 }
 
-static const float edges[] = {0.0f, -0.0f, 1e-45f, -1e-45f, 1e-39f, 1.17549435e-38f, 1.0f, 1.00000012f,
-                              0.99999994f, -1.0f, 88.72283f, 88.72284f, 89.0f, -87.33655f, -87.5f,
-                              -103.97f, -104.0f, -150.0f, 10.0f, 0.63f, 0.92f, 4.0f, FLT_MAX,
-                              -FLT_MAX, INFINITY, -INFINITY, NAN, 1.278f, -30.0f};
+static const float edges[] = {
+    0.0f,     -0.0f,       1e-45f,      -1e-45f,  1e-39f,    1.17549435e-38f,
+    1.0f,     1.00000012f, 0.99999994f, -1.0f,    88.72283f, 88.72284f,
+    89.0f,    -87.33655f,  -87.5f,      -103.97f, -104.0f,   -150.0f,
+    10.0f,    0.63f,       0.92f,       4.0f,     FLT_MAX,   -FLT_MAX,
+    INFINITY, -INFINITY,   NAN,         1.278f,   -30.0f};
 
 static void special_values(void **state) {
   (void)state;
@@ -104,7 +106,8 @@ static void special_values(void **state) {
       maps[f](N, edges, y);
       for (int i = 0; i < N; i++)
         if (!(ulps(y[i], truths[f]((long double)edges[i])) <= 2))
-          fail_msg("%s function %d at %.9g gives %.9g", levels[l], f, (double)edges[i], (double)y[i]);
+          fail_msg("%s function %d at %.9g gives %.9g", levels[l], f, (double)edges[i],
+                   (double)y[i]);
     }
     float zero = -0.0f;
     m->tanh(1, &zero, y);
@@ -128,16 +131,20 @@ static void silu_and_its_slope(void **state) {
     if (!level(l)) continue;
     worst_of("silu", qni_math()->silu, true_silu);
     for (int round = 0; round < 60; round++) {
-      for (int i = 0; i < BATCH; i++) x[i] = ((float)(i + BATCH * round) / (BATCH * 30.0f) - 1) * 103;
+      for (int i = 0; i < BATCH; i++)
+        x[i] = ((float)(i + BATCH * round) / (BATCH * 30.0f) - 1) * 103;
       qni_math()->silu_both(BATCH, x, y, s);
       qni_math()->silu_grad(BATCH, x, ones, s2);
       assert_memory_equal(s, s2, sizeof s);
       for (int i = 0; i < BATCH; i++) {
         const long double want = true_silu_slope((long double)x[i]);
         const bool near_root = fabsf(x[i] + 1.278f) < 0.5f;
-        if (near_root) assert_true(fabsl((long double)s[i] - want) < 1.5e-7L);
-        else if (!(ulps(s[i], want) <= 6)) fail_msg("slope at %.9g: %.9g", (double)x[i], (double)s[i]);
-        if (!(ulps(y[i], true_silu((long double)x[i])) <= 2)) fail_msg("silu_both at %.9g", (double)x[i]);
+        if (near_root)
+          assert_true(fabsl((long double)s[i] - want) < 1.5e-7L);
+        else if (!(ulps(s[i], want) <= 6))
+          fail_msg("slope at %.9g: %.9g", (double)x[i], (double)s[i]);
+        if (!(ulps(y[i], true_silu((long double)x[i])) <= 2))
+          fail_msg("silu_both at %.9g", (double)x[i]);
       }
     }
   }
@@ -206,8 +213,10 @@ static void sums(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(at_most_two_ulp_everywhere), cmocka_unit_test(special_values),
-      cmocka_unit_test(silu_and_its_slope),         cmocka_unit_test(any_length_and_in_place),
+      cmocka_unit_test(at_most_two_ulp_everywhere),
+      cmocka_unit_test(special_values),
+      cmocka_unit_test(silu_and_its_slope),
+      cmocka_unit_test(any_length_and_in_place),
       cmocka_unit_test(sums),
   };
   return cmocka_run_group_tests_name("math", tests, NULL, NULL);

@@ -75,7 +75,8 @@ static void trace_is_json(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(sums_by_name_and_direction), cmocka_unit_test(counts_from_all_workers),
+      cmocka_unit_test(sums_by_name_and_direction),
+      cmocka_unit_test(counts_from_all_workers),
       cmocka_unit_test(trace_is_json),
   };
   return cmocka_run_group_tests_name("prof", tests, NULL, NULL);

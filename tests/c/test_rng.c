@@ -53,8 +53,13 @@ static void any_cut_gives_the_same_numbers(void **state) {
 
 static void every_part_of_the_key_matters(void **state) {
   (void)state;
-  const qni_rng_key keys[] = {{1, 0, 0, 0}, {2, 0, 0, 0}, {1, 1, 0, 0}, {1, 0, 1, 0}, {1, 0, 0, 1},
-                              {1, UINT64_C(1) << 40, 0, 0}, {UINT64_C(1) << 40, 0, 0, 0}};
+  const qni_rng_key keys[] = {{1, 0, 0, 0},
+                              {2, 0, 0, 0},
+                              {1, 1, 0, 0},
+                              {1, 0, 1, 0},
+                              {1, 0, 0, 1},
+                              {1, UINT64_C(1) << 40, 0, 0},
+                              {UINT64_C(1) << 40, 0, 0, 0}};
   static const int64_t rows[] = {0, 1, INT64_C(1) << 32, INT64_C(5) << 33};
   uint32_t seen[7 * 4][4];
   int n = 0;
@@ -95,8 +100,10 @@ static void position_of_the_run(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(known_answers),                 cmocka_unit_test(any_cut_gives_the_same_numbers),
-      cmocka_unit_test(every_part_of_the_key_matters), cmocka_unit_test(bits_are_balanced),
+      cmocka_unit_test(known_answers),
+      cmocka_unit_test(any_cut_gives_the_same_numbers),
+      cmocka_unit_test(every_part_of_the_key_matters),
+      cmocka_unit_test(bits_are_balanced),
       cmocka_unit_test(position_of_the_run),
   };
   return cmocka_run_group_tests_name("rng", tests, NULL, NULL);

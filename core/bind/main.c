@@ -1,0 +1,110 @@
+/*
+** The command quern: starts the runtime, opens Lua, hands over to lua/quern/cli.
+**
+** Quern's Lua files are found through QUERN_LUA, in ../lua beside the build, or in
+** ../share/quern/lua of an installation. The exit code is what the command returns.
+** SPDX-License-Identifier: MIT
+*/
+#include <lualib.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bind/bind.h"
+
+enum { PATH_ROOM = 4096 };
+
+static bool has_files(const char *folder) {
+  char path[PATH_ROOM + 32];
+  snprintf(path, sizeof path, "%s/quern/init.lua", folder);
+  return !access(path, R_OK);
+}
+
+/* The folder of this program, without its name. */
+static void program_folder(char *folder) {
+  ssize_t n = readlink("/proc/self/exe", folder, PATH_ROOM - 1);
+  folder[n > 0 ? n : 0] = 0;
+  char *slash = strrchr(folder, '/');
+  if (slash) *slash = 0;
+  else strcpy(folder, ".");
+}
+
+static bool find_files(const char *program, char *folder) {
+  static const char *const places[] = {"../lua", "../../lua", "../share/quern/lua"};
+  const char *given = getenv("QUERN_LUA");
+  if (given && *given) {
+    snprintf(folder, PATH_ROOM, "%s", given);
+    return has_files(folder);
+  }
+  for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+    char path[PATH_ROOM * 2];
+    snprintf(path, sizeof path, "%s/%s", program, places[i]);
+    if (has_files(path) && realpath(path, folder)) return true;
+  }
+  return false;
+}
+
+/* Runs protected: opens the libraries, sets the search path, calls the command line with arg. */
+static int hand_over(lua_State *L) {
+  const char *folder = lua_tostring(L, 1), *program = lua_tostring(L, 2);
+  luaL_openlibs(L);
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "path");
+  lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
+  lua_setfield(L, -3, "path");
+  lua_getfield(L, -2, "preload");
+  lua_pushcfunction(L, luaopen_quern_core);
+  lua_setfield(L, -2, "quern.core");
+  lua_pushstring(L, folder);
+  lua_setfield(L, LUA_REGISTRYINDEX, "quern.lua_folder");
+  lua_pushstring(L, program);
+  lua_setfield(L, LUA_REGISTRYINDEX, "quern.program_folder");
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "quern.cli.main");
+  lua_call(L, 1, 1);
+  lua_pushvalue(L, 3);
+  lua_call(L, 1, 1);
+  return 1;
+}
+
+static int report(lua_State *L) {
+  const char *text = luaL_tolstring(L, 1, NULL);
+  luaL_traceback(L, L, text, 1);
+  return 1;
+}
+
+static int run(lua_State *L, const char *folder, const char *program, int argc, char **argv) {
+  lua_pushcfunction(L, report);
+  lua_pushcfunction(L, hand_over);
+  lua_pushstring(L, folder);
+  lua_pushstring(L, program);
+  lua_createtable(L, argc, 1);
+  for (int i = 0; i < argc; i++) {
+    lua_pushstring(L, argv[i]);
+    lua_rawseti(L, -2, i);
+  }
+  if (lua_pcall(L, 3, 1, 1)) {
+    fprintf(stderr, "%s\n", lua_tostring(L, -1));
+    return 2;
+  }
+  return lua_isinteger(L, -1) ? (int)lua_tointeger(L, -1) : 0;
+}
+
+int main(int argc, char **argv) {
+  char program[PATH_ROOM], folder[PATH_ROOM];
+  program_folder(program);
+  if (!find_files(program, folder)) {
+    fprintf(stderr, "quern: its Lua files were not found beside %s\nhint: set QUERN_LUA to the folder that holds quern/init.lua\n", program);
+    return 6;
+  }
+  lua_State *L = luaL_newstate();
+  if (!L) {
+    fprintf(stderr, "quern: not enough memory to start Lua\n");
+    return 5;
+  }
+  int code = run(L, folder, program, argc, argv);
+  lua_close(L);
+  qn_stop();
+  return code;
+}

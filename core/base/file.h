@@ -64,9 +64,9 @@ qn_status qni_file_write(const char *path, const void *data, size_t n_bytes) QNI
 
 typedef struct qni_file_log qni_file_log;
 
-/* Creates the file, or opens it for appending; a last line without its end (a torn write) is cut off. */
+/* Creates the file, or opens it to append; a last line without end (a torn write) is cut off. */
 qn_status qni_file_log_open(const char *path, qni_file_log **log) QNI_WARN_UNUSED;
-/* Appends n_bytes, which should end in \n, as one record. On failure the file is cut back to where it was. */
+/* Appends a record, which should end in \n. On failure the file is cut back to where it was. */
 qn_status qni_file_log_append(qni_file_log *log, const char *text, size_t n_bytes,
                               bool sync) QNI_WARN_UNUSED;
 int64_t qni_file_log_size(const qni_file_log *log);

@@ -42,7 +42,7 @@ static void a_record_is_a_function_of_seed_and_number(void **state) {
   qni_dirichlet_free(c);
 }
 
-/* Items are open ones of at most five categories; early records repeat categories as 1/alpha says. */
+/* Items are open ones, of one to five categories. */
 static void records_obey_the_process(void **state) {
   (void)state;
   qni_dirichlet *d = small(3);

@@ -76,8 +76,8 @@ static void every_format_is_recognised_and_read(void **state) {
 static void line_ends_and_marks_do_not_matter(void **state) {
   (void)state;
   static const char *const texts[] = {"1\t2\t3\t4\n5\t6\t1\t8\n", "1\t2\t3\t4\r\n5\t6\t1\t8\r\n",
-                                      "\xef\xbb\xbf"
-                                      "1\t2\t3\t4\n5\t6\t1\t8",
+                                      ("\xef\xbb\xbf"
+                                       "1\t2\t3\t4\n5\t6\t1\t8"),
                                       "1\t2\t3\t4\r\n\r\n5\t6\t1\t8\r\n\n"};
   for (int i = 0; i < 4; i++) {
     qni_interactions *x = read_text(texts[i], NULL);

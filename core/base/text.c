@@ -28,7 +28,8 @@ int32_t qni_edit_distance(const char *a, const char *b) {
     for (int32_t j = 1; j <= m; j++) {
       int32_t change = last[j - 1] + (letter(a, i - 1) != letter(b, j - 1));
       now[j] = least(change, least(last[j], now[j - 1]) + 1);
-      if (i > 1 && j > 1 && letter(a, i - 1) == letter(b, j - 2) && letter(a, i - 2) == letter(b, j - 1))
+      if (i > 1 && j > 1 && letter(a, i - 1) == letter(b, j - 2) &&
+          letter(a, i - 2) == letter(b, j - 1))
         now[j] = least(now[j], before[j - 2] + 1);
     }
   }

@@ -8,7 +8,8 @@
 **   adam      m = beta1 m + (1 - beta1) g';  v = beta2 v + (1 - beta2) g'^2;
 **             w = decay w - rate m / (root sqrt(v) + eps),
 **             rate = lr / (1 - beta1^t), root = 1 / sqrt(1 - beta2^t)  (Kingma & Ba 2015);
-**             l2 is the coupled decay, decay = 1 - lr wd the decoupled one (Loshchilov & Hutter 2019)
+**             l2 is the coupled decay, decay = 1 - lr wd the decoupled one (Loshchilov & Hutter
+**             2019)
 **   rowwise   adam with one v for each row: g'^2 becomes its mean over the row
 **   adagrad   v += mean of g'^2 over the row;  w = decay w - rate g' / (sqrt(v) + eps)
 ** SPDX-License-Identifier: MIT
@@ -20,11 +21,11 @@
 #include "kernels/kernel.h"
 
 typedef struct qni_optim_job {
-  void *w, *m, *v;               /* m, v: NULL where the method has none */
+  void *w, *m, *v; /* m, v: NULL where the method has none */
   const void *g;
-  const uint8_t *mask;           /* elements where it is 0 stay as they are; or NULL; dense steps only */
-  const int64_t *ids;            /* row r of g belongs to row ids[r]; NULL: to row r; row steps only */
-  int64_t width;                 /* elements in a row */
+  const uint8_t *mask; /* elements where it is 0 stay as they are; or NULL; dense steps only */
+  const int64_t *ids;  /* row r of g belongs to row ids[r]; NULL: to row r; row steps only */
+  int64_t width;       /* elements in a row */
   double rate, decay, l2, scale, beta1, beta2, root, eps;
   int32_t nesterov;
 } qni_optim_job;

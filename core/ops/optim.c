@@ -12,7 +12,7 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { GRAIN = 16384 };           /* elements in a chunk */
+enum { GRAIN = 16384 }; /* elements in a chunk */
 
 static void *data_of(const qn_host *h, qn_call *c, int32_t i) {
   const qn_view *v = h->in(c, i);
@@ -26,11 +26,13 @@ static int64_t count(const qn_view *v) {
 }
 
 qn_status qni_optim_common(const qn_host *h, qn_call *c, int32_t norm_input, qni_optim_job *job) {
-  double lr = h->arg_num(c, "lr"), wd = h->arg_num(c, "weight_decay"), max = h->arg_num(c, "max_norm");
+  double lr = h->arg_num(c, "lr"), wd = h->arg_num(c, "weight_decay"),
+         max = h->arg_num(c, "max_norm");
   int32_t decoupled = h->arg_bool(c, "decoupled");
   const double *norm_sq = data_of(h, c, norm_input);
   if (!isfinite(lr)) return h->fail(c, QN_E_ARG, "lr is %g, expected a finite number", lr);
-  if (max > 0 && !norm_sq) return h->fail(c, QN_E_ARG, "max_norm is %g, but norm_sq is not given", max);
+  if (max > 0 && !norm_sq)
+    return h->fail(c, QN_E_ARG, "max_norm is %g, but norm_sq is not given", max);
   job->rate = lr;
   job->decay = decoupled ? 1 - lr * wd : 1;
   job->l2 = decoupled ? 0 : wd;
@@ -55,18 +57,23 @@ void qni_optim_moments(const qn_host *h, qn_call *c, qni_optim_job *job) {
 /* Inputs w, g, m, then for Adam v, then mask and norm_sq. */
 static qn_status sgd(const qn_host *h, qn_call *c) {
   const qn_view *w = h->in(c, 0);
-  qni_optim_job job = {.w = w->data, .g = data_of(h, c, 1), .m = data_of(h, c, 2), .mask = data_of(h, c, 3)};
+  qni_optim_job job = {
+      .w = w->data, .g = data_of(h, c, 1), .m = data_of(h, c, 2), .mask = data_of(h, c, 3)};
   qn_status st = qni_optim_common(h, c, 4, &job);
   if (st) return st;
   job.beta1 = h->arg_num(c, "momentum");
   job.nesterov = h->arg_bool(c, "nesterov");
-  if (!job.m && job.beta1 > 0) return h->fail(c, QN_E_ARG, "momentum is %g, but m is not given", job.beta1);
+  if (!job.m && job.beta1 > 0)
+    return h->fail(c, QN_E_ARG, "momentum is %g, but m is not given", job.beta1);
   return h->parallel(c, count(w), GRAIN, qni_optim()->sgd[w->dtype == QN_F64], &job);
 }
 
 static qn_status adam(const qn_host *h, qn_call *c) {
   const qn_view *w = h->in(c, 0);
-  qni_optim_job job = {.w = w->data, .g = data_of(h, c, 1), .m = data_of(h, c, 2), .v = data_of(h, c, 3),
+  qni_optim_job job = {.w = w->data,
+                       .g = data_of(h, c, 1),
+                       .m = data_of(h, c, 2),
+                       .v = data_of(h, c, 3),
                        .mask = data_of(h, c, 4)};
   qn_status st = qni_optim_common(h, c, 5, &job);
   if (st) return st;
@@ -79,8 +86,8 @@ static qn_status adam(const qn_host *h, qn_call *c) {
 struct norm {
   double (*sum_square)(int64_t n, const void *x);
   const char *x;
-  int64_t n, size;               /* elements, bytes of one */
-  double *part;                  /* of each chunk */
+  int64_t n, size; /* elements, bytes of one */
+  double *part;    /* of each chunk */
 };
 
 static qn_status norm_chunk(void *ctx, int64_t begin, int64_t end) {
@@ -98,7 +105,10 @@ static qn_status norm_sq(const qn_host *h, qn_call *c) {
   for (int32_t i = 0; i < h->n_in(c); i++) {
     const qn_view *x = h->in(c, i);
     int32_t wide = x->dtype == QN_F64;
-    struct norm s = {.sum_square = qni_optim()->sum_square[wide], .x = x->data, .n = count(x), .size = wide ? 8 : 4};
+    struct norm s = {.sum_square = qni_optim()->sum_square[wide],
+                     .x = x->data,
+                     .n = count(x),
+                     .size = wide ? 8 : 4};
     int64_t chunks = (s.n + GRAIN - 1) / GRAIN;
     void *memory = NULL;
     qn_status st = h->scratch(c, chunks * (int64_t)sizeof(double), &memory);
@@ -117,14 +127,18 @@ static const qn_op sgd_op = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
     .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS,
-    .schema = "sgd_step_(w!: f[...], g: f[...], m!: f[...]? = nil, *, mask: bool[...]? = nil, norm_sq: f64[]{0..}? = nil, "
-              "lr: num, momentum: num{0..1} = 0, nesterov: bool = false, weight_decay: num{0..} = 0, "
-              "decoupled: bool = false, scale: num = 1, max_norm: num{0..} = 0) -> w",
+    .schema =
+        "sgd_step_(w!: f[...], g: f[...], m!: f[...]? = nil, *, mask: bool[...]? = nil, norm_sq: "
+        "f64[]{0..}? = nil, "
+        "lr: num, momentum: num{0..1} = 0, nesterov: bool = false, weight_decay: num{0..} = 0, "
+        "decoupled: bool = false, scale: num = 1, max_norm: num{0..} = 0) -> w",
     .summary = "One step of gradient descent, in place, with momentum if m is given.",
-    .doc = "g' = scale g + weight_decay w;  m = momentum m + g';  w = w - lr m.\n"
-           "nesterov uses g' + momentum m in place of m. decoupled applies the decay to w directly.\n"
-           "Elements with mask 0 stay as they are. max_norm with norm_sq (of grad_norm_sq) clips.",
-    .cite = "Sutskever et al. 2013, On the importance of initialization and momentum in deep learning",
+    .doc =
+        "g' = scale g + weight_decay w;  m = momentum m + g';  w = w - lr m.\n"
+        "nesterov uses g' + momentum m in place of m. decoupled applies the decay to w directly.\n"
+        "Elements with mask 0 stay as they are. max_norm with norm_sq (of grad_norm_sq) clips.",
+    .cite =
+        "Sutskever et al. 2013, On the importance of initialization and momentum in deep learning",
     .example = "quern.sgd_step_(quern.ones(3), quern.ones(3), {lr = 0.1})",
     .forward = sgd,
 };
@@ -133,17 +147,22 @@ static const qn_op adam_op = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
     .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS,
-    .schema = "adam_step_(w!: f[...], g: f[...], m!: f[...], v!: f[...]{0..}, *, mask: bool[...]? = nil, "
-              "norm_sq: f64[]{0..}? = nil, step: int{1..}, lr: num, beta1: num{0..1} = 0.9, beta2: num{0..1} = 0.999, "
-              "eps: num{0..} = 1e-8, weight_decay: num{0..} = 0, decoupled: bool = true, scale: num = 1, "
-              "max_norm: num{0..} = 0) -> w",
+    .schema =
+        "adam_step_(w!: f[...], g: f[...], m!: f[...], v!: f[...]{0..}, *, mask: bool[...]? = nil, "
+        "norm_sq: f64[]{0..}? = nil, step: int{1..}, lr: num, beta1: num{0..1} = 0.9, beta2: "
+        "num{0..1} = 0.999, "
+        "eps: num{0..} = 1e-8, weight_decay: num{0..} = 0, decoupled: bool = true, scale: num = 1, "
+        "max_norm: num{0..} = 0) -> w",
     .summary = "One step of Adam or AdamW, in place, every element moved.",
-    .doc = "m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;\n"
-           "w = w - lr mh / (sqrt(vh) + eps), mh = m / (1 - beta1^step), vh = v / (1 - beta2^step).\n"
-           "decoupled (AdamW): w is multiplied by 1 - lr weight_decay first; else weight_decay w is added to g.\n"
-           "Elements with mask 0 stay as they are. max_norm with norm_sq (of grad_norm_sq) clips.",
+    .doc =
+        "m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;\n"
+        "w = w - lr mh / (sqrt(vh) + eps), mh = m / (1 - beta1^step), vh = v / (1 - beta2^step).\n"
+        "decoupled (AdamW): w is multiplied by 1 - lr weight_decay first; else weight_decay w is "
+        "added to g.\n"
+        "Elements with mask 0 stay as they are. max_norm with norm_sq (of grad_norm_sq) clips.",
     .cite = "Kingma & Ba 2015, algorithm 1; Loshchilov & Hutter 2019, algorithm 2",
-    .example = "quern.adam_step_(quern.ones(3), quern.ones(3), quern.zeros(3), quern.zeros(3), {step = 1, lr = 0.1})",
+    .example = "quern.adam_step_(quern.ones(3), quern.ones(3), quern.zeros(3), quern.zeros(3), "
+               "{step = 1, lr = 0.1})",
     .forward = adam,
 };
 
@@ -153,7 +172,8 @@ static const qn_op norm_op = {
     .flags = QN_OP_NO_GRAD,
     .schema = "grad_norm_sq(xs: f[?]*) -> s: f64[]",
     .summary = "Sum of the squares of all elements of all tensors, in double.",
-    .doc = "Summed in chunks of fixed size, added in order: the same bits for any number of workers.",
+    .doc =
+        "Summed in chunks of fixed size, added in order: the same bits for any number of workers.",
     .cite = "Pascanu et al. 2013, On the difficulty of training recurrent neural networks",
     .example = "print(quern.grad_norm_sq({quern.ones(3), quern.ones(2, 2)}))",
     .forward = norm_sq,

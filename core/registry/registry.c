@@ -16,7 +16,7 @@
 #include "ops/ops.h"
 
 struct staged {
-  struct qn_opref ref;           /* first: handed out as qn_opref */
+  struct qn_opref ref; /* first: handed out as qn_opref */
   qn_op op;
 };
 
@@ -41,30 +41,35 @@ static bool identifier(const char *name, bool plugin, const char *more) {
 
 static qn_status check_plugin(const qni_plugin *p) {
   if (!identifier(p->id, true, ".-") || !identifier(p->name, true, "-")) {
-    qni_fail(QN_E_PLUGIN, "a plugin calls itself '%.60s' with the id '%.100s'", p->name ? p->name : "(null)", p->id ? p->id : "(null)");
-    qni_error_detail("names are letters, digits, '_' and '-', beginning with a letter; ids have '.' too");
+    qni_fail(QN_E_PLUGIN, "a plugin calls itself '%.60s' with the id '%.100s'",
+             p->name ? p->name : "(null)", p->id ? p->id : "(null)");
+    qni_error_detail(
+        "names are letters, digits, '_' and '-', beginning with a letter; ids have '.' too");
     return QN_E_PLUGIN;
   }
   if (!p->version || !*p->version) return qni_fail(QN_E_PLUGIN, "plugin %s has no version", p->id);
   for (int32_t i = 0; i < table.n_plugins; i++)
     if (!strcmp(table.plugins[i]->id, p->id)) {
       qni_fail(QN_E_STATE, "a plugin with the id %s is loaded already", p->id);
-      qni_error_detail("its version is %s, from %s", table.plugins[i]->version, table.plugins[i]->path);
+      qni_error_detail("its version is %s, from %s", table.plugins[i]->version,
+                       table.plugins[i]->path);
       return QN_E_STATE;
     }
   return QN_OK;
 }
 
 static qn_status check_fields(const qn_op *op) {
-  const uint32_t known = QN_OP_RANDOM | QN_OP_READS_DATA | QN_OP_NAN_STOPS | QN_OP_NO_GRAD;
+  const uint32_t known = QN_OP_RANDOM | QN_OP_READS_DATA | QN_OP_NAN_STOPS | QN_OP_NO_GRAD | QN_OP_DOMAIN;
   const char *text = op->schema;
   if (op->flags & ~known) {
     qni_fail(QN_E_VERSION, "%s has unknown bits in flags: 0x%" PRIx32, text, op->flags & ~known);
     qni_error_hint("the plugin was made for a newer Quern");
     return QN_E_VERSION;
   }
-  if (op->det < QN_DET_NONE || op->det > QN_DET_BITWISE) return qni_fail(QN_E_PLUGIN, "%s has det = %d, expected 0 to 2", text, (int)op->det);
-  if (op->batch < QN_BATCH_COUPLED || op->batch > QN_BATCH_SUM) return qni_fail(QN_E_PLUGIN, "%s has batch = %d, expected 0 to 3", text, (int)op->batch);
+  if (op->det < QN_DET_NONE || op->det > QN_DET_BITWISE)
+    return qni_fail(QN_E_PLUGIN, "%s has det = %d, expected 0 to 2", text, (int)op->det);
+  if (op->batch < QN_BATCH_COUPLED || op->batch > QN_BATCH_SUM)
+    return qni_fail(QN_E_PLUGIN, "%s has batch = %d, expected 0 to 3", text, (int)op->batch);
   if (!op->summary || !*op->summary) return qni_fail(QN_E_PLUGIN, "%s has no summary", text);
   return QN_OK;
 }
@@ -72,12 +77,14 @@ static qn_status check_fields(const qn_op *op) {
 static qn_status check_functions(const qn_op *op, const qni_schema *s) {
   for (int32_t o = 0; o < s->n_outputs; o++) {
     if (!op->forward && s->output[o].alias < 0) {
-      qni_fail(QN_E_PLUGIN, "%s has no forward function, but output %s is not a view", s->name, s->output[o].name);
+      qni_fail(QN_E_PLUGIN, "%s has no forward function, but output %s is not a view", s->name,
+               s->output[o].name);
       qni_error_hint("an op without forward may have outputs like y&x only");
       return QN_E_PLUGIN;
     }
     if (!op->infer && qni_schema_open(s, o)) {
-      qni_fail(QN_E_PLUGIN, "%s leaves the shape of output %s open, but has no infer function", s->name, s->output[o].name);
+      qni_fail(QN_E_PLUGIN, "%s leaves the shape of output %s open, but has no infer function",
+               s->name, s->output[o].name);
       qni_error_hint("give it an infer function, or write the shape into the schema");
       return QN_E_PLUGIN;
     }
@@ -119,7 +126,9 @@ static qni_plugin *copy_plugin(const qni_plugin *from) {
 
 static qn_status stage_op(const qn_op *given, const qni_plugin *plugin, const qn_opref **out) {
   if (given->struct_size < sizeof(qn_op)) /* what the first release had */
-    return qni_fail(QN_E_PLUGIN, "an op of %s says struct_size = %" PRIu32 ", at least %zu was expected", plugin->id, given->struct_size, sizeof(qn_op));
+    return qni_fail(QN_E_PLUGIN,
+                    "an op of %s says struct_size = %" PRIu32 ", at least %zu was expected",
+                    plugin->id, given->struct_size, sizeof(qn_op));
   if (!given->schema) return qni_fail(QN_E_PLUGIN, "an op of %s has no schema", plugin->id);
   struct staged *s = qni_mem_zalloc(1, sizeof *s);
   if (!s) return QN_E_NOMEM;
@@ -134,9 +143,12 @@ static qn_status stage_op(const qn_op *given, const qni_plugin *plugin, const qn
   s->ref.op = &s->op;
   s->ref.plugin = plugin;
   for (int32_t i = 0; i < s->ref.schema->n_params; i++)
-    s->ref.n_inputs_fixed += s->ref.schema->param[i].kind == QNI_TENSOR && !s->ref.schema->param[i].variadic;
+    s->ref.n_inputs_fixed +=
+        s->ref.schema->param[i].kind == QNI_TENSOR && !s->ref.schema->param[i].variadic;
   if (identifier(s->ref.name, false, "")) return QN_OK;
-  return qni_fail(QN_E_PLUGIN, "an op of %s is named %s; names are lower-case letters, digits and '_'", plugin->id, s->ref.name);
+  return qni_fail(QN_E_PLUGIN,
+                  "an op of %s is named %s; names are lower-case letters, digits and '_'",
+                  plugin->id, s->ref.name);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -146,7 +158,8 @@ static int by_name(const void *a, const void *b) {
 }
 
 /* Fills ops[0..n-1], as far as it comes on failure, and sorts them. */
-static qn_status stage_all(const qn_op *const *given, int32_t n, const qni_plugin *plugin, const qn_opref **ops) {
+static qn_status stage_all(const qn_op *const *given, int32_t n, const qni_plugin *plugin,
+                           const qn_opref **ops) {
   for (int32_t i = 0; i < n; i++) {
     qn_status st = stage_op(given[i], plugin, &ops[i]);
     if (!st) {
@@ -158,7 +171,8 @@ static qn_status stage_all(const qn_op *const *given, int32_t n, const qni_plugi
   }
   qsort(ops, (size_t)n, sizeof *ops, by_name);
   for (int32_t i = 1; i < n; i++)
-    if (!strcmp(ops[i - 1]->name, ops[i]->name)) return qni_fail(QN_E_PLUGIN, "%s defines %s twice", plugin->id, ops[i]->name);
+    if (!strcmp(ops[i - 1]->name, ops[i]->name))
+      return qni_fail(QN_E_PLUGIN, "%s defines %s twice", plugin->id, ops[i]->name);
   return QN_OK;
 }
 
@@ -167,13 +181,16 @@ static qn_status stage_all(const qn_op *const *given, int32_t n, const qni_plugi
 /* Merges staged into the tables; allocates first, then cannot fail. */
 static qn_status commit(qni_plugin *plugin, const qn_opref *const *staged, int32_t n) {
   const qn_opref **sorted = qni_mem_alloc((size_t)(table.n_ops + n + 1) * sizeof *sorted);
-  qni_plugin **plugins = sorted ? qni_mem_alloc((size_t)(table.n_plugins + 1) * sizeof *plugins) : NULL;
+  qni_plugin **plugins =
+      sorted ? qni_mem_alloc((size_t)(table.n_plugins + 1) * sizeof *plugins) : NULL;
   if (!plugins) {
     qni_mem_free(sorted);
     return QN_E_NOMEM;
   }
   for (int32_t i = 0, j = 0, k = 0; i + j < table.n_ops + n; k++)
-    sorted[k] = j == n || (i < table.n_ops && by_name(&table.sorted[i], &staged[j]) < 0) ? table.sorted[i++] : staged[j++];
+    sorted[k] = j == n || (i < table.n_ops && by_name(&table.sorted[i], &staged[j]) < 0)
+                    ? table.sorted[i++]
+                    : staged[j++];
   for (int32_t i = 0; i < table.n_plugins; i++) plugins[i] = table.plugins[i];
   plugin->n_ops = n;
   plugins[table.n_plugins++] = plugin;
@@ -213,7 +230,8 @@ qn_status qni_registry_start(void) {
   n = 0;
   for (int32_t f = 0; qni_ops_tables[f]; f++)
     for (int32_t i = 0; qni_ops_tables[f][i]; i++) all[n++] = qni_ops_tables[f][i];
-  qn_status st = qni_registry_publish(&(qni_plugin){.id = core, .name = core, .version = (char *)(uintptr_t)qn_version()}, all);
+  qn_status st = qni_registry_publish(
+      &(qni_plugin){.id = core, .name = core, .version = (char *)(uintptr_t)qn_version()}, all);
   qni_mem_free(all);
   return st;
 }
@@ -233,17 +251,22 @@ static int32_t first_at(const char *name) {
   int32_t low = 0, high = table.n_ops;
   while (low < high) {
     int32_t middle = (low + high) / 2;
-    if (strcmp(table.sorted[middle]->name, name) < 0) low = middle + 1;
-    else high = middle;
+    if (strcmp(table.sorted[middle]->name, name) < 0)
+      low = middle + 1;
+    else
+      high = middle;
   }
   return low;
 }
 
 static bool from(const qni_plugin *p, const char *name, size_t n) {
-  return (strlen(p->name) == n && !memcmp(p->name, name, n)) || (strlen(p->id) == n && !memcmp(p->id, name, n));
+  return (strlen(p->name) == n && !memcmp(p->name, name, n)) ||
+         (strlen(p->id) == n && !memcmp(p->id, name, n));
 }
 
-static bool of_core(const qn_opref *op) { return op->plugin == table.plugins[0] && !op->plugin->entry; }
+static bool of_core(const qn_opref *op) {
+  return op->plugin == table.plugins[0] && !op->plugin->entry;
+}
 
 static const qn_opref *not_found(const char *name) {
   const char *dot = strrchr(name, '.'), *best = NULL;
@@ -255,9 +278,12 @@ static const qn_opref *not_found(const char *name) {
     best_distance = d;
   }
   qni_fail(QN_E_NOT_FOUND, "there is no op named '%.100s'", name);
-  if (best && dot && !strcmp(best, dot + 1)) qni_error_hint("an op %s exists, but not in that plugin", best);
-  else if (best) qni_error_hint("did you mean '%s'?", best);
-  else qni_error_hint("`quern ops` lists all ops; is its plugin loaded?");
+  if (best && dot && !strcmp(best, dot + 1))
+    qni_error_hint("an op %s exists, but not in that plugin", best);
+  else if (best)
+    qni_error_hint("did you mean '%s'?", best);
+  else
+    qni_error_hint("`quern ops` lists all ops; is its plugin loaded?");
   return NULL;
 }
 
@@ -265,7 +291,8 @@ static const qn_opref *ambiguous(const char *name, const qn_opref *a, const qn_o
   bool ids = !strcmp(a->plugin->name, b->plugin->name);
   qni_fail(QN_E_ARG, "the op name '%s' is ambiguous", name);
   qni_error_detail("it is defined by %s and by %s", a->plugin->id, b->plugin->id);
-  qni_error_hint("write %s.%s or %s.%s", ids ? a->plugin->id : a->plugin->name, a->name, ids ? b->plugin->id : b->plugin->name, b->name);
+  qni_error_hint("write %s.%s or %s.%s", ids ? a->plugin->id : a->plugin->name, a->name,
+                 ids ? b->plugin->id : b->plugin->name, b->name);
   return NULL;
 }
 
@@ -277,8 +304,10 @@ const qn_opref *qni_registry_find(const char *name) {
     const qn_opref *op = table.sorted[i];
     if (dot && !from(op->plugin, name, (size_t)(dot - name))) continue;
     if (!dot && of_core(op)) return op;
-    if (found) second = op;
-    else found = op;
+    if (found)
+      second = op;
+    else
+      found = op;
   }
   if (second) return ambiguous(name, found, second);
   return found ? found : not_found(name);
@@ -286,8 +315,12 @@ const qn_opref *qni_registry_find(const char *name) {
 
 int32_t qni_registry_op_count(void) { return table.n_ops; }
 
-const qn_opref *qni_registry_op(int32_t i) { return i >= 0 && i < table.n_ops ? table.sorted[i] : NULL; }
+const qn_opref *qni_registry_op(int32_t i) {
+  return i >= 0 && i < table.n_ops ? table.sorted[i] : NULL;
+}
 
 int32_t qni_registry_plugin_count(void) { return table.n_plugins; }
 
-const qni_plugin *qni_registry_plugin(int32_t i) { return i >= 0 && i < table.n_plugins ? table.plugins[i] : NULL; }
+const qni_plugin *qni_registry_plugin(int32_t i) {
+  return i >= 0 && i < table.n_plugins ? table.plugins[i] : NULL;
+}

@@ -40,7 +40,9 @@ static uint64_t bits(struct draw *d) {
 static int64_t below(struct draw *d, int64_t n) { return (int64_t)(bits(d) % (uint64_t)n); }
 static bool chance(struct draw *d, int32_t percent) { return below(d, 100) < percent; }
 static double unit(struct draw *d) { return (double)(bits(d) >> 11) * 0x1p-53; }
-static double normal(struct draw *d) { return unit(d) + unit(d) + unit(d) + unit(d) - unit(d) - unit(d) - unit(d) - unit(d); }
+static double normal(struct draw *d) {
+  return unit(d) + unit(d) + unit(d) + unit(d) - unit(d) - unit(d) - unit(d) - unit(d);
+}
 
 /* A number in low..high, near the end that is closed when one is open. */
 static double number_in(struct draw *d, double low, double high) {
@@ -69,11 +71,15 @@ static bool draw_list(struct draw *d, const qni_param *p, qni_value *v) {
   if (!list) return false;
   *v = (qni_value){.kind = whole ? QN_ARG_INTS : QN_ARG_NUMS, .count = n};
   for (int32_t k = 0; k < n; k++) {
-    if (whole) ((int64_t *)list)[k] = int_in(d, p->low, p->high, 4);
-    else ((double *)list)[k] = number_in(d, p->low, p->high);
+    if (whole)
+      ((int64_t *)list)[k] = int_in(d, p->low, p->high, 4);
+    else
+      ((double *)list)[k] = number_in(d, p->low, p->high);
   }
-  if (whole) v->v.ints = list;
-  else v->v.nums = list;
+  if (whole)
+    v->v.ints = list;
+  else
+    v->v.nums = list;
   return true;
 }
 
@@ -93,14 +99,16 @@ static bool draw_attr(struct draw *d, int32_t i, uint64_t *choices) {
   *v = p->value;
   if (!d->given[i]) return true;
   switch (p->kind) {
-    case QNI_INT: *v = (qni_value){.kind = QN_ARG_INT, .v.i = int_in(d, p->low, p->high, 4)}; break;
-    case QNI_NUM: *v = (qni_value){.kind = QN_ARG_NUM, .v.f = number_in(d, p->low, p->high)}; break;
-    case QNI_BOOL: *v = (qni_value){.kind = QN_ARG_BOOL, .v.i = below(d, 2)}; break;
-    case QNI_STR:
-      if (p->has_default) d->given[i] = false; /* which strings mean something only the op knows */
-      else *v = (qni_value){.kind = QN_ARG_STR, .v.s = strcmp(p->name, "dtype") ? "a" : "f32"};
-      break;
-    default: return draw_list(d, p, v);
+  case QNI_INT: *v = (qni_value){.kind = QN_ARG_INT, .v.i = int_in(d, p->low, p->high, 4)}; break;
+  case QNI_NUM: *v = (qni_value){.kind = QN_ARG_NUM, .v.f = number_in(d, p->low, p->high)}; break;
+  case QNI_BOOL: *v = (qni_value){.kind = QN_ARG_BOOL, .v.i = below(d, 2)}; break;
+  case QNI_STR:
+    if (p->has_default)
+      d->given[i] = false; /* which strings mean something only the op knows */
+    else
+      *v = (qni_value){.kind = QN_ARG_STR, .v.s = strcmp(p->name, "dtype") ? "a" : "f32"};
+    break;
+  default: return draw_list(d, p, v);
   }
   return true;
 }
@@ -129,8 +137,10 @@ static bool draw_all(struct draw *d, int32_t try) {
   uint64_t choices = d->o->seed;
   for (int32_t i = 0; i < d->s->n_params; i++) {
     const qni_param *p = &d->s->param[i];
-    if (p->kind == QNI_TENSOR) d->given[i] = !p->optional || chance(d, 50);
-    else if (!draw_attr(d, i, &choices)) return false;
+    if (p->kind == QNI_TENSOR)
+      d->given[i] = !p->optional || chance(d, 50);
+    else if (!draw_attr(d, i, &choices))
+      return false;
   }
   for (int32_t k = 0; k < d->s->n_dims; k++) d->dim[k] = draw_size(d, try);
   d->n_lead = (int32_t)below(d, 3);
@@ -148,7 +158,8 @@ static int64_t size_of(const struct draw *d, int32_t expr) {
 }
 
 /* Shape of a type, or -1. A broadcast part is cut and thinned by `thin`, which may be NULL. */
-static int32_t shape_of(const struct draw *d, const qni_tensor_type *t, struct draw *thin, int64_t *shape) {
+static int32_t shape_of(const struct draw *d, const qni_tensor_type *t, struct draw *thin,
+                        int64_t *shape) {
   int32_t n_lead = d->n_lead, cut = 0, n = 0;
   if (t->lead == QNI_LEAD_ANY) {
     memcpy(shape, d->any, sizeof d->any);
@@ -169,12 +180,14 @@ static int32_t shape_of(const struct draw *d, const qni_tensor_type *t, struct d
 }
 
 /* Bounds of the elements of a type; false if there is no number between them. */
-static bool element_bounds(const struct draw *d, const qni_tensor_type *t, double *low, double *high) {
+static bool element_bounds(const struct draw *d, const qni_tensor_type *t, double *low,
+                           double *high) {
   int64_t value;
   *low = -INFINITY;
   *high = INFINITY;
   if (t->low >= 0 && !qni_schema_eval(d->s, t->low, d->dim, d->attr, &value)) *low = (double)value;
-  if (t->high >= 0 && !qni_schema_eval(d->s, t->high, d->dim, d->attr, &value)) *high = (double)value;
+  if (t->high >= 0 && !qni_schema_eval(d->s, t->high, d->dim, d->attr, &value))
+    *high = (double)value;
   return *low <= *high;
 }
 
@@ -196,7 +209,8 @@ static bool inputs_possible(const struct draw *d) {
     int32_t n = shape_of(d, &d->s->param[i].tensor, NULL, shape);
     if (n < 0) return false;
     if (room(n, shape) > MOST_ELEMENTS) return false;
-    if (qni_shape_count(n, shape) && !element_bounds(d, &d->s->param[i].tensor, &low, &high)) return false;
+    if (qni_shape_count(n, shape) && !element_bounds(d, &d->s->param[i].tensor, &low, &high))
+      return false;
   }
   return true;
 }
@@ -229,26 +243,35 @@ static bool possible(const struct draw *d) {
 static int32_t dtype_of(struct draw *d, int16_t class) {
   static const int32_t all[] = {QN_F32, QN_F64, QN_BF16, QN_I64, QN_I32, QN_U8, QN_BOOL};
   switch (class) {
-    case QNI_DT_F: return d->f;
-    case QNI_DT_I: return d->i;
-    case QNI_DT_T: return d->t;
-    case QNI_DT_ANY: return all[below(d, 7)];
-    case QN_BOOL: return chance(d, 30) ? QN_U8 : QN_BOOL;
-    default: return class;
+  case QNI_DT_F: return d->f;
+  case QNI_DT_I: return d->i;
+  case QNI_DT_T: return d->t;
+  case QNI_DT_ANY: return all[below(d, 7)];
+  case QN_BOOL: return chance(d, 30) ? QN_U8 : QN_BOOL;
+  default: return class;
   }
 }
 
 static double extreme(struct draw *d, int32_t dtype) {
   bool wide = dtype == QN_F64;
-  const double values[] = {NAN, INFINITY, -INFINITY, -0.0, wide ? DBL_MAX : (double)FLT_MAX,
-                           wide ? -DBL_MAX : -(double)FLT_MAX, wide ? 4e-320 : 1e-40, wide ? DBL_MIN : (double)FLT_MIN};
+  const double values[] = {NAN,
+                           INFINITY,
+                           -INFINITY,
+                           -0.0,
+                           wide ? DBL_MAX : (double)FLT_MAX,
+                           wide ? -DBL_MAX : -(double)FLT_MAX,
+                           wide ? 4e-320 : 1e-40,
+                           wide ? DBL_MIN : (double)FLT_MIN};
   return values[below(d, 8)];
 }
 
 static void store_int(int32_t dtype, void *at, int64_t value) {
-  if (dtype == QN_I64) *(int64_t *)at = value;
-  else if (dtype == QN_I32) *(int32_t *)at = (int32_t)value;
-  else *(uint8_t *)at = (uint8_t)value;
+  if (dtype == QN_I64)
+    *(int64_t *)at = value;
+  else if (dtype == QN_I32)
+    *(int32_t *)at = (int32_t)value;
+  else
+    *(uint8_t *)at = (uint8_t)value;
 }
 
 static void fill_element(struct draw *d, const qni_tensor_type *t, int32_t dtype, void *at) {
@@ -256,7 +279,9 @@ static void fill_element(struct draw *d, const qni_tensor_type *t, int32_t dtype
   element_bounds(d, t, &low, &high);
   bool bounded = !isinf(low) || !isinf(high);
   if (qni_dtype_floating(dtype)) {
-    qni_dtype_store(dtype, at, !bounded && d->o->values && chance(d, 25) ? extreme(d, dtype) : number_in(d, low, high));
+    qni_dtype_store(dtype, at,
+                    !bounded && d->o->values && chance(d, 25) ? extreme(d, dtype)
+                                                              : number_in(d, low, high));
     return;
   }
   if (!bounded && d->o->values && dtype <= QN_I32 && chance(d, 25)) {
@@ -264,7 +289,10 @@ static void fill_element(struct draw *d, const qni_tensor_type *t, int32_t dtype
     return store_int(dtype, at, chance(d, 50) ? most : -most - 1);
   }
   double least = dtype == QN_I64 ? -9e18 : dtype == QN_I32 ? INT32_MIN : 0;
-  double most = dtype == QN_I64 ? 9e18 : dtype == QN_I32 ? INT32_MAX : dtype == QN_U8 && t->dtype != QN_BOOL ? 255 : 1;
+  double most = dtype == QN_I64                         ? 9e18
+                : dtype == QN_I32                       ? INT32_MAX
+                : dtype == QN_U8 && t->dtype != QN_BOOL ? 255
+                                                        : 1;
   if (isinf(low) && isinf(high)) low = fmax(least, -4);
   if (!isinf(low)) low = fmin(fmax(low, least), most);
   if (!isinf(high)) high = fmin(fmax(high, least), most);
@@ -301,7 +329,8 @@ static qn_status hold(qni_sample *out, qn_tensor *t) {
   return qni_fail(QN_E_INTERNAL, "a sample has more than %d tensors", QN_MAX_TENSORS);
 }
 
-static qn_status make_values(struct draw *d, const qni_param *p, int32_t dtype, int32_t ndim, const int64_t *shape, qn_tensor **t) {
+static qn_status make_values(struct draw *d, const qni_param *p, int32_t dtype, int32_t ndim,
+                             const int64_t *shape, qn_tensor **t) {
   qn_view v;
   qn_tensor *base;
   int64_t count, start;
@@ -331,7 +360,8 @@ static qn_status make_offsets(struct draw *d, int64_t n_rows, int64_t n_seq, qn_
   return QN_OK;
 }
 
-static qn_status make_tensor(struct draw *d, const qni_param *p, int32_t dtype, int32_t ndim, const int64_t *shape) {
+static qn_status make_tensor(struct draw *d, const qni_param *p, int32_t dtype, int32_t ndim,
+                             const int64_t *shape) {
   qn_tensor *values, *offsets, *jagged;
   qn_status st = make_values(d, p, dtype, ndim, shape, &values);
   if (!st) st = hold(d->out, values);
@@ -352,7 +382,8 @@ static qn_status draw_tensor(struct draw *d, int32_t i) {
   const qni_param *p = &d->s->param[i];
   qn_arg *arg = &d->out->arg[d->out->n_args];
   const qn_tensor *like = p->tensor.like >= 0 ? sampled(d, p->tensor.like) : NULL;
-  int32_t n = p->variadic ? 1 + (int32_t)below(d, 3) : 1, dtype = like ? like->view.dtype : dtype_of(d, p->tensor.dtype);
+  int32_t n = p->variadic ? 1 + (int32_t)below(d, 3) : 1,
+          dtype = like ? like->view.dtype : dtype_of(d, p->tensor.dtype);
   qn_tensor **list = qni_arena_alloc(&d->out->memory, (size_t)n * sizeof *list);
   if (!list) return QN_E_NOMEM;
   for (int32_t k = 0; k < n; k++) {
@@ -363,9 +394,12 @@ static qn_status draw_tensor(struct draw *d, int32_t i) {
     if (st) return st;
     list[k] = d->out->held[d->out->n_held - 1];
   }
-  *arg = (qn_arg){.name = p->name, .kind = p->variadic ? QN_ARG_TENSORS : QN_ARG_TENSOR, .count = n};
-  if (p->variadic) arg->v.tensors = list;
-  else arg->v.tensor = list[0];
+  *arg =
+      (qn_arg){.name = p->name, .kind = p->variadic ? QN_ARG_TENSORS : QN_ARG_TENSOR, .count = n};
+  if (p->variadic)
+    arg->v.tensors = list;
+  else
+    arg->v.tensor = list[0];
   d->out->n_args++;
   return QN_OK;
 }
@@ -382,8 +416,10 @@ static qn_status draw_args(struct draw *d) {
   qn_status st = QN_OK;
   for (int32_t i = 0; !st && i < d->s->n_params; i++) {
     if (!d->given[i]) continue;
-    if (d->s->param[i].kind == QNI_TENSOR) st = draw_tensor(d, i);
-    else give_attr(d, i);
+    if (d->s->param[i].kind == QNI_TENSOR)
+      st = draw_tensor(d, i);
+    else
+      give_attr(d, i);
   }
   return st;
 }
@@ -408,7 +444,10 @@ qn_status qni_schema_sample(const qni_schema *s, const qni_sample_options *o, qn
     }
     found = possible(&d);
   }
-  qn_status st = found ? draw_args(&d) : qni_fail(QN_E_UNSUPPORTED, "no valid arguments for %s were found in %d tries", s->name, TRIES);
+  qn_status st = found
+                     ? draw_args(&d)
+                     : qni_fail(QN_E_UNSUPPORTED,
+                                "no valid arguments for %s were found in %d tries", s->name, TRIES);
   if (!found) qni_error_detail("%s", s->canonical);
   if (st) qni_sample_free(out);
   return st;

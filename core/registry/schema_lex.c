@@ -11,7 +11,7 @@
 
 #include "registry/schema_internal.h"
 
-enum { SHOWN = 100 };            /* columns of a long line that an error shows */
+enum { SHOWN = 100 }; /* columns of a long line that an error shows */
 
 static bool letter(char c) { return isalpha((unsigned char)c) || c == '_'; }
 static bool digit(char c) { return c >= '0' && c <= '9'; }
@@ -24,7 +24,8 @@ static void lex_number(qni_lexer *lx) {
     lx->token = QNI_TOK_NUM;
     for (at++; digit(*at);) at++;
   }
-  if ((*at == 'e' || *at == 'E') && (digit(at[1]) || ((at[1] == '-' || at[1] == '+') && digit(at[2])))) {
+  if ((*at == 'e' || *at == 'E') &&
+      (digit(at[1]) || ((at[1] == '-' || at[1] == '+') && digit(at[2])))) {
     lx->token = QNI_TOK_NUM;
     for (at += 2; digit(*at);) at++;
   }
@@ -37,7 +38,8 @@ static void lex_number(qni_lexer *lx) {
 
 static void lex_string(qni_lexer *lx) {
   const char *at = lx->start + 1;
-  while (*at && *at != '"' && *at != '\n') at += at[0] == '\\' && (at[1] == '"' || at[1] == '\\') ? 2 : 1;
+  while (*at && *at != '"' && *at != '\n')
+    at += at[0] == '\\' && (at[1] == '"' || at[1] == '\\') ? 2 : 1;
   lx->token = *at == '"' ? QNI_TOK_STR : QNI_TOK_BAD;
   lx->end = *at == '"' ? at + 1 : at;
 }
@@ -108,14 +110,20 @@ bool qni_lex_error(qni_lexer *lx, const char *at, const char *format, ...) {
 
 bool qni_lex_expected(qni_lexer *lx, const char *what) {
   if (lx->token == QNI_TOK_END) return qni_lex_error(lx, NULL, "expected %s, found the end", what);
-  if (lx->token == QNI_TOK_BAD && digit(*lx->start)) return qni_lex_error(lx, NULL, "the number is too large");
-  if (lx->token == QNI_TOK_BAD && *lx->start == '"') return qni_lex_error(lx, NULL, "the string has no end");
+  if (lx->token == QNI_TOK_BAD && digit(*lx->start))
+    return qni_lex_error(lx, NULL, "the number is too large");
+  if (lx->token == QNI_TOK_BAD && *lx->start == '"')
+    return qni_lex_error(lx, NULL, "the string has no end");
   int n = (int)(lx->end - lx->start);
-  if (lx->token == QNI_TOK_BAD && !isprint((unsigned char)*lx->start)) return qni_lex_error(lx, NULL, "expected %s, found byte 0x%02x", what, (unsigned)(unsigned char)*lx->start);
+  if (lx->token == QNI_TOK_BAD && !isprint((unsigned char)*lx->start))
+    return qni_lex_error(lx, NULL, "expected %s, found byte 0x%02x", what,
+                         (unsigned)(unsigned char)*lx->start);
   return qni_lex_error(lx, NULL, "expected %s, found '%.*s'", what, n < 60 ? n : 60, lx->start);
 }
 
-bool qni_lex_is(const qni_lexer *lx, int32_t mark) { return lx->token == QNI_TOK_MARK && lx->mark == mark; }
+bool qni_lex_is(const qni_lexer *lx, int32_t mark) {
+  return lx->token == QNI_TOK_MARK && lx->mark == mark;
+}
 
 bool qni_lex_take(qni_lexer *lx, int32_t mark) {
   if (!qni_lex_is(lx, mark)) return false;
@@ -129,13 +137,15 @@ bool qni_lex_expect(qni_lexer *lx, int32_t mark, const char *what) {
 
 bool qni_lex_word(const qni_lexer *lx, const char *word) {
   size_t n = strlen(word);
-  return lx->token == QNI_TOK_NAME && (size_t)(lx->end - lx->start) == n && !memcmp(lx->start, word, n);
+  return lx->token == QNI_TOK_NAME && (size_t)(lx->end - lx->start) == n &&
+         !memcmp(lx->start, word, n);
 }
 
 bool qni_lex_name(qni_lexer *lx, const char *what, char *name) {
   if (lx->token != QNI_TOK_NAME) return qni_lex_expected(lx, what);
   size_t n = (size_t)(lx->end - lx->start);
-  if (n >= QNI_NAME) return qni_lex_error(lx, NULL, "the name is longer than %d letters", QNI_NAME - 1);
+  if (n >= QNI_NAME)
+    return qni_lex_error(lx, NULL, "the name is longer than %d letters", QNI_NAME - 1);
   memcpy(name, lx->start, n);
   name[n] = 0;
   qni_lex_next(lx);

@@ -12,7 +12,7 @@
 
 struct out {
   char *at;
-  size_t left;                   /* with the NUL */
+  size_t left; /* with the NUL */
   bool full;
 };
 
@@ -61,17 +61,20 @@ static void put_expr(struct out *o, const qni_schema *s, int32_t e, int around) 
 
 static const char *class_name(int16_t dtype) {
   switch (dtype) {
-    case QNI_DT_F: return "f";
-    case QNI_DT_I: return "i";
-    case QNI_DT_T: return "t";
-    case QNI_DT_ANY: return "any";
-    default: return qni_dtype_name(dtype);
+  case QNI_DT_F: return "f";
+  case QNI_DT_I: return "i";
+  case QNI_DT_T: return "t";
+  case QNI_DT_ANY: return "any";
+  default: return qni_dtype_name(dtype);
   }
 }
 
 static void put_lead(struct out *o, const qni_tensor_type *t, int32_t j) {
   if (j != t->lead_at || t->lead == QNI_LEAD_NONE) return;
-  put(o, "%s%s", j ? "," : "", t->lead == QNI_LEAD_ANY ? "?" : t->lead == QNI_LEAD_SHARED ? "..." : "~...");
+  put(o, "%s%s", j ? "," : "",
+      t->lead == QNI_LEAD_ANY      ? "?"
+      : t->lead == QNI_LEAD_SHARED ? "..."
+                                   : "~...");
 }
 
 static void put_type(struct out *o, const qni_schema *s, const qni_tensor_type *t) {
@@ -103,8 +106,9 @@ static void put_bounds(struct out *o, const qni_param *p) {
 }
 
 static void put_kind(struct out *o, const qni_schema *s, const qni_param *p) {
-  static const char *const words[] = {[QNI_INT] = "int", [QNI_NUM] = "num", [QNI_BOOL] = "bool", [QNI_STR] = "str",
-                                      [QNI_ENUM] = "enum{", [QNI_INTS] = "[int", [QNI_NUMS] = "[num"};
+  static const char *const words[] = {
+      [QNI_INT] = "int",    [QNI_NUM] = "num",   [QNI_BOOL] = "bool", [QNI_STR] = "str",
+      [QNI_ENUM] = "enum{", [QNI_INTS] = "[int", [QNI_NUMS] = "[num"};
   if (p->kind == QNI_TENSOR) return put_type(o, s, &p->tensor);
   put(o, "%s", words[p->kind]);
   for (int32_t i = 0; p->choices && p->choices[i]; i++) put(o, "%s%s", i ? "|" : "", p->choices[i]);
@@ -122,18 +126,21 @@ static void put_string(struct out *o, const char *text) {
 static void put_value(struct out *o, const qni_param *p) {
   const qni_value *v = &p->value;
   switch (v->kind) {
-    case QN_ARG_INT: return put(o, "%" PRId64, v->v.i);
-    case QN_ARG_NUM: return put_number(o, v->v.f);
-    case QN_ARG_BOOL: return put(o, "%s", v->v.i ? "true" : "false");
-    case QN_ARG_STR: return p->kind == QNI_ENUM ? put(o, "%s", v->v.s) : put_string(o, v->v.s);
-    case QN_ARG_INTS: case QN_ARG_NUMS: break;
-    default: return put(o, "nil");
+  case QN_ARG_INT: return put(o, "%" PRId64, v->v.i);
+  case QN_ARG_NUM: return put_number(o, v->v.f);
+  case QN_ARG_BOOL: return put(o, "%s", v->v.i ? "true" : "false");
+  case QN_ARG_STR: return p->kind == QNI_ENUM ? put(o, "%s", v->v.s) : put_string(o, v->v.s);
+  case QN_ARG_INTS:
+  case QN_ARG_NUMS: break;
+  default: return put(o, "nil");
   }
   put(o, "[");
   for (int32_t i = 0; i < v->count; i++) {
     if (i) put(o, ",");
-    if (v->kind == QN_ARG_INTS) put(o, "%" PRId64, v->v.ints[i]);
-    else put_number(o, v->v.nums[i]);
+    if (v->kind == QN_ARG_INTS)
+      put(o, "%" PRId64, v->v.ints[i]);
+    else
+      put_number(o, v->v.nums[i]);
   }
   put(o, "]");
 }
@@ -141,7 +148,8 @@ static void put_value(struct out *o, const qni_param *p) {
 static void put_param(struct out *o, const qni_schema *s, const qni_param *p) {
   put(o, "%s%s: ", p->name, p->written ? "!" : p->reusable ? "~" : "");
   put_kind(o, s, p);
-  put(o, "%s%s%s", p->kind == QNI_TENSOR && p->tensor.strided ? " strided" : "", p->variadic ? "*" : "", p->optional ? "?" : "");
+  put(o, "%s%s%s", p->kind == QNI_TENSOR && p->tensor.strided ? " strided" : "",
+      p->variadic ? "*" : "", p->optional ? "?" : "");
   if (!p->has_default) return;
   put(o, " = ");
   put_value(o, p);
@@ -181,7 +189,8 @@ bool qni_schema_print(const qni_schema *s, char *buf, size_t size) {
   return !o.full;
 }
 
-char *qni_schema_type_text(const qni_schema *s, const qni_tensor_type *type, char *buf, size_t size) {
+char *qni_schema_type_text(const qni_schema *s, const qni_tensor_type *type, char *buf,
+                           size_t size) {
   struct out o = {buf, size, false};
   put_type(&o, s, type);
   return buf;

@@ -28,10 +28,15 @@ static bool to_parameters(qni_parser *p) {
   for (int16_t d = 0; d < s->n_dims; d++) {
     int32_t q = qni_schema_param(s, s->dim_name[d]);
     if (q < 0) continue;
-    if (s->param[q].kind != QNI_INT) return qni_lex_error(&p->lx, p->dim_at[d], "%s is a parameter, but not an int", s->dim_name[d]);
-    if (uses_dim_elsewhere(s, d)) return qni_lex_error(&p->lx, p->dim_at[d], "%s is a parameter, a dimension is needed", s->dim_name[d]);
+    if (s->param[q].kind != QNI_INT)
+      return qni_lex_error(&p->lx, p->dim_at[d], "%s is a parameter, but not an int",
+                           s->dim_name[d]);
+    if (uses_dim_elsewhere(s, d))
+      return qni_lex_error(&p->lx, p->dim_at[d], "%s is a parameter, a dimension is needed",
+                           s->dim_name[d]);
     for (int32_t e = 0; e < s->n_expr; e++)
-      if (s->expr[e].op == QNI_EX_DIM && s->expr[e].value == d) s->expr[e].op = QNI_EX_PARAM, s->expr[e].value = q;
+      if (s->expr[e].op == QNI_EX_DIM && s->expr[e].value == d)
+        s->expr[e].op = QNI_EX_PARAM, s->expr[e].value = q;
     s->dim_name[d][0] = 0;
   }
   return true;
@@ -79,8 +84,10 @@ static uint32_t given_dims(const qni_schema *s) {
 static bool check_expr(qni_parser *p, int32_t e, uint32_t given) {
   const qni_expr *x = &p->s->expr[e];
   if (x->op == QNI_EX_DIM && !(given >> x->value & 1))
-    return qni_lex_error(&p->lx, p->dim_at[x->value], "no input gives %s a value", p->s->dim_name[x->value]);
-  return (x->left < 0 || check_expr(p, x->left, given)) && (x->right < 0 || check_expr(p, x->right, given));
+    return qni_lex_error(&p->lx, p->dim_at[x->value], "no input gives %s a value",
+                         p->s->dim_name[x->value]);
+  return (x->left < 0 || check_expr(p, x->left, given)) &&
+         (x->right < 0 || check_expr(p, x->right, given));
 }
 
 static bool check_type(qni_parser *p, const qni_tensor_type *t, uint32_t given, bool output) {
@@ -88,7 +95,8 @@ static bool check_type(qni_parser *p, const qni_tensor_type *t, uint32_t given, 
     if (output && p->s->expr[t->dim[j]].op == QNI_EX_DIM) continue;
     if (!check_expr(p, t->dim[j], given)) return false;
   }
-  return (t->low < 0 || check_expr(p, t->low, given)) && (t->high < 0 || check_expr(p, t->high, given));
+  return (t->low < 0 || check_expr(p, t->low, given)) &&
+         (t->high < 0 || check_expr(p, t->high, given));
 }
 
 static bool has_lead(const qni_schema *s) {
@@ -109,7 +117,8 @@ static bool has_class(const qni_schema *s, int16_t class) {
 static bool has_jagged(const qni_schema *s, const qni_tensor_type *t) {
   for (int32_t i = 0; i < s->n_params; i++) {
     const qni_tensor_type *in = &s->param[i].tensor;
-    if (s->param[i].kind == QNI_TENSOR && in->jagged == t->jagged && s->expr[in->dim[0]].op == QNI_EX_DIM &&
+    if (s->param[i].kind == QNI_TENSOR && in->jagged == t->jagged &&
+        s->expr[in->dim[0]].op == QNI_EX_DIM &&
         s->expr[in->dim[0]].value == s->expr[t->dim[0]].value)
       return true;
   }
@@ -125,13 +134,18 @@ static bool check_output(qni_parser *p, int32_t o, uint32_t given) {
   for (int32_t j = 0; j < out->n_with; j++)
     if (!check_expr(p, out->with_expr[j], given)) return false;
   if (t->like >= 0) return true;
-  if (t->lead == QNI_LEAD_BROADCAST) return qni_lex_error(&p->lx, at, "an output has '...', not '~...'");
-  if (t->lead == QNI_LEAD_SHARED && !has_lead(s)) return qni_lex_error(&p->lx, at, "'...' in output %s, but in no input", out->name);
-  if (t->jagged >= 0 && !has_jagged(s, t)) return qni_lex_error(&p->lx, at, "output %s needs an input with the same T@B", out->name);
+  if (t->lead == QNI_LEAD_BROADCAST)
+    return qni_lex_error(&p->lx, at, "an output has '...', not '~...'");
+  if (t->lead == QNI_LEAD_SHARED && !has_lead(s))
+    return qni_lex_error(&p->lx, at, "'...' in output %s, but in no input", out->name);
+  if (t->jagged >= 0 && !has_jagged(s, t))
+    return qni_lex_error(&p->lx, at, "output %s needs an input with the same T@B", out->name);
   int32_t q = qni_schema_param(s, "dtype");
   bool chosen = q >= 0 && (s->param[q].kind == QNI_ENUM || s->param[q].kind == QNI_STR);
   if (!chosen && (t->dtype == QNI_DT_ANY || t->dtype == QNI_DT_T) && !has_class(s, t->dtype))
-    return qni_lex_error(&p->lx, at, "nothing gives output %s its type: use 'like', 't', or a parameter dtype", out->name);
+    return qni_lex_error(&p->lx, at,
+                         "nothing gives output %s its type: use 'like', 't', or a parameter dtype",
+                         out->name);
   return check_type(p, t, given, true);
 }
 
@@ -145,7 +159,8 @@ bool qni_parse_resolve(qni_parser *p) {
     if (s->param[i].kind != QNI_TENSOR) continue;
     for (int32_t j = 0; j < t->n_dims; j++)
       if (s->expr[t->dim[j]].op == QNI_EX_PARAM) t->plain = false;
-    if (t->jagged >= 0 && s->expr[t->dim[0]].op != QNI_EX_DIM) return qni_lex_error(&p->lx, p->param_at[i], "'@' needs a dimension, not a parameter");
+    if (t->jagged >= 0 && s->expr[t->dim[0]].op != QNI_EX_DIM)
+      return qni_lex_error(&p->lx, p->param_at[i], "'@' needs a dimension, not a parameter");
     if (!check_type(p, t, given, false)) return false;
   }
   for (int32_t o = 0; o < s->n_outputs; o++)
@@ -161,7 +176,8 @@ static bool expr_open(const qni_schema *s, int32_t e, uint32_t given) {
   const qni_expr *x = &s->expr[e];
   if (x->op == QNI_EX_DIM) return !(given >> x->value & 1);
   if (x->op == QNI_EX_PARAM) return s->param[x->value].optional;
-  return (x->left >= 0 && expr_open(s, x->left, given)) || (x->right >= 0 && expr_open(s, x->right, given));
+  return (x->left >= 0 && expr_open(s, x->left, given)) ||
+         (x->right >= 0 && expr_open(s, x->right, given));
 }
 
 bool qni_schema_open(const qni_schema *s, int32_t o) {

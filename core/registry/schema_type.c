@@ -12,12 +12,15 @@
 
 enum { DEPTH = 32 };
 
-static const qni_tensor_type NO_TYPE = {.jagged = -1, .like = -1, .low = -1, .high = -1, .plain = true};
+static const qni_tensor_type NO_TYPE = {
+    .jagged = -1, .like = -1, .low = -1, .high = -1, .plain = true};
 
 /* ---- Arithmetic ---- */
 
 static bool new_node(qni_parser *p, qni_expr node, int16_t *index) {
-  if (p->s->n_expr == QNI_EXPR_NODES) return qni_lex_error(&p->lx, NULL, "more than %d terms in dimension arithmetic", QNI_EXPR_NODES);
+  if (p->s->n_expr == QNI_EXPR_NODES)
+    return qni_lex_error(&p->lx, NULL, "more than %d terms in dimension arithmetic",
+                         QNI_EXPR_NODES);
   *index = (int16_t)p->s->n_expr;
   p->s->expr[p->s->n_expr++] = node;
   return true;
@@ -30,7 +33,8 @@ bool qni_parse_dim(qni_parser *p, int16_t *dim) {
   if (!qni_lex_name(&p->lx, "a dimension's name", name)) return false;
   for (*dim = 0; *dim < s->n_dims; (*dim)++)
     if (!strcmp(s->dim_name[*dim], name)) return true;
-  if (s->n_dims == QNI_SCHEMA_DIMS) return qni_lex_error(&p->lx, at, "more than %d dimension names", QNI_SCHEMA_DIMS);
+  if (s->n_dims == QNI_SCHEMA_DIMS)
+    return qni_lex_error(&p->lx, at, "more than %d dimension names", QNI_SCHEMA_DIMS);
   p->dim_at[s->n_dims] = at;
   memcpy(s->dim_name[s->n_dims++], name, sizeof name);
   return true;
@@ -49,7 +53,8 @@ static bool parse_atom(qni_parser *p, int16_t *expr) {
     return ok;
   }
   bool minus = qni_lex_take(lx, '-');
-  if (lx->token != QNI_TOK_INT) return qni_lex_expected(lx, minus ? "an integer" : "a dimension: a name, an integer or '('");
+  if (lx->token != QNI_TOK_INT)
+    return qni_lex_expected(lx, minus ? "an integer" : "a dimension: a name, an integer or '('");
   int64_t value = minus ? -lx->i : lx->i;
   qni_lex_next(lx);
   return new_node(p, (qni_expr){QNI_EX_CONST, -1, -1, value}, expr);
@@ -60,8 +65,10 @@ static bool parse_chain(qni_parser *p, bool products, int16_t *expr) {
   if (!(products ? parse_atom(p, expr) : parse_chain(p, true, expr))) return false;
   for (;;) {
     int16_t op = -1, right;
-    if (qni_lex_is(&p->lx, products ? '*' : '+')) op = products ? QNI_EX_MUL : QNI_EX_ADD;
-    else if (qni_lex_is(&p->lx, products ? '/' : '-')) op = products ? QNI_EX_DIV : QNI_EX_SUB;
+    if (qni_lex_is(&p->lx, products ? '*' : '+'))
+      op = products ? QNI_EX_MUL : QNI_EX_ADD;
+    else if (qni_lex_is(&p->lx, products ? '/' : '-'))
+      op = products ? QNI_EX_DIV : QNI_EX_SUB;
     if (op < 0) return true;
     qni_lex_next(&p->lx);
     if (!(products ? parse_atom(p, &right) : parse_chain(p, true, &right))) return false;
@@ -90,7 +97,7 @@ bool qni_parse_is_tensor(const qni_parser *p) {
   if (qni_lex_word(&p->lx, "like")) return true;
   if (!class_of(&p->lx)) return false;
   if (!qni_lex_word(&p->lx, "bool")) return true;
-  qni_lexer ahead = p->lx;       /* bool alone is an attribute, bool[..] a tensor */
+  qni_lexer ahead = p->lx; /* bool alone is an attribute, bool[..] a tensor */
   qni_lex_next(&ahead);
   return qni_lex_is(&ahead, '[');
 }
@@ -112,8 +119,10 @@ static bool parse_item(qni_parser *p, qni_tensor_type *t) {
   if (!qni_parse_expr(p, &expr)) return false;
   int16_t op = p->s->expr[expr].op;
   if (op != QNI_EX_DIM && op != QNI_EX_CONST) t->plain = false;
-  if (op == QNI_EX_CONST && p->s->expr[expr].value < 0) return qni_lex_error(&p->lx, at, "a size cannot be negative");
-  if (t->n_dims == QN_MAX_DIMS) return qni_lex_error(&p->lx, at, "more than %d dimensions", QN_MAX_DIMS);
+  if (op == QNI_EX_CONST && p->s->expr[expr].value < 0)
+    return qni_lex_error(&p->lx, at, "a size cannot be negative");
+  if (t->n_dims == QN_MAX_DIMS)
+    return qni_lex_error(&p->lx, at, "more than %d dimensions", QN_MAX_DIMS);
   t->dim[t->n_dims++] = expr;
   if (!qni_lex_take(&p->lx, '@')) return true;
   if (op != QNI_EX_DIM || t->n_dims > 1 || t->lead != QNI_LEAD_NONE)
@@ -148,8 +157,11 @@ static bool parse_like(qni_parser *p, qni_tensor_type *t) {
   const char *at = p->lx.start;
   if (!qni_lex_name(&p->lx, "a tensor parameter's name after 'like'", name)) return false;
   int32_t i = qni_schema_param(p->s, name);
-  if (i < 0 || p->s->param[i].kind != QNI_TENSOR) return qni_lex_error(&p->lx, at, "'like %s', but no tensor parameter %s comes before", name, name);
-  if (p->s->param[i].variadic) return qni_lex_error(&p->lx, at, "'like %s', but %s is variadic", name, name);
+  if (i < 0 || p->s->param[i].kind != QNI_TENSOR)
+    return qni_lex_error(&p->lx, at, "'like %s', but no tensor parameter %s comes before", name,
+                         name);
+  if (p->s->param[i].variadic)
+    return qni_lex_error(&p->lx, at, "'like %s', but %s is variadic", name, name);
   *t = p->s->param[i].tensor;
   if (t->like < 0) t->like = (int16_t)i;
   t->strided = false;
@@ -163,7 +175,9 @@ bool qni_parse_tensor(qni_parser *p, qni_tensor_type *t) {
     return parse_like(p, t);
   }
   t->dtype = class_of(&p->lx);
-  if (!t->dtype) return qni_lex_expected(&p->lx, "a type (f, i, t, any, f32, ..., int, num, bool, str, enum, [int], [num], like)");
+  if (!t->dtype)
+    return qni_lex_expected(
+        &p->lx, "a type (f, i, t, any, f32, ..., int, num, bool, str, enum, [int], [num], like)");
   qni_lex_next(&p->lx);
   return parse_items(p, t) && parse_range(p, t);
 }

@@ -21,10 +21,12 @@ struct unify {
   const qni_value *attrs;
   qni_binding *b;
   int32_t n_inputs;
-  int32_t lead_from;             /* input that gave the leading part as it is, or -1 */
+  int32_t lead_from; /* input that gave the leading part as it is, or -1 */
 };
 
-static const qni_tensor_type *type_of(const struct unify *u, int32_t i) { return &u->s->param[u->owner[i]].tensor; }
+static const qni_tensor_type *type_of(const struct unify *u, int32_t i) {
+  return &u->s->param[u->owner[i]].tensor;
+}
 
 /* ---- Texts of failures ---- */
 
@@ -33,8 +35,10 @@ static const char *input_name(const struct unify *u, int32_t i, char *buf, size_
   const qni_param *p = &u->s->param[u->owner[i]];
   int32_t nth = 1;
   for (int32_t k = 0; k < i; k++) nth += u->owner[k] == u->owner[i];
-  if (p->variadic) snprintf(buf, size, "%s[%d]", p->name, (int)nth);
-  else snprintf(buf, size, "%s", p->name);
+  if (p->variadic)
+    snprintf(buf, size, "%s[%d]", p->name, (int)nth);
+  else
+    snprintf(buf, size, "%s", p->name);
   return buf;
 }
 
@@ -45,7 +49,8 @@ static qn_status expected(const struct unify *u, int32_t i, qn_status status, co
   const qni_tensor_type t = *type_of(u, i);
   qni_tensor_type shown = t;
   shown.like = -1;
-  qni_error_detail("%s is %s, expected %s", name, qni_shape_text(found, sizeof found, v->dtype, v->ndim, v->shape),
+  qni_error_detail("%s is %s, expected %s", name,
+                   qni_shape_text(found, sizeof found, v->dtype, v->ndim, v->shape),
                    qni_schema_type_text(u->s, &shown, type, sizeof type));
   return status;
 }
@@ -67,25 +72,32 @@ static qn_status dim_error(const struct unify *u, int32_t d, int32_t i, int64_t 
   int32_t first = giver(u, d, i);
   input_name(u, i, here, sizeof here);
   input_name(u, first, there, sizeof there);
-  if (first == i) qni_fail(QN_E_SHAPE, "%s: dim %s is both %" PRId64 " and %" PRId64 " in %s", u->s->name, u->s->dim_name[d], u->b->dim[d], size, here);
-  else qni_fail(QN_E_SHAPE, "%s: dim %s is %" PRId64 " in %s and %" PRId64 " in %s", u->s->name, u->s->dim_name[d], u->b->dim[d], there, size, here);
+  if (first == i)
+    qni_fail(QN_E_SHAPE, "%s: dim %s is both %" PRId64 " and %" PRId64 " in %s", u->s->name,
+             u->s->dim_name[d], u->b->dim[d], size, here);
+  else
+    qni_fail(QN_E_SHAPE, "%s: dim %s is %" PRId64 " in %s and %" PRId64 " in %s", u->s->name,
+             u->s->dim_name[d], u->b->dim[d], there, size, here);
   return QN_E_SHAPE;
 }
 
 static qn_status lead_error(const struct unify *u, int32_t i, const int64_t *size, int32_t n) {
   char here[64], there[64], a[160], b[160];
-  if (u->lead_from >= 0) input_name(u, u->lead_from, there, sizeof there);
-  else snprintf(there, sizeof there, "the inputs before it");
+  if (u->lead_from >= 0)
+    input_name(u, u->lead_from, there, sizeof there);
+  else
+    snprintf(there, sizeof there, "the inputs before it");
   qni_fail(QN_E_SHAPE, "%s: the shared leading part is %s in %s and %s in %s", u->s->name,
-           qni_shape_text(a, sizeof a, 0, u->b->n_lead, u->b->lead), there, qni_shape_text(b, sizeof b, 0, n, size),
-           input_name(u, i, here, sizeof here));
+           qni_shape_text(a, sizeof a, 0, u->b->n_lead, u->b->lead), there,
+           qni_shape_text(b, sizeof b, 0, n, size), input_name(u, i, here, sizeof here));
   return QN_E_SHAPE;
 }
 
 static qn_status class_error(const struct unify *u, int32_t i, int32_t bound, char class) {
   char here[64], there[64] = "another input";
   for (int32_t k = i - 1; k >= 0; k--)
-    if (u->inputs[k] && type_of(u, k)->dtype == type_of(u, i)->dtype) input_name(u, k, there, sizeof there);
+    if (u->inputs[k] && type_of(u, k)->dtype == type_of(u, i)->dtype)
+      input_name(u, k, there, sizeof there);
   qni_fail(QN_E_DTYPE, "%s: %s is %s and %s is %s", u->s->name, there, qni_dtype_name(bound),
            input_name(u, i, here, sizeof here), qni_dtype_name(u->inputs[i]->dtype));
   qni_error_detail("all inputs of type '%c' must have the same element type", class);
@@ -107,17 +119,23 @@ static qn_status where_error(const struct unify *u, int32_t e) {
   }
   size_t n = 0;
   for (int32_t d = 0; d < 32 && n < sizeof names - 80; d++) {
-    if (dims >> d & 1) n += (size_t)snprintf(names + n, 80, "%s%s is %" PRId64, n ? ", " : "", s->dim_name[d], u->b->dim[d]);
-    if (params >> d & 1) n += (size_t)snprintf(names + n, 80, "%s%s is %" PRId64, n ? ", " : "", s->param[d].name, u->attrs[d].v.i);
+    if (dims >> d & 1)
+      n += (size_t)snprintf(names + n, 80, "%s%s is %" PRId64, n ? ", " : "", s->dim_name[d],
+                            u->b->dim[d]);
+    if (params >> d & 1)
+      n += (size_t)snprintf(names + n, 80, "%s%s is %" PRId64, n ? ", " : "", s->param[d].name,
+                            u->attrs[d].v.i);
   }
   qn_status status = dims ? QN_E_SHAPE : QN_E_ARG;
-  qni_fail(status, "%s: %s does not hold: %s", s->name, qni_schema_expr_text(s, e, text, sizeof text), names);
+  qni_fail(status, "%s: %s does not hold: %s", s->name,
+           qni_schema_expr_text(s, e, text, sizeof text), names);
   return status;
 }
 
 static qn_status fault_error(const struct unify *u, int32_t e, enum qni_fault fault) {
   char text[300];
-  return qni_fail(QN_E_SHAPE, "%s: %s %s", u->s->name, qni_schema_expr_text(u->s, e, text, sizeof text),
+  return qni_fail(QN_E_SHAPE, "%s: %s %s", u->s->name,
+                  qni_schema_expr_text(u->s, e, text, sizeof text),
                   fault == QNI_FAULT_DIVISION ? "divides by zero" : "is too large");
 }
 
@@ -129,21 +147,23 @@ static qn_status check_dtype(struct unify *u, int32_t i) {
   int16_t want = type_of(u, i)->dtype;
   if (want == got || want == QNI_DT_ANY) return QN_OK;
   switch (want) {
-    case QNI_DT_F:
-      if (!qni_dtype_floating(got)) return expected(u, i, QN_E_DTYPE, "must hold floating-point numbers");
-      if (!b->dtype_f) b->dtype_f = got;
-      return b->dtype_f == got ? QN_OK : class_error(u, i, b->dtype_f, 'f');
-    case QNI_DT_I:
-      if (got != QN_I64 && got != QN_I32) return expected(u, i, QN_E_DTYPE, "must hold integers (i64 or i32)");
-      if (!b->dtype_i) b->dtype_i = got;
-      return b->dtype_i == got ? QN_OK : class_error(u, i, b->dtype_i, 'i');
-    case QNI_DT_T:
-      if (!b->dtype_t) b->dtype_t = got;
-      return b->dtype_t == got ? QN_OK : class_error(u, i, b->dtype_t, 't');
-    case QN_BOOL:
-      if (got == QN_U8) return QN_OK;
-      /* fall through */
-    default: return expected(u, i, QN_E_DTYPE, "has the wrong element type");
+  case QNI_DT_F:
+    if (!qni_dtype_floating(got))
+      return expected(u, i, QN_E_DTYPE, "must hold floating-point numbers");
+    if (!b->dtype_f) b->dtype_f = got;
+    return b->dtype_f == got ? QN_OK : class_error(u, i, b->dtype_f, 'f');
+  case QNI_DT_I:
+    if (got != QN_I64 && got != QN_I32)
+      return expected(u, i, QN_E_DTYPE, "must hold integers (i64 or i32)");
+    if (!b->dtype_i) b->dtype_i = got;
+    return b->dtype_i == got ? QN_OK : class_error(u, i, b->dtype_i, 'i');
+  case QNI_DT_T:
+    if (!b->dtype_t) b->dtype_t = got;
+    return b->dtype_t == got ? QN_OK : class_error(u, i, b->dtype_t, 't');
+  case QN_BOOL:
+    if (got == QN_U8) return QN_OK;
+    /* fall through */
+  default: return expected(u, i, QN_E_DTYPE, "has the wrong element type");
   }
 }
 
@@ -196,7 +216,8 @@ static qn_status check_input(struct unify *u, int32_t i) {
   if (st || t->lead == QNI_LEAD_ANY) return st;
   int32_t ndim = u->inputs[i]->ndim;
   if (t->lead == QNI_LEAD_NONE ? ndim != t->n_dims : ndim < t->n_dims)
-    return expected(u, i, QN_E_SHAPE, ndim < t->n_dims ? "has too few dimensions" : "has too many dimensions");
+    return expected(u, i, QN_E_SHAPE,
+                    ndim < t->n_dims ? "has too few dimensions" : "has too many dimensions");
   st = bind_dims(u, i);
   return st || t->lead != QNI_LEAD_SHARED ? st : bind_lead(u, i);
 }
@@ -214,13 +235,14 @@ static qn_status check_computed(struct unify *u, int32_t i) {
     char name[64], text[300];
     qni_fail(QN_E_SHAPE, "%s: %s is %" PRId64 ", but dimension %d of %s is %" PRId64, u->s->name,
              qni_schema_expr_text(u->s, t->dim[j], text, sizeof text), want,
-             (int)qni_schema_position(t, j, v->ndim) + 1, input_name(u, i, name, sizeof name), size);
+             (int)qni_schema_position(t, j, v->ndim) + 1, input_name(u, i, name, sizeof name),
+             size);
     return QN_E_SHAPE;
   }
   return QN_OK;
 }
 
-/* NumPy's rule, from the right: equal sizes, or 1. The shared part grows unless an input fixed it. */
+/* NumPy's rule, from the right: equal sizes, or 1. The part grows unless an input fixed it. */
 static qn_status broadcast(struct unify *u, int32_t i) {
   qni_binding *b = u->b;
   const qni_tensor_type *t = type_of(u, i);
@@ -252,9 +274,11 @@ static qn_status check_like(struct unify *u, int32_t i) {
   if (equal) return QN_OK;
   char a[160], b[160];
   qn_status status = v->dtype == w->dtype ? QN_E_SHAPE : QN_E_DTYPE;
-  qni_fail(status, "%s: %s must be like %s", u->s->name, u->s->param[u->owner[i]].name, u->s->param[like].name);
-  qni_error_detail("%s is %s, %s is %s", u->s->param[u->owner[i]].name, qni_shape_text(a, sizeof a, v->dtype, v->ndim, v->shape),
-                   u->s->param[like].name, qni_shape_text(b, sizeof b, w->dtype, w->ndim, w->shape));
+  qni_fail(status, "%s: %s must be like %s", u->s->name, u->s->param[u->owner[i]].name,
+           u->s->param[like].name);
+  qni_error_detail("%s is %s, %s is %s", u->s->param[u->owner[i]].name,
+                   qni_shape_text(a, sizeof a, v->dtype, v->ndim, v->shape), u->s->param[like].name,
+                   qni_shape_text(b, sizeof b, w->dtype, w->ndim, w->shape));
   return status;
 }
 
@@ -281,8 +305,9 @@ static qn_status run(struct unify *u) {
   return st;
 }
 
-qn_status qni_schema_unify(const qni_schema *s, int32_t n_inputs, const qn_view *const *inputs, const int16_t *owner,
-                           const int64_t *n_seq, const qni_value *attrs, qni_binding *b) {
+qn_status qni_schema_unify(const qni_schema *s, int32_t n_inputs, const qn_view *const *inputs,
+                           const int16_t *owner, const int64_t *n_seq, const qni_value *attrs,
+                           qni_binding *b) {
   struct unify u = {s, inputs, owner, n_seq, attrs, b, n_inputs, -1};
   for (int32_t d = 0; d < s->n_dims; d++) b->dim[d] = -1;
   b->dtype_f = b->dtype_i = b->dtype_t = b->n_lead = 0;

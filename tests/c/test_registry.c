@@ -15,8 +15,12 @@ static qn_status nothing(const qn_host *h, qn_call *c) {
   return QN_OK;
 }
 
-static const qn_op good = {.struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
-                           .schema = "zz_twice(x: f[...]) -> y: f[...]", .summary = "2 x", .forward = nothing};
+static const qn_op good = {.struct_size = sizeof(qn_op),
+                           .det = QN_DET_BITWISE,
+                           .batch = QN_BATCH_ROWS,
+                           .schema = "zz_twice(x: f[...]) -> y: f[...]",
+                           .summary = "2 x",
+                           .forward = nothing};
 
 static qn_op with_schema(const char *schema) {
   qn_op op = good;
@@ -52,8 +56,10 @@ static void core_ops_are_listed_in_order_of_name(void **state) {
   assert_true(n > 0 && qni_registry_plugin_count() == 1);
   assert_string_equal(qni_registry_plugin(0)->id, "core");
   assert_int_equal(qni_registry_plugin(0)->n_ops, n);
-  for (int32_t i = 1; i < n; i++) assert_true(strcmp(qni_registry_op(i - 1)->name, qni_registry_op(i)->name) < 0);
-  for (int32_t i = 0; i < n; i++) assert_ptr_equal(qni_registry_find(qni_registry_op(i)->name), qni_registry_op(i));
+  for (int32_t i = 1; i < n; i++)
+    assert_true(strcmp(qni_registry_op(i - 1)->name, qni_registry_op(i)->name) < 0);
+  for (int32_t i = 0; i < n; i++)
+    assert_ptr_equal(qni_registry_find(qni_registry_op(i)->name), qni_registry_op(i));
   assert_null(qni_registry_op(n));
   assert_null(qni_registry_op(-1));
   assert_int_equal(qni_registry_start(), QN_OK);
@@ -130,12 +136,17 @@ static void bad_op_refuses_the_whole_plugin(void **state) {
   assert_string_equal(qn_error_last()->op, bad.schema);
   assert_string_equal(qn_error_last()->plugin, "a.a");
   bad = good, refused(&bad, QN_E_PLUGIN, "defines zz_twice twice");
-  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.flags = 1u << 20, refused(&bad, QN_E_VERSION, "unknown bits in flags: 0x100000");
+  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.flags = 1u << 20,
+  refused(&bad, QN_E_VERSION, "unknown bits in flags: 0x100000");
   bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.det = 7, refused(&bad, QN_E_PLUGIN, "det = 7");
-  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.batch = -1, refused(&bad, QN_E_PLUGIN, "batch = -1");
-  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.struct_size = 8, refused(&bad, QN_E_PLUGIN, "struct_size = 8");
-  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.forward = NULL, refused(&bad, QN_E_PLUGIN, "y is not a view");
-  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.summary = NULL, refused(&bad, QN_E_PLUGIN, "no summary");
+  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.batch = -1,
+  refused(&bad, QN_E_PLUGIN, "batch = -1");
+  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.struct_size = 8,
+  refused(&bad, QN_E_PLUGIN, "struct_size = 8");
+  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.forward = NULL,
+  refused(&bad, QN_E_PLUGIN, "y is not a view");
+  bad = with_schema("zz_b(x: f[]) -> y: f[]"), bad.summary = NULL,
+  refused(&bad, QN_E_PLUGIN, "no summary");
   bad = with_schema("zz_b(x: f[]) -> y: f[M]"), refused(&bad, QN_E_PLUGIN, "no infer function");
   bad = with_schema("Zz(x: f[]) -> y: f[]"), refused(&bad, QN_E_PLUGIN, "names are lower-case");
   bad = with_schema(NULL), refused(&bad, QN_E_PLUGIN, "has no schema");

@@ -12,16 +12,19 @@
 
 static const char *const SCHEMAS[] = {
     "linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu} = none) -> y: f[...,O]",
-    "attention(q: f[T@B,H,D], k: like q, v: f[T@B,H,E], len: i64[B], *, scale: num = 1) -> o: f[T@B,H,E]",
+    "attention(q: f[T@B,H,D], k: like q, v: f[T@B,H,E], len: i64[B], *, scale: num = 1) -> o: "
+    "f[T@B,H,E]",
     "add(a: f[~...], b: f[~...]) -> y: f[...]",
     "add_(a!: f[...], b: f[~...]) -> a",
     "concat(xs: t[?]*, *, dim: int = 1) -> y: t[?]",
     "reshape(x: t[?] strided, *, shape: [int{1..}]) -> y&x: t[?]",
     "unfold(x: f[N,C,L], *, k: int{1..}) -> y: f[N,C,k,L-k+1] where L >= k",
-    "conv(x: f[N,C,L], w: f[O,C,K], b: f[O]?, *, s: int{1..} = 1, p: int{0..} = 0) -> y: f[N,O,(L+2*p-K)/s+1] where L+2*p >= K, K > 0",
+    "conv(x: f[N,C,L], w: f[O,C,K], b: f[O]?, *, s: int{1..} = 1, p: int{0..} = 0) -> y: "
+    "f[N,O,(L+2*p-K)/s+1] where L+2*p >= K, K > 0",
     "nll(x: f[N,C], y: i64[N]{0..C-1}, m: bool[N]? = nil) -> l: f[]",
     "topk(x: f[...,N], *, k: int{1..}) -> v: like x with N=k, i: i64[...,k] where k <= N",
-    "pos(x: f[T,D], w: f[2*T-1,D], u: any[?], p: f[T]{0..1}, *, d: [num{0..1}]) -> y: f[T,D] where T > 0",
+    "pos(x: f[T,D], w: f[2*T-1,D], u: any[?], p: f[T]{0..1}, *, d: [num{0..1}]) -> y: f[T,D] where "
+    "T > 0",
     "rows(x: t[N,...], i: i[M]{0..N-1}) -> y: t[M,...]"};
 enum { N_SCHEMAS = sizeof SCHEMAS / sizeof SCHEMAS[0], SEEDS = 150 };
 
@@ -32,9 +35,14 @@ static qni_schema *parse(const char *text) {
 }
 
 static void draw(const qni_schema *s, uint64_t seed, int32_t layout, qni_sample *sample) {
-  const qni_sample_options o = {.seed = seed, .layout = layout, .max_size = 33, .allow_empty = true, .values = (int32_t)(seed % 2)};
+  const qni_sample_options o = {.seed = seed,
+                                .layout = layout,
+                                .max_size = 33,
+                                .allow_empty = true,
+                                .values = (int32_t)(seed % 2)};
   qni_error_reset();
-  if (qni_schema_sample(s, &o, sample)) fail_msg("%s\n%s", qn_error_last()->what, qn_error_last()->detail);
+  if (qni_schema_sample(s, &o, sample))
+    fail_msg("%s\n%s", qn_error_last()->what, qn_error_last()->detail);
 }
 
 /* Binds a sample as a call would, and unifies. */
@@ -66,11 +74,13 @@ static void must_unify(const qni_schema *s, const qni_sample *sample, qni_bindin
       n_seq[n] = t->offsets ? t->offsets->view.shape[0] - 1 : -1;
     }
   }
-  if (qni_schema_unify(s, n, views, owner, n_seq, attrs, b)) fail_msg("%s\n%s", qn_error_last()->what, qn_error_last()->detail);
+  if (qni_schema_unify(s, n, views, owner, n_seq, attrs, b))
+    fail_msg("%s\n%s", qn_error_last()->what, qn_error_last()->detail);
   for (int32_t o = 0; o < s->n_outputs; o++) {
     qn_view out;
     bool decided;
-    if (qni_schema_output(s, o, b, views, owner, n, attrs, &out, &decided)) fail_msg("%s", qn_error_last()->what);
+    if (qni_schema_output(s, o, b, views, owner, n, attrs, &out, &decided))
+      fail_msg("%s", qn_error_last()->what);
   }
 }
 
@@ -90,7 +100,9 @@ static void samples_are_valid_calls(void **state) {
   }
 }
 
-static int64_t element(const qn_view *v, int64_t i) { return ((int64_t *)v->data)[i * v->stride[0]]; }
+static int64_t element(const qn_view *v, int64_t i) {
+  return ((int64_t *)v->data)[i * v->stride[0]];
+}
 
 static void integers_keep_to_their_range_and_sizes_vary(void **state) {
   (void)state;
@@ -119,7 +131,8 @@ static void layouts_are_as_named(void **state) {
       qni_sample sample;
       draw(s, seed, layout, &sample);
       const qn_view *x = &sample.arg[0].v.tensor->view, *w = &sample.arg[1].v.tensor->view;
-      assert_int_equal(qni_view_contiguous(x), layout == QNI_LAYOUT_CONTIGUOUS || layout == QNI_LAYOUT_OFFSET);
+      assert_int_equal(qni_view_contiguous(x),
+                       layout == QNI_LAYOUT_CONTIGUOUS || layout == QNI_LAYOUT_OFFSET);
       assert_int_equal((uintptr_t)x->data % 64 != 0, layout == QNI_LAYOUT_OFFSET);
       assert_int_equal(x->stride[0] == 0 || x->stride[1] == 0, layout == QNI_LAYOUT_BROADCAST);
       assert_true(w->stride[0] && w->stride[1]);
@@ -130,7 +143,8 @@ static void layouts_are_as_named(void **state) {
 
 static void enums_visit_every_word_and_jagged_has_empty_rows(void **state) {
   (void)state;
-  qni_schema *s = parse("f(x: f[T@B], y: t[T@B], *, e: enum{a|b|c}, g: enum{p|q}? = nil) -> z: f[T@B]");
+  qni_schema *s =
+      parse("f(x: f[T@B], y: t[T@B], *, e: enum{a|b|c}, g: enum{p|q}? = nil) -> z: f[T@B]");
   int seen[3][3] = {{0}};
   bool empty_row = false;
   for (uint64_t seed = 0; seed < 9 * 5; seed++) {
@@ -142,10 +156,12 @@ static void enums_visit_every_word_and_jagged_has_empty_rows(void **state) {
       if (!strcmp(sample.arg[i].name, "g")) g = sample.arg[i].v.s[0] - 'p';
     }
     seen[e][g]++;
-    const qn_view *x = &sample.arg[0].v.tensor->offsets->view, *y = &sample.arg[1].v.tensor->offsets->view;
+    const qn_view *x = &sample.arg[0].v.tensor->offsets->view,
+                  *y = &sample.arg[1].v.tensor->offsets->view;
     assert_int_equal(x->shape[0], y->shape[0]);
     assert_memory_equal(x->data, y->data, (size_t)x->shape[0] * 8);
-    for (int64_t b = 1; b < x->shape[0]; b++) empty_row = empty_row || element(x, b) == element(x, b - 1);
+    for (int64_t b = 1; b < x->shape[0]; b++)
+      empty_row = empty_row || element(x, b) == element(x, b - 1);
     qni_sample_free(&sample);
   }
   for (int e = 0; e < 3; e++)
@@ -156,7 +172,8 @@ static void enums_visit_every_word_and_jagged_has_empty_rows(void **state) {
 
 static void equal_seeds_give_equal_samples(void **state) {
   (void)state;
-  qni_schema *s = parse("f(x: f64[N,C], y: i64[N], *, p: num{0..1}) -> z: f64[N] where N > 0, C > 0");
+  qni_schema *s =
+      parse("f(x: f64[N,C], y: i64[N], *, p: num{0..1}) -> z: f64[N] where N > 0, C > 0");
   for (uint64_t seed = 0; seed < 20; seed++) {
     qni_sample a, b;
     draw(s, seed, 0, &a);
@@ -178,7 +195,8 @@ static void extremes_appear_only_when_asked_for(void **state) {
     bool odd = false;
     for (uint64_t seed = 0; seed < 30; seed++) {
       qni_sample sample;
-      const qni_sample_options o = {.seed = seed, .dtype = QN_F64, .max_size = 33, .values = values};
+      const qni_sample_options o = {
+          .seed = seed, .dtype = QN_F64, .max_size = 33, .values = values};
       assert_int_equal(qni_schema_sample(s, &o, &sample), QN_OK);
       const double *x = sample.arg[0].v.tensor->view.data, *u = sample.arg[1].v.tensor->view.data;
       for (int64_t i = 0; i < sample.arg[0].v.tensor->view.shape[0]; i++) {
@@ -197,7 +215,8 @@ static void impossible_conditions_are_reported(void **state) {
   qni_schema *s = parse("f(x: f[N]) -> y: f[N] where N > 1000");
   qni_sample sample;
   qni_error_reset();
-  assert_int_equal(qni_schema_sample(s, &(qni_sample_options){.max_size = 33}, &sample), QN_E_UNSUPPORTED);
+  assert_int_equal(qni_schema_sample(s, &(qni_sample_options){.max_size = 33}, &sample),
+                   QN_E_UNSUPPORTED);
   qni_schema_free(s);
 }
 

@@ -15,7 +15,8 @@
 static qni_schema *parse(const char *text) {
   qni_schema *s;
   qni_error_reset();
-  if (qni_schema_parse(text, &s)) print_message("%s\n%s\n%s\n", text, qn_error_last()->what, qn_error_last()->detail);
+  if (qni_schema_parse(text, &s))
+    print_message("%s\n%s\n%s\n", text, qn_error_last()->what, qn_error_last()->detail);
   assert_non_null(s);
   return s;
 }
@@ -32,9 +33,12 @@ static const char *const CANONICAL[] = {
     "unfold(x: f[N,C,L], *, k: int{1..}) -> y: f[N,C,k,L-k+1] where L >= k",
     "nll(x: f[N,C], y: i64[N]{0..C-1}) -> l: f[]",
     "topk(x: f[...,N], *, k: int{1..}) -> v: like x with N=k, i: i64[...,k]",
-    "conv(x: f[N,C,L], w: f[O,C,K], *, s: int{1..} = 1, p: int{0..} = 0) -> y: f[N,O,(L+2*p-K)/s+1] where L+2*p >= K, s > 0",
-    "many(x~: f[N,...,3] strided, m: bool[N]{..1}, *, a: num{-1.5..1e-08} = -0.25, b: bool = true, c: str = \"a \\\"q\\\" \\\\\", "
-    "d: [int{1..}] = [1,2], e: [num] = [], f: int? = nil, g: num = inf) -> y: any[N], z&x: f[?] where N-(N-1) == 1",
+    "conv(x: f[N,C,L], w: f[O,C,K], *, s: int{1..} = 1, p: int{0..} = 0) -> y: "
+    "f[N,O,(L+2*p-K)/s+1] where L+2*p >= K, s > 0",
+    "many(x~: f[N,...,3] strided, m: bool[N]{..1}, *, a: num{-1.5..1e-08} = -0.25, b: bool = true, "
+    "c: str = \"a \\\"q\\\" \\\\\", "
+    "d: [int{1..}] = [1,2], e: [num] = [], f: int? = nil, g: num = inf) -> y: any[N], z&x: f[?] "
+    "where N-(N-1) == 1",
     NULL};
 
 static void printing_gives_the_same_schema_again(void **state) {
@@ -57,9 +61,12 @@ static void spacing_and_shorthand_have_one_canonical_form(void **state) {
   static const char *const pairs[][2] = {
       {" f ( x:f[ A , B ]? , * , k : int { .. 5 } )->y : f32[A*(B+k)]\n where A<B , k==1",
        "f(x: f[A,B]? = nil, *, k: int{..5}) -> y: f32[A*(B+k)] where A < B, k == 1"},
-      {"f(*, k: int{10..2000}, p: num{-1e2..1e20} = 1000.0) -> y: f[]", "f(*, k: int{10..2000}, p: num{-100..1e+20} = 1000) -> y: f[]"},
-      {"f(q: f[A], k: like q, v: like k) -> y: like v", "f(q: f[A], k: like q, v: like q) -> y: like q"},
-      {"f(x: f[A], *, p: num = 0.10) -> y: f[((A)+1)-(2)]", "f(x: f[A], *, p: num = 0.1) -> y: f[A+1-2]"},
+      {"f(*, k: int{10..2000}, p: num{-1e2..1e20} = 1000.0) -> y: f[]",
+       "f(*, k: int{10..2000}, p: num{-100..1e+20} = 1000) -> y: f[]"},
+      {"f(q: f[A], k: like q, v: like k) -> y: like v",
+       "f(q: f[A], k: like q, v: like q) -> y: like q"},
+      {"f(x: f[A], *, p: num = 0.10) -> y: f[((A)+1)-(2)]",
+       "f(x: f[A], *, p: num = 0.1) -> y: f[A+1-2]"},
       {"f(x: f[N,...]*) -> y: f[...]", "f(x: f[N,...]*) -> y: f[...]"}};
   for (size_t i = 0; i < sizeof pairs / sizeof pairs[0]; i++) {
     qni_schema *s = parse(pairs[i][0]), *t = parse(pairs[i][1]);
@@ -78,11 +85,13 @@ static void long_schema_with_every_kind_round_trips(void **state) {
   memcpy(any, "f32[N]", 6);
   qni_schema *s = parse(text);
   assert_string_equal(s->canonical, text);
-  const qni_param *c = &s->param[qni_schema_param(s, "c")], *d = &s->param[qni_schema_param(s, "d")];
+  const qni_param *c = &s->param[qni_schema_param(s, "c")],
+                  *d = &s->param[qni_schema_param(s, "d")];
   assert_string_equal(c->value.v.s, "a \"q\" \\");
   assert_int_equal(d->value.count, 2);
   assert_int_equal(d->value.v.ints[1], 2);
-  assert_true(s->param[0].reusable && s->param[0].tensor.strided && s->param[0].tensor.lead_at == 1);
+  assert_true(s->param[0].reusable && s->param[0].tensor.strided &&
+              s->param[0].tensor.lead_at == 1);
   assert_int_equal(qni_schema_param(s, "nothing"), -1);
   qni_schema_free(s);
 }
@@ -94,9 +103,11 @@ static void refused(const char *text, int column, const char *what) {
   qni_error_reset();
   assert_int_equal(qni_schema_parse(text, &s), QN_E_FORMAT);
   assert_null(s);
-  if (!strstr(qn_error_last()->what, what)) fail_msg("%s: said \"%s\"", text, qn_error_last()->what);
+  if (!strstr(qn_error_last()->what, what))
+    fail_msg("%s: said \"%s\"", text, qn_error_last()->what);
   const char *caret = strrchr(qn_error_last()->detail, '\n') + 1;
-  if ((int)strspn(caret, " ") != column) fail_msg("%s: caret at %d\n%s", text, (int)strspn(caret, " "), qn_error_last()->detail);
+  if ((int)strspn(caret, " ") != column)
+    fail_msg("%s: caret at %d\n%s", text, (int)strspn(caret, " "), qn_error_last()->detail);
 }
 
 static void errors_point_at_the_column(void **state) {
@@ -162,7 +173,8 @@ static void every_failed_allocation_is_an_ordinary_error(void **state) {
     qni_schema *s;
     qni_error_reset();
     qni_mem_fail_after(n, 0);
-    qn_status st = qni_schema_parse("f(x: f[A], *, e: enum{a|b} = a, l: [int] = [1]) -> y: like x", &s);
+    qn_status st =
+        qni_schema_parse("f(x: f[A], *, e: enum{a|b} = a, l: [int] = [1]) -> y: like x", &s);
     qni_mem_fail_after(0, 0);
     if (!st) {
       qni_schema_free(s);
@@ -198,7 +210,8 @@ static void start(const qni_schema *s) {
 static void give(int param, int dtype, const char *shape, int64_t n_seq) {
   int64_t size[8];
   int32_t ndim = 0;
-  for (const char *at = shape; *at; at += strcspn(at, ","), at += *at == ',') size[ndim++] = strtoll(at, NULL, 10);
+  for (const char *at = shape; *at; at += strcspn(at, ","), at += *at == ',')
+    size[ndim++] = strtoll(at, NULL, 10);
   qni_view_dense(&call.in[call.n], NULL, dtype, ndim, size);
   call.ptr[call.n] = &call.in[call.n];
   call.owner[call.n] = (int16_t)param;
@@ -219,14 +232,16 @@ static qn_status unify(const qni_schema *s) {
 static const char *output(const qni_schema *s, int32_t o) {
   static char text[160];
   qni_error_reset();
-  qn_status st = qni_schema_output(s, o, &call.b, call.ptr, call.owner, call.n, call.attrs, &call.out, &call.decided);
+  qn_status st = qni_schema_output(s, o, &call.b, call.ptr, call.owner, call.n, call.attrs,
+                                   &call.out, &call.decided);
   if (st) return qn_error_last()->what;
   return qni_shape_text(text, sizeof text, call.out.dtype, call.out.ndim, call.out.shape);
 }
 
 static void says(const qni_schema *s, qn_status status, const char *text) {
   assert_int_equal(unify(s), status);
-  if (!strstr(qn_error_last()->what, text)) fail_msg("said \"%s\", not \"%s\"", qn_error_last()->what, text);
+  if (!strstr(qn_error_last()->what, text))
+    fail_msg("said \"%s\", not \"%s\"", qn_error_last()->what, text);
 }
 
 static void mismatch_names_dimension_and_both_inputs(void **state) {
@@ -288,7 +303,8 @@ static void leading_parts_are_shared_or_broadcast(void **state) {
 
 static void jagged_inputs_count_rows_and_sequences(void **state) {
   (void)state;
-  qni_schema *s = parse("att(q: f[T@B,D], k: like q, len: i64[B]? = nil, p: f[N,D]? = nil) -> y: f[T@B,D], s: f[B,D]");
+  qni_schema *s = parse("att(q: f[T@B,D], k: like q, len: i64[B]? = nil, p: f[N,D]? = nil) -> y: "
+                        "f[T@B,D], s: f[B,D]");
   start(s), give(0, QN_F32, "10,4", 3), give(1, QN_F32, "10,4", 3);
   assert_int_equal(unify(s), QN_OK);
   assert_string_equal(output(s, 0), "f32[10,4]");
@@ -299,14 +315,16 @@ static void jagged_inputs_count_rows_and_sequences(void **state) {
   says(s, QN_E_SHAPE, "dim B is 3 in q and 4 in len");
   start(s), give(0, QN_F32, "10,4", -1);
   says(s, QN_E_SHAPE, "q must be jagged");
-  start(s), give(0, QN_F32, "10,4", 3), give(1, QN_F32, "10,4", 3), absent(2), give(3, QN_F32, "7,4", 2);
+  start(s), give(0, QN_F32, "10,4", 3), give(1, QN_F32, "10,4", 3), absent(2),
+      give(3, QN_F32, "7,4", 2);
   assert_int_equal(unify(s), QN_OK); /* a jagged tensor serves as its values */
   qni_schema_free(s);
 }
 
 static void arithmetic_decides_outputs_and_conditions(void **state) {
   (void)state;
-  qni_schema *s = parse("u(x: f[N,L], w: f[2*L-1]? = nil, *, k: int{1..}, s: int = 2) -> y: f[N,(L-k)/s+1,-1+k] where L >= k");
+  qni_schema *s = parse("u(x: f[N,L], w: f[2*L-1]? = nil, *, k: int{1..}, s: int = 2) -> y: "
+                        "f[N,(L-k)/s+1,-1+k] where L >= k");
   start(s), give(0, QN_F32, "2,10", -1);
   call.attrs[2] = (qni_value){.kind = QN_ARG_INT, .v.i = 3};
   assert_int_equal(unify(s), QN_OK);
@@ -348,7 +366,8 @@ static void arithmetic_decides_outputs_and_conditions(void **state) {
 
 static void outputs_take_type_and_shape_from_inputs(void **state) {
   (void)state;
-  qni_schema *s = parse("topk(x: f[...,N], m: bool[...]? = nil, *, k: int, dtype: enum{f64|i32}? = nil) -> v: like x with N=k, i: i64[...,k], u: f[?], q: any[M,3]");
+  qni_schema *s = parse("topk(x: f[...,N], m: bool[...]? = nil, *, k: int, dtype: enum{f64|i32}? = "
+                        "nil) -> v: like x with N=k, i: i64[...,k], u: f[?], q: any[M,3]");
   start(s), give(0, QN_BF16, "2,5", -1), give(1, QN_U8, "2", -1);
   call.attrs[2] = (qni_value){.kind = QN_ARG_INT, .v.i = 3};
   assert_int_equal(unify(s), QN_OK);
@@ -359,7 +378,8 @@ static void outputs_take_type_and_shape_from_inputs(void **state) {
   assert_false(call.decided);
   assert_string_equal(output(s, 3), "f32[-1,3]");
   assert_false(call.decided);
-  assert_true(!qni_schema_open(s, 0) && !qni_schema_open(s, 1) && qni_schema_open(s, 2) && qni_schema_open(s, 3));
+  assert_true(!qni_schema_open(s, 0) && !qni_schema_open(s, 1) && qni_schema_open(s, 2) &&
+              qni_schema_open(s, 3));
   call.attrs[3] = (qni_value){.kind = QN_ARG_STR, .v.s = "i32"};
   assert_string_equal(output(s, 3), "i32[-1,3]");
   qni_schema_free(s);
@@ -382,20 +402,25 @@ static void variadic_inputs_are_counted_in_errors(void **state) {
 
 static void attribute_checks_name_value_and_suggest(void **state) {
   (void)state;
-  qni_schema *s = parse("f(*, n: int{1..9}, p: num{0..1} = 0, e: enum{relu|gelu} = relu, l: [int{1..}] = [1], o: str? = nil) -> y: f32[]");
+  qni_schema *s = parse("f(*, n: int{1..9}, p: num{0..1} = 0, e: enum{relu|gelu} = relu, l: "
+                        "[int{1..}] = [1], o: str? = nil) -> y: f32[]");
   const int64_t bad[] = {3, 0};
   qni_error_reset();
   assert_int_equal(qni_schema_check_attr(s, 0, &(qni_value){.kind = QN_ARG_INT, .v.i = 9}), QN_OK);
   assert_int_equal(qni_schema_check_attr(s, 1, &(qni_value){.kind = QN_ARG_INT, .v.i = 1}), QN_OK);
   assert_int_equal(qni_schema_check_attr(s, 4, &(qni_value){.kind = QN_ARG_NIL}), QN_OK);
-  assert_int_equal(qni_schema_check_attr(s, 1, &(qni_value){.kind = QN_ARG_NUM, .v.f = 1.5}), QN_E_ARG);
+  assert_int_equal(qni_schema_check_attr(s, 1, &(qni_value){.kind = QN_ARG_NUM, .v.f = 1.5}),
+                   QN_E_ARG);
   assert_string_equal(qn_error_last()->what, "argument 'p' of f is 1.5");
   assert_string_equal(qn_error_last()->detail, "expected num{0..1}");
   qni_error_reset();
-  assert_int_equal(qni_schema_check_attr(s, 2, &(qni_value){.kind = QN_ARG_STR, .v.s = "rleu"}), QN_E_ARG);
+  assert_int_equal(qni_schema_check_attr(s, 2, &(qni_value){.kind = QN_ARG_STR, .v.s = "rleu"}),
+                   QN_E_ARG);
   assert_string_equal(qn_error_last()->hint, "did you mean 'relu'?");
   qni_error_reset();
-  assert_int_equal(qni_schema_check_attr(s, 3, &(qni_value){.kind = QN_ARG_INTS, .count = 2, .v.ints = bad}), QN_E_ARG);
+  assert_int_equal(
+      qni_schema_check_attr(s, 3, &(qni_value){.kind = QN_ARG_INTS, .count = 2, .v.ints = bad}),
+      QN_E_ARG);
   assert_string_equal(qn_error_last()->what, "argument 'l' of f is {3,0}");
   qni_error_reset();
   assert_int_equal(qni_schema_check_attr(s, 0, &(qni_value){.kind = QN_ARG_NIL}), QN_E_ARG);
@@ -412,10 +437,14 @@ static void unification_of_two_inputs_is_fast(void **state) {
   for (int r = 0; r < 5; r++) {
     clock_gettime(CLOCK_MONOTONIC, &a);
     int64_t allocations = qni_mem_count();
-    for (int i = 0; i < TIMES / 5; i++) assert_int_equal(qni_schema_unify(s, call.n, call.ptr, call.owner, call.n_seq, call.attrs, &call.b), QN_OK);
+    for (int i = 0; i < TIMES / 5; i++)
+      assert_int_equal(
+          qni_schema_unify(s, call.n, call.ptr, call.owner, call.n_seq, call.attrs, &call.b),
+          QN_OK);
     assert_int_equal(qni_mem_count(), allocations);
     clock_gettime(CLOCK_MONOTONIC, &b);
-    double ns = ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / (TIMES / 5);
+    double ns =
+        ((double)(b.tv_sec - a.tv_sec) * 1e9 + (double)(b.tv_nsec - a.tv_nsec)) / (TIMES / 5);
     if (ns < best) best = ns;
   }
   print_message("unification: %.0f ns\n", best);

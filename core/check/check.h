@@ -23,6 +23,7 @@ typedef struct qni_check_context {
   int32_t n_ops;
   uint64_t seed;
   char *text;                    /* [QNI_CHECK_TEXT] findings, one a line */
+  int64_t n_judged;              /* calls that gave something to look at */
 } qni_check_context;
 
 typedef struct qni_check {

@@ -42,13 +42,14 @@ static double dot(const qn_tensor *a, const qn_tensor *b) {
   return sum;
 }
 
-/* f at the inputs as they are; NAN if the call fails. */
+/* f at the inputs as they are; NAN if the call fails or an output is narrower than f64. */
 static double value(const qn_opref *op, const qni_sample *sample) {
   qni_outputs out = {0};
   bool before = qni_tape_enable(false);
   double sum = 0;
   if (qni_check_call(op, sample, &out)) sum = NAN;
   for (int32_t o = 0; o < out.n; o++) {
+    if (qni_dtype_floating(out.t[o]->view.dtype) && out.t[o]->view.dtype != QN_F64) sum = NAN;
     qn_tensor *w = qni_dtype_floating(out.t[o]->view.dtype) ? noise_like(out.t[o], 100 + (uint32_t)o) : NULL;
     if (w) sum += dot(out.t[o], w);
     qn_tensor_free(w);
@@ -105,6 +106,7 @@ static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *s
   if (!qni_check_differentiable(op) || !n || at_kink(op, sample)) return;
   for (int32_t i = 0; i < n; i++)
     if (floats[i]->view.dtype != QN_F64 || !qni_view_contiguous(&floats[i]->view)) return;
+  if (!isfinite(value(op, sample))) return; /* refused, narrower than f64, or not a number: nothing to measure */
   if (gradients(op, sample, floats, n, (1u << n) - 1)) {
     qni_check_find(x, "%s: backward fails: %s", qni_check_describe(op, sample, text, sizeof text), qn_error_last()->what);
     return;

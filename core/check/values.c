@@ -8,13 +8,18 @@
 #include "check/list.h"
 #include "graph/tape.h"
 
-/* Fails the op when a valid call is refused, and says so. True if there are outputs to look at. */
+/*
+** True if there are outputs to look at. A schema cannot say everything, so an op may refuse a drawn
+** input with an argument error; any other failure is a finding.
+*/
 static bool called(qni_check_context *x, const qn_opref *op, const qni_sample *sample, qni_outputs *out) {
   char text[1024];
   *out = (qni_outputs){0};
-  if (!qni_check_call(op, sample, out)) return true;
+  qn_status st = qni_check_call(op, sample, out);
+  if (!st) return ++x->n_judged;
   const qn_error *e = qn_error_last();
-  qni_check_find(x, "%s refuses valid input: %s; %s", qni_check_describe(op, sample, text, sizeof text), e->what, e->detail);
+  if (st == QN_E_ARG || st == QN_E_SHAPE || st == QN_E_DTYPE || st == QN_E_UNSUPPORTED) return false;
+  qni_check_find(x, "%s fails: %s; %s", qni_check_describe(op, sample, text, sizeof text), e->what, e->detail);
   return false;
 }
 
@@ -51,9 +56,24 @@ static void invalid_refused(qni_check_context *x, const qn_opref *op, qni_sample
   sample->n_args--;
 }
 
+/* An op whose schema says all must accept what is drawn from it. */
+static bool says_all(const qn_opref *op) {
+  for (int32_t p = 0; p < op->schema->n_params; p++)
+    if (op->schema->param[p].kind == QNI_TENSOR && op->schema->param[p].tensor.lead == QNI_LEAD_ANY) return false;
+  return !op->op->infer;
+}
+
 static qn_status run_shape(qni_check_context *x) {
-  qni_sample_options o = {.max_size = 33, .allow_empty = true};
-  qn_status st = qni_check_each(x, &o, valid_runs);
+  qn_status st = QN_OK;
+  qni_check_context one = *x;
+  for (int32_t i = 0; !st && i < x->n_ops; i++) {
+    qni_sample_options o = {.max_size = 33, .allow_empty = true};
+    one.ops = &x->ops[i], one.n_ops = 1, one.n_judged = 0;
+    st = qni_check_each(&one, &o, valid_runs);
+    if (!st && !one.n_judged && says_all(x->ops[i]))
+      qni_check_find(x, "%s refuses every input drawn from its schema; the last time: %s", x->ops[i]->name, qn_error_last()->what);
+  }
+  qni_sample_options o;
   o = (qni_sample_options){.max_size = 3};
   return st ? st : qni_check_each(x, &o, invalid_refused);
 }
@@ -101,7 +121,7 @@ static bool offers_both_widths(const qn_opref *op) {
 }
 
 static void widths_agree_where_offered(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
-  if (offers_both_widths(op)) widths_agree(x, op, sample);
+  if (offers_both_widths(op) && !qni_check_writes(op)) widths_agree(x, op, sample);
 }
 
 static qn_status run_dtype(qni_check_context *x) {
@@ -185,9 +205,9 @@ static void nan_passes(qni_check_context *x, const qn_opref *op, qni_sample *sam
   char text[1024];
   int32_t n = qni_check_floats(sample, floats, QN_MAX_TENSORS);
   if (!called(x, op, sample, &out)) return;
-  for (int32_t o = 0; o < out.n; o++)
+  for (int32_t o = 0; o < out.n && !(op->op->flags & QN_OP_DOMAIN); o++)
     if (qni_dtype_floating(out.t[o]->view.dtype) && qni_view_contiguous(&out.t[o]->view) && has_nan(out.t[o]))
-      qni_check_find(x, "%s makes NaN from ordinary numbers", qni_check_describe(op, sample, text, sizeof text));
+      qni_check_find(x, "%s makes NaN from ordinary numbers; say QN_OP_DOMAIN if these lie outside its domain", qni_check_describe(op, sample, text, sizeof text));
   qni_outputs_free(&out);
   if (!n || (op->op->flags & QN_OP_NAN_STOPS) || qni_check_writes(op)) return;
   for (int32_t i = 0; i < n; i++)

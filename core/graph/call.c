@@ -466,6 +466,7 @@ qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) 
   qn_status st = place_args(&b, args, n_args);
   if (!st) st = bind_all(&b);
   if (!st) st = make_dense(&b);
+  if (!st) st = infer(&b);
   if (!st) st = op->op->kink(&qni_host, &c);
   qni_frame_free(&c);
   return st;

@@ -213,7 +213,7 @@ static qn_status compose(const qn_host *h, qn_call *c) {
 }
 
 static const qn_op batch_norm = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_COUPLED,
+    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_COUPLED, .flags = QN_OP_DOMAIN,
     .schema = "batch_norm(x: f[N,C,...], w: f[C]? = nil, b: f[C]? = nil, mean: f[C]? = nil, var: f[C]? = nil, *, eps: num{0..} = 1e-5) "
               "-> y: like x, batch_mean: f[C], batch_var: f[C]",
     .summary = "Normalises each channel over batch and space.",

@@ -318,7 +318,11 @@ static qn_status weight_set_up(const qn_host *h, qn_call *c, int64_t *kernel, st
   kernel[0] = g->shape[1];
   kernel[1] = x->shape[1] / h->arg_int(c, "groups");
   for (int32_t i = 0; i < n; i++) kernel[2 + i] = size[i];
-  return set_up(h, c, x, kernel, x->ndim, v);
+  qn_status st = set_up(h, c, x, kernel, x->ndim, v);
+  int64_t oh = g->ndim == 4 ? g->shape[2] : 1, ow = g->shape[g->ndim - 1];
+  if (st || (oh == v->w.OH && ow == v->w.OW)) return st;
+  return h->fail(c, QN_E_SHAPE, "a kernel of the asked size gives results of %" PRId64 "x%" PRId64 ", g has %" PRId64 "x%" PRId64,
+                 v->w.OH, v->w.OW, oh, ow);
 }
 
 static qn_status weight_infer(const qn_host *h, qn_call *c) {

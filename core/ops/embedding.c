@@ -57,10 +57,22 @@ static qn_status gather(const qn_host *h, qn_call *c, const qn_view *w, const qn
   return h->parallel(c, n, qni_net_grain(j.width, WORK), qni_embedding()->gather[qni_net_is64(w)], &j);
 }
 
+/* The padding id stands for a row of zeros, so that it has no gradient either. */
+static void zero_padding(const qn_view *ids, int64_t padding, qn_view *y) {
+  const struct ids s = ids_of(ids, padding);
+  const int64_t n = qni_net_count(ids), width = qni_net_cols(y);
+  for (int64_t p = 0; p < n && padding != NO_PADDING; p++)
+    if (raw_id(&s, p) == padding) {
+      qn_view row = {.data = qni_net_at(y->data, p * width, qni_net_size(y)), .shape = {width}, .ndim = 1, .dtype = y->dtype};
+      qni_net_fill_zero(&row);
+    }
+}
+
 static qn_status forward(const qn_host *h, qn_call *c) {
   const qn_view *w = h->in(c, 0), *ids = h->in(c, 1);
   qn_status st = check_ids(h, c, ids, w->shape[0]);
   if (!st) st = gather(h, c, w, ids, h->out(c, 0));
+  if (!st) zero_padding(ids, padding_of(h, c), h->out(c, 0));
   return st ? st : h->save(c, 0, ids);
 }
 
@@ -100,14 +112,7 @@ static qn_status grad_backward(const qn_host *h, qn_call *c) {
   qn_view *dy = h->out(c, 0);
   if (!dy) return QN_OK;
   qn_status st = gather(h, c, h->in(c, 0), ids, dy);
-  const struct ids s = ids_of(ids, padding_of(h, c));
-  const int64_t n = qni_net_count(ids), width = qni_net_cols(dy);
-  for (int64_t p = 0; !st && p < n && s.padding >= 0; p++)
-    if (raw_id(&s, p) == s.padding) {
-      qn_view row = {.data = qni_net_at(dy->data, p * width, qni_net_size(dy)), .shape = {width}, .ndim = 1,
-                     .dtype = dy->dtype};
-      qni_net_fill_zero(&row);
-    }
+  if (!st) zero_padding(ids, padding_of(h, c), dy);
   return st;
 }
 
@@ -115,7 +120,7 @@ QNI_OP(embedding_op, QN_BATCH_ROWS,
        "embedding(w: f[V,D], ids: i[...]{0..V-1}, *, sparse: bool = false, padding: int? = nil) -> y: f[...,D]",
        "Rows of a table by id.",
        "y[p] = w[ids[p]]; dw[v] = the sum of dy[p] over all p with ids[p] = v, in order of p.\n"
-       "sparse gives the gradient as rows of the table (for large tables); padding is an id whose row gets no\n"
+       "sparse gives the gradient as rows of the table (for large tables); padding is an id that stands for zeros and whose row gets no\n"
        "gradient. An id outside 0 .. V-1 is an error that names its position.",
        "print(quern.embedding(quern.tensor{{1,2},{3,4}}, quern.tensor({1,0,1}, 'i64')))", .forward = forward,
        .backward = backward, .compose = compose);

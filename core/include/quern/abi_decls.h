@@ -236,7 +236,8 @@ enum qn_op_flags {
   QN_OP_RANDOM = 1,          /* draws random numbers */
   QN_OP_READS_DATA = 2,      /* infer looks at element values */
   QN_OP_NAN_STOPS = 4,       /* NaN in need not give NaN out */
-  QN_OP_NO_GRAD = 8          /* outputs carry no gradient, on purpose */
+  QN_OP_NO_GRAD = 8,         /* outputs carry no gradient, on purpose */
+  QN_OP_DOMAIN = 16          /* some finite inputs have no finite result: log, sqrt, ... */
 };
 
 typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);
@@ -257,7 +258,8 @@ typedef struct qn_op {
   qn_op_fn backward;         /* fast backward; NULL: compose, or not differentiable */
   qn_op_fn compose;          /* backward made of registered ops; NULL: no second order */
   int64_t (*flops)(const qn_host *h, qn_call *c);  /* of forward; NULL: not counted */
-  qn_op_fn kink;             /* QN_E_NUMERIC when inputs lie at a non-smooth point; NULL: smooth */
+  qn_op_fn kink;             /* QN_E_NUMERIC when inputs lie at a non-smooth point; NULL: smooth.
+                                Called as forward is, but out(i)->data is not to be touched. */
 } qn_op;
 
 /* What a plugin exports, as `const qn_plugin qn_plugin_entry`. Grows at its end only. */

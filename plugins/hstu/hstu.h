@@ -16,7 +16,7 @@
 
 extern const qn_op hstu_time_bucket_op, hstu_attention_op, hstu_mixer_op, hstu_norm_gate_op;
 extern const qn_op hstu_sampled_softmax_op, hstu_sampled_bce_op, hstu_rank_targets_op;
-extern const qn_op hstu_rank_scores_op;
+extern const qn_op hstu_rank_scores_op, hstu_sequence_embedding_op;
 
 enum { BUCKETS = 129 };          /* rows of a time bias: buckets 0..128 */
 

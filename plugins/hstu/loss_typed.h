@@ -93,6 +93,15 @@ static void FN(gather_sum)(int64_t Dp, int64_t n, const int32_t *slot, const REA
   }
 }
 
+/*
+** -log(own / (own + others)), own and others being sums of exponentials and `gap` the shift
+** less the positive's score: exact for small losses, safe where own vanishes.
+*/
+static double FN(nll)(REAL own, REAL others, double gap) {
+  if ((double)own > 1e-30) return log1p((double)others / (double)own);
+  return log((double)others + (double)own) + gap;
+}
+
 /* Scores to coefficients, in place; returns the loss. The positive is last. */
 static double FN(softmax_scores)(const struct hstu_loss *s, REAL weight, REAL *x) {
   int64_t n = s->n_pair;
@@ -100,11 +109,12 @@ static double FN(softmax_scores)(const struct hstu_loss *s, REAL weight, REAL *x
   for (int64_t j = 1; j < n; j++) top = x[j] > top ? x[j] : top;
   for (int64_t j = 0; j < n; j++) x[j] -= top;
   FN(exp_many)(s->math, n, x, x);
-  for (int64_t j = 0; j < n; j++) sum += x[j];
-  REAL by = weight / (REAL)(s->total * s->temperature);
-  for (int64_t j = 0; j < n; j++) x[j] *= by / sum;
-  x[n - 1] -= by;
-  return (double)weight * (log((double)sum) + (double)top - (double)own);
+  for (int64_t j = 0; j < n - 1; j++) sum += x[j];
+  double loss = (double)weight * FN(nll)(x[n - 1], sum, (double)top - (double)own);
+  REAL by = weight / (REAL)(s->total * s->temperature), each = by / (sum + x[n - 1]);
+  for (int64_t j = 0; j < n - 1; j++) x[j] *= each;
+  x[n - 1] = -sum * each;
+  return loss;
 }
 
 /* softplus(-s_pos) + sum softplus(s_neg); a negative that is the positive is left out. */
@@ -228,11 +238,11 @@ static double FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) *k, REA
   for (int64_t r = 0; r < k->rows; r++) {
     int64_t i = k->first + r;
     REAL weight = FN(weight)(s, i), by = weight / (REAL)(s->total * s->temperature);
-    REAL own = (REAL)exp((double)(k->own[r] - k->shift[r])), sum = k->sum[r] + own;
-    factor[r] = by / sum;
-    ((REAL *)s->coef)[i] = own * factor[r] - by;
-    if (weight > 0)
-      loss += (double)weight * (log((double)sum) + (double)k->shift[r] - (double)k->own[r]);
+    double gap = (double)k->shift[r] - (double)k->own[r];
+    REAL own = (REAL)exp(-gap);
+    factor[r] = by / (k->sum[r] + own);
+    ((REAL *)s->coef)[i] = -k->sum[r] * factor[r];
+    if (weight > 0) loss += (double)weight * FN(nll)(own, k->sum[r], gap);
   }
   return loss;
 }

@@ -1,5 +1,5 @@
 return {
-  id = "org.quern.hstu", name = "hstu", version = "1.0.0", abi = "1.0", library = "hstu", ops = 8,
+  id = "org.quern.hstu", name = "hstu", version = "1.0.0", abi = "1.0", library = "hstu", ops = 9,
   paper = { title = "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative Recommendations",
     authors = "Jiaqi Zhai and others", year = 2024, arxiv = "2402.17152", equations = { hstu_attention = "2", norm_gate = "3" } },
   license = "MIT",

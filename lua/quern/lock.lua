@@ -3,7 +3,7 @@
 -- instruction level, threads, data. Two runs with equal locks give equal bits.
 -- SPDX-License-Identifier: MIT
 
-local quern = require "quern"
+local sys = require "quern.sys"
 
 local lock = {}
 
@@ -11,14 +11,15 @@ local lock = {}
 ---@param run quern.Run? whose data are listed
 ---@return table
 function lock.make(run)
-  local system = quern.system()
+  local machine = sys.machine()
   local plugins, ops = {}, {}
-  for _, p in ipairs(quern.plugins()) do
+  for _, p in ipairs(sys.plugins()) do
     plugins[p.id ~= "" and p.id or p.name] = { version = p.version, sha256 = p.sha256, build = p.build }
   end
-  for _, op in ipairs(quern.ops()) do ops[op.name] = op.hash end
-  return { quern = quern.version(), plugins = plugins, ops = ops, blas = system.blas, blas_core = system.blas_core,
-           isa = system.isa, cpu = system.cpu, threads = quern.threads(), data = run and run.data or {} }
+  for _, op in ipairs(sys.ops()) do ops[op.full_name] = op.hash end
+  return { quern = machine.version, build = machine.build, plugins = plugins, ops = ops, blas = machine.blas,
+           blas_core = machine.blas_core, isa = machine.isa, cpu = machine.cpu, threads = machine.threads,
+           data = run and run.data or {} }
 end
 
 --- Writes lock.json into a run's folder.

@@ -31,6 +31,7 @@ local Recipe = class("Recipe")
 recipe.Recipe = Recipe
 
 local fields = { name = 1, doc = 1, params = 1, sizes = 1, paper = 1, strict = 1, main = 1, size = 1, seed = 1 }
+local classes = { bitwise = 2, same_threads = 1, none = 0 }
 local strictness = { bitwise = 2, threads = 1, off = 0 }
 
 -- ---- Declaring ----------------------------------------------------------------------------
@@ -156,10 +157,9 @@ end
 
 local function refuse_loose_ops(self)
   local wanted = strictness[self.strict]
-  for _, op in ipairs(quern.ops and quern.ops() or {}) do
-    local det_class = type(op) == "table" and op.det
-    if det_class and det_class < wanted then
-      util.fail("unsupported", ("op %s may change its bits with the threads"):format(op.name),
+  for _, op in ipairs(wanted > 0 and sys.ops() or {}) do
+    if classes[op.determinism] < wanted then
+      util.fail("unsupported", ("op %s is of determinism class %s"):format(op.full_name, op.determinism),
         ("the recipe asks for strict = %q"):format(self.strict), 'strict = "off" allows it')
     end
   end

@@ -106,10 +106,23 @@ end
 
 -- ---- What is said ------------------------------------------------------------------------------
 
+-- JSON has no NaN and no infinities: they become texts.
+local function plain(value)
+  if type(value) == "table" then
+    local out = {}
+    for k, v in pairs(value) do out[k] = plain(v) end
+    return out
+  end
+  if type(value) == "number" and (value ~= value or value == math.huge or value == -math.huge) then
+    return tostring(value)
+  end
+  return value
+end
+
 --- Appends a record to metrics.jsonl.
 ---@param record table plain values
 function Run:metric(record)
-  local line = quern.json.encode(record) .. "\n"
+  local line = quern.json.encode(plain(record)) .. "\n"
   local path = self.folder .. "/metrics.jsonl"
   if self.at < #self.old then
     if self.old:sub(self.at + 1, self.at + #line) == line then
@@ -142,7 +155,7 @@ function Run:report(label, metrics, note)
     self.reports[#self.reports + 1] = row
   end
   row.metrics, row.note = metrics, note
-  sys.write_file(self.folder .. "/report.json", pretty(self.reports) .. "\n")
+  sys.write_file(self.folder .. "/report.json", pretty(plain(self.reports)) .. "\n")
 end
 
 local function paper_of(paper, label)

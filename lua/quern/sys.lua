@@ -1,12 +1,11 @@
 --- The system behind the front: clock, terminal, folders, crash-safe files, interrupts.
--- The only Lua file that names quern._io's file helpers.
 -- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
 local util = require "quern.util"
 
 local sys = {}
-local core = quern._io
+local core = require "quern.core"
 
 --- Seconds of the monotonic clock.
 ---@return number
@@ -44,6 +43,28 @@ function sys.write_file(path, text) return core.write_file(path, text) end
 
 --- Appends a line to a log, synced.
 function sys.append(path, text) return core.append(path, text) end
+
+--- What the machine and the runtime are: cpu, cores, isa, blas, blas_core, threads, ...
+---@return table
+function sys.machine() return core.machine() end
+
+--- All ops with what is known of them, by name.
+---@return table[]
+function sys.ops()
+  local list = {}
+  for i, name in ipairs(core.ops()) do
+    list[i] = core.op_info(name)
+    list[i].full_name = name
+  end
+  return list
+end
+
+--- All loaded plugins, the core first.
+---@return table[]
+function sys.plugins() return core.plugins() end
+
+---@return string
+function sys.version() return core.version end
 
 ---@return string hex digest of a file
 function sys.sha256(path) return core.sha256_file(path) end

@@ -40,7 +40,8 @@ return {
   end },
 
   { "the most recent max_len events stay", function()
-    local d = data.sequences { file = sequences_file { "1 2 3 4 5 6 7" }, format = "sequences", max_len = 2, cache = "" }
+    local file = sequences_file { "1 2 3 4 5 6 7" }
+    local d = data.sequences { file = file, format = "sequences", max_len = 2, cache = "" }
     check.equal(d:batch("test", { 1 }).items:values():totable(), { 5, 6 })
   end },
 
@@ -84,8 +85,8 @@ return {
   end },
 
   { "a bad line is an error with file and line", function()
-    check.fails(function() data.sequences { file = sequences_file { "1 2 3", "1 x 3" }, format = "sequences", cache = "" } end,
-                "s.txt", "2")
+    local bad = sequences_file { "1 2 3", "1 x 3" }
+    check.fails(function() data.sequences { file = bad, format = "sequences", cache = "" } end, "s.txt", "2")
     check.fails(function() data.sequences { file = "/nowhere/at/all.txt" } end, "/nowhere/at/all.txt")
     check.fails(function() data.sequences {} end, "set =")
     check.fails(function() data.sequences { set = "ml100k" } end, '"ml-100k"')

@@ -154,7 +154,8 @@ return {
     train({ epochs = 1, folder = folder })
     check.fails(function()
       local x, y = problem(8)
-      quern.fit(Net(), quern.data.tensors { x = x, y = y }, { folder = folder, resume = true, seed = 4, progress = false })
+      quern.fit(Net(), quern.data.tensors { x = x, y = y },
+                { folder = folder, resume = true, seed = 4, progress = false })
     end, "seed 3", "seed")
   end },
 

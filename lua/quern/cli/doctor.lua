@@ -55,7 +55,11 @@ local function look_blas(s)
   end
   row("blas", ("%s, core %s"):format(s.blas, s.blas_core))
   if s.blas_config and s.blas_config ~= "" then row("", s.blas_config) end
-  if slow_cores[s.blas_core:lower()] and s.isa ~= "plain" then
+  if s.blas_warning ~= "" then fix(s.blas_warning) end
+  if s.blas_speed > 0 then
+    row("", ("one thread, measured: BLAS %.0f GFLOP/s, own kernels %.0f GFLOP/s"):format(s.blas_speed, s.own_speed))
+  end
+  if s.blas_warning == "" and slow_cores[s.blas_core:lower()] and s.isa ~= "plain" then
     fix(("BLAS uses its kernels for %s, which are slow here: OPENBLAS_CORETYPE=%s, or another library by QUERN_BLAS")
         :format(s.blas_core, s.isa == "avx512" and "SkylakeX" or "Haswell"))
   end
@@ -101,8 +105,8 @@ end
 ---@return integer exit code
 return function()
   advice = {}
-  local s = quern.system()
-  row("quern", quern.version())
+  local s = sys.machine()
+  row("quern", sys.version())
   look_compiler()
   look_cpu(s)
   look_blas(s)

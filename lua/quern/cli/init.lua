@@ -2,7 +2,7 @@
 -- SPDX-License-Identifier: MIT
 
 local argparse = require "argparse"
-local quern = require "quern"
+local sys = require "quern.sys"
 local util = require "quern.util"
 local errors = require "quern.cli.errors"
 
@@ -83,7 +83,7 @@ end
 local simple = {}
 
 function simple.version()
-  print("quern " .. quern.version())
+  print("quern " .. sys.version())
   return 0
 end
 

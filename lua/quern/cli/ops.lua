@@ -1,16 +1,15 @@
 --- quern ops: all ops with their summaries, or one with everything known about it.
 -- SPDX-License-Identifier: MIT
 
-local quern = require "quern"
+local core = require "quern.core"
+local sys = require "quern.sys"
 local util = require "quern.util"
 
 local function list()
-  local rows, plugin = {}, nil
-  local ops = quern.ops()
+  local rows = {}
+  local ops = sys.ops()
   for _, op in ipairs(ops) do
-    local mark = op.plugin ~= plugin and op.plugin or ""
-    plugin = op.plugin
-    rows[#rows + 1] = { op.name, op.summary, mark }
+    rows[#rows + 1] = { op.full_name, op.summary, op.plugin.core and "" or op.plugin.name .. " " .. op.plugin.version }
   end
   print(util.table(rows))
   print(("%d ops; `quern ops NAME` shows one"):format(#ops))
@@ -21,7 +20,17 @@ end
 ---@return integer exit code
 return function(args)
   if not args.name then return list() end
-  local text = quern.help(args.name, true)
-  if type(text) == "string" then print(text) end
+  local op = core.op_info(args.name)
+  print(op.schema)
+  print("\n" .. op.summary)
+  if op.doc then print(op.doc) end
+  print()
+  local p = op.plugin
+  local rows = { { "from", p.core and "the core" or ("%s %s, %s"):format(p.name, p.version, p.path) },
+    { "gradient", op.differentiable and (op.second_order and "yes, of any order" or "yes, first order") or "no" },
+    { "bits", op.determinism == "bitwise" and "the same for any number of threads" or op.determinism } }
+  if op.cite then rows[#rows + 1] = { "see", op.cite } end
+  if op.example then rows[#rows + 1] = { "example", op.example } end
+  print(util.table(rows))
   return 0
 end

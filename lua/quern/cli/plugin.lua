@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
+local sys = require "quern.sys"
 local util = require "quern.util"
 
 local actions = {}
@@ -40,7 +41,7 @@ end
 
 local function ops_by_name()
   local names = {}
-  for _, op in ipairs(quern.ops()) do names[op.plugin .. "." .. op.name] = op end
+  for _, op in ipairs(sys.ops()) do names[op.full_name] = op end
   return names
 end
 

@@ -15,6 +15,8 @@ local det = require "quern.det"
 local store = require "quern.data.store"
 local runs = require "quern.runs"
 
+local core = require "quern.core"
+
 local data = { store = store, registry = require "quern.data.registry" }
 
 -- ---- Batches --------------------------------------------------------------------------------
@@ -38,7 +40,7 @@ local function wrap(batch) return batch and setmetatable(batch, Batch) end
 ---@class quern.Loader
 local Loader = class("Loader")
 
-function Loader:init(core, unit) self.core, self.unit = core, unit end
+function Loader:init(inner, unit) self.core, self.unit = inner, unit end
 --- The next batch; nil once at the end of each epoch.
 function Loader:next() return wrap(self.core:next()) end
 --- Batches per epoch.
@@ -62,16 +64,29 @@ local Sequences = class("Sequences")
 local sequence_options = { set = 1, file = 1, format = 1, columns = 1, items = 1, max_len = 1, split = 1,
   protocol = 1, min_events = 1, cache = 1, users = 1, dirichlet = 1, check = 1 }
 
+-- interactions, their name, SHA-256 of the source, a notice or ""
+local function open_file(path, o, format, columns)
+  local options = { format = format, ids = o.items }
+  for key, name in pairs(columns or {}) do options[key] = name end
+  local dataset = core.dataset(path, o.cache, options)
+  local info = dataset:info()
+  return dataset:interactions(), path, info.sha256, info.notice
+end
+
+-- The stream follows from its settings, so their hash stands for the data.
+local function open_stream(o)
+  local stream = core.dirichlet(o.dirichlet or {})
+  local settings = stream:settings()
+  return stream:interactions(0, settings.n_records), "dirichlet", core.sha256(quern.json.encode(settings)), ""
+end
+
 local function open_set(o)
-  if o.file then
-    return quern._io.dataset(o.file, { format = o.format, columns = o.columns, ids = o.items, cache = o.cache }), o.file
-  end
+  if o.file then return open_file(o.file, o, o.format, o.columns) end
   local entry = store.entry(o.set or util.fail("argument", "data.sequences: give set = or file =", nil,
     "sets: " .. table.concat(util.keys(data.registry), ", ")))
-  if entry.generated then return quern._io.dirichlet(o.dirichlet or {}), "dirichlet" end
+  if entry.generated then return open_stream(o) end
   local path, form = store.locate(o.set)
-  return quern._io.dataset(path, { format = o.format or form.format, columns = form.columns, ids = o.items,
-                                   cache = o.cache }), path
+  return open_file(path, o, o.format or form.format, o.columns or form.columns)
 end
 
 -- A set's own figures, compared with what was read.
@@ -91,20 +106,19 @@ function Sequences:init(options)
     util.fail("argument", ("data.sequences: there is no split %q"):format(tostring(o.split)), nil,
               "leave-one-out is the one there is")
   end
-  self.core, self.file = open_set(o)
+  local notice
+  self.core, self.file, self.sha256, notice = open_set(o)
   self.set = o.set
   self.stats = self.core:stats()
   if o.set and not o.file and o.check ~= false then check_stats(o.set, self.stats) end
   local generated = o.set and data.registry[o.set] and data.registry[o.set].generated
-  self.split = self.core:split { protocol = o.protocol or (generated and "whole" or "standard"),
+  self.split = core.split(self.core, { protocol = o.protocol or (generated and "whole" or "standard"),
     max_len = o.max_len or 0, min_events = o.min_events or 0,
-    user_begin = o.users and o.users[1] - 1 or 0, user_end = o.users and o.users[2] or 0 }
+    user_begin = o.users and o.users[1] - 1 or 0, user_end = o.users and o.users[2] or 0 })
   self.n_items, self.n_users = self.stats.items, self.stats.users
-  self.has_times = self.stats.time_max ~= nil and (self.stats.time_max ~= 0 or self.stats.time_min ~= 0)
-  self.max_len, self.protocol = o.max_len, o.protocol or "standard"
-  self.sha256 = self.core:sha256()
+  self.has_times = self.stats.has_times
+  self.max_len, self.protocol = o.max_len, o.protocol or (generated and "whole" or "standard")
   self.dropped = self.split:dropped()
-  local notice = self.core:notice()
   if notice and notice ~= "" then io.stderr:write("quern: ", notice, "\n") end
   if runs.current then runs.current:uses_data(o.set or o.file, self.sha256) end
 end
@@ -144,7 +158,11 @@ end
 --- The batch of given rows (from 1) of a phase.
 ---@param phase string
 ---@param rows integer[]
-function Sequences:batch(phase, rows) return wrap(self.split:batch(phase, rows)) end
+function Sequences:batch(phase, rows)
+  local zero = {}
+  for i, r in ipairs(rows) do zero[i] = util.integer(r, "batch: row", 1) - 1 end
+  return wrap(self.split:batch(phase, zero))
+end
 
 --- The id that the file gives to a dense item, and back.
 function Sequences:item_name(id) return self.core:item_name(id) end

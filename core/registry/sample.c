@@ -133,6 +133,28 @@ static void settle_jagged(struct draw *d) {
   }
 }
 
+static bool names_dims(const qni_param *p) {
+  return (p->kind == QNI_INT || p->kind == QNI_INTS) &&
+         (!strcmp(p->name, "dim") || !strcmp(p->name, "dims"));
+}
+
+/* Arguments called dim or dims name dimensions of [?]: from 1, or from -1 at the end. */
+static void settle_dims(struct draw *d) {
+  for (int32_t i = 0; i < d->s->n_params; i++) {
+    if (!names_dims(&d->s->param[i])) continue;
+    if (!d->n_any) d->n_any = 1;
+    int64_t at = 1 + below(d, d->n_any);
+    if (chance(d, 50)) at = -at;
+    qni_value v = {.kind = QN_ARG_INT, .v.i = at};
+    if (d->given[i] && d->attr[i].kind == QN_ARG_INTS) {
+      d->attr[i].count = 1;
+      ((int64_t *)(uintptr_t)d->attr[i].v.ints)[0] = at;
+    } else if (d->given[i] && qni_schema_value_fits(&d->s->param[i], &v)) {
+      d->attr[i] = v;
+    }
+  }
+}
+
 static bool draw_all(struct draw *d, int32_t try) {
   uint64_t choices = d->o->seed;
   for (int32_t i = 0; i < d->s->n_params; i++) {
@@ -147,6 +169,7 @@ static bool draw_all(struct draw *d, int32_t try) {
   d->n_any = (int32_t)below(d, 4);
   for (int32_t k = 0; k < 2; k++) d->lead[k] = draw_size(d, try);
   for (int32_t k = 0; k < 3; k++) d->any[k] = draw_size(d, try > TRIES / 8 ? TRIES : TRIES / 4);
+  settle_dims(d);
   settle_jagged(d);
   return true;
 }

@@ -6,83 +6,83 @@
 ** SPDX-License-Identifier: MIT
 */
 
-#define MAP1(name, expr)                                                                   \
-  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) { \
-    const double *v = param;                                                               \
-    const REAL *xs = p[1];                                                                 \
-    REAL *y = p[0];                                                                        \
-    (void)v;                                                                               \
-    (void)step;                                                                            \
-    QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                            \
-      const REAL x = xs[i];                                                                \
-      y[i] = (REAL)(expr);                                                                 \
-    }                                                                                      \
+#define MAP1(name, expr)                                                                           \
+  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) {        \
+    const double *v = param;                                                                       \
+    const REAL *xs = p[1];                                                                         \
+    REAL *y = p[0];                                                                                \
+    (void)v;                                                                                       \
+    (void)step;                                                                                    \
+    QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                                    \
+      const REAL x = xs[i];                                                                        \
+      y[i] = (REAL)(expr);                                                                         \
+    }                                                                                              \
   }
 
-#define LOOP2(OUT, A, B, expr)                    \
-  QNI_IVDEP for (int64_t i = 0; i < n; i++) {     \
-    const REAL a = A, b = B;                      \
-    y[i] = (OUT)(expr);                           \
+#define LOOP2(OUT, A, B, expr)                                                                     \
+  QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                                      \
+    const REAL a = A, b = B;                                                                       \
+    y[i] = (OUT)(expr);                                                                            \
   }
 
-#define MAP2_TO(OUT, name, expr)                                                           \
-  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) { \
-    const double *v = param;                                                               \
-    const REAL *as = p[1], *bs = p[2];                                                     \
-    OUT *y = p[0];                                                                         \
-    (void)v;                                                                               \
-    if (step[1] && step[2]) {                                                              \
-      LOOP2(OUT, as[i], bs[i], expr)                                                       \
-    } else if (step[1]) {                                                                  \
-      const REAL b0 = *bs;                                                                 \
-      LOOP2(OUT, as[i], b0, expr)                                                          \
-    } else if (step[2]) {                                                                  \
-      const REAL a0 = *as;                                                                 \
-      LOOP2(OUT, a0, bs[i], expr)                                                          \
-    } else {                                                                               \
-      const REAL a0 = *as, b0 = *bs;                                                       \
-      LOOP2(OUT, a0, b0, expr)                                                             \
-    }                                                                                      \
+#define MAP2_TO(OUT, name, expr)                                                                   \
+  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) {        \
+    const double *v = param;                                                                       \
+    const REAL *as = p[1], *bs = p[2];                                                             \
+    OUT *y = p[0];                                                                                 \
+    (void)v;                                                                                       \
+    if (step[1] && step[2]) {                                                                      \
+      LOOP2(OUT, as[i], bs[i], expr)                                                               \
+    } else if (step[1]) {                                                                          \
+      const REAL b0 = *bs;                                                                         \
+      LOOP2(OUT, as[i], b0, expr)                                                                  \
+    } else if (step[2]) {                                                                          \
+      const REAL a0 = *as;                                                                         \
+      LOOP2(OUT, a0, bs[i], expr)                                                                  \
+    } else {                                                                                       \
+      const REAL a0 = *as, b0 = *bs;                                                               \
+      LOOP2(OUT, a0, b0, expr)                                                                     \
+    }                                                                                              \
   }
 #define MAP2(name, expr) MAP2_TO(REAL, name, expr)
 
-#define MAP3_OF(T, name, expr)                                                             \
-  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) { \
-    const T *gs = p[1];                                                                    \
-    const REAL *as = p[2], *bs = p[3];                                                     \
-    REAL *y = p[0];                                                                        \
-    const int64_t sg = step[1], sa = step[2], sb = step[3];                                \
-    (void)param;                                                                           \
-    if (sg && sa && sb) {                                                                  \
-      QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                          \
-        const T g = gs[i];                                                                 \
-        const REAL a = as[i], b = bs[i];                                                   \
-        y[i] = (REAL)(expr);                                                               \
-      }                                                                                    \
-      return;                                                                              \
-    }                                                                                      \
-    QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                            \
-      const T g = gs[i * sg];                                                              \
-      const REAL a = as[i * sa], b = bs[i * sb];                                           \
-      y[i] = (REAL)(expr);                                                                 \
-    }                                                                                      \
+#define MAP3_OF(T, name, expr)                                                                     \
+  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) {        \
+    const T *gs = p[1];                                                                            \
+    const REAL *as = p[2], *bs = p[3];                                                             \
+    REAL *y = p[0];                                                                                \
+    const int64_t sg = step[1], sa = step[2], sb = step[3];                                        \
+    (void)param;                                                                                   \
+    if (sg && sa && sb) {                                                                          \
+      QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                                  \
+        const T g = gs[i];                                                                         \
+        const REAL a = as[i], b = bs[i];                                                           \
+        y[i] = (REAL)(expr);                                                                       \
+      }                                                                                            \
+      return;                                                                                      \
+    }                                                                                              \
+    QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                                    \
+      const T g = gs[i * sg];                                                                      \
+      const REAL a = as[i * sa], b = bs[i * sb];                                                   \
+      y[i] = (REAL)(expr);                                                                         \
+    }                                                                                              \
   }
 
 /* cond (bytes) and one value operand */
-#define MAP_COND(name, expr)                                                               \
-  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) { \
-    const double *v = param;                                                               \
-    const uint8_t *cs = p[1];                                                              \
-    const REAL *as = p[2];                                                                 \
-    REAL *y = p[0];                                                                        \
-    const int64_t sc = step[1], sa = step[2];                                              \
-    const REAL fill = v ? (REAL)v[0] : 0;                                                  \
-    (void)fill;                                                                            \
-    QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                            \
-      const uint8_t c = cs[i * sc];                                                        \
-      const REAL a = as[i * sa];                                                           \
-      y[i] = (REAL)(expr);                                                                 \
-    }                                                                                      \
+#define MAP_COND(name, expr)                                                                       \
+  static void FN(name)(const void *param, int64_t n, void *const *p, const int64_t *step) {        \
+    const double *v = param;                                                                       \
+    const uint8_t *cs = p[1];                                                                      \
+    const REAL *as = p[2];                                                                         \
+    REAL *y = p[0];                                                                                \
+    const int64_t sc = step[1], sa = step[2];                                                      \
+    const REAL fill = v ? (REAL)v[0] : 0;                                                          \
+    (void)fill;                                                                                    \
+    QNI_IVDEP for (int64_t i = 0; i < n; i++) {                                                    \
+      const uint8_t c = cs[i * sc];                                                                \
+      const REAL a = as[i * sa];                                                                   \
+      y[i] = (REAL)(expr);                                                                         \
+    }                                                                                              \
   }
 
 MAP2(add, WRAP(a, +, b))
@@ -122,14 +122,14 @@ MAP2(leaky_grad, b > 0 ? a : a * (REAL)v[0])
 MAP2(clamp_grad, b >= (REAL)v[0] && b <= (REAL)v[1] ? a : 0)
 MAP2(sqrt_grad, a / (2 * b))
 MAP2(rsqrt_grad, (REAL)-0.5 * a * b * b * b)
-MAP2(reciprocal_grad, -a * b * b)
-MAP2(tanh_grad, a * (1 - b * b))
-MAP2(sigmoid_grad, a * b * (1 - b))
+MAP2(reciprocal_grad, -a *b *b)
+MAP2(tanh_grad, a *(1 - b * b))
+MAP2(sigmoid_grad, a *b *(1 - b))
 MAP2(log1p_grad, a / (1 + b))
 MAP3_OF(REAL, max_grad, a > b ? g : a == b ? g * (REAL)0.5 : 0)
 MAP3_OF(REAL, min_grad, a < b ? g : a == b ? g * (REAL)0.5 : 0)
-MAP3_OF(REAL, div_grad, -g * a / (b * b))
-MAP3_OF(REAL, fma, g * a + b)
+MAP3_OF(REAL, div_grad, -g *a / (b * b))
+MAP3_OF(REAL, fma, g *a + b)
 MAP1(abs, ABS(x))
 MAP1(sign, x > 0 ? 1 : x < 0 ? -1 : x)
 MAP1(sqrt, SQRT(x))
@@ -140,7 +140,7 @@ MAP1(ceil, CEIL(x))
 MAP1(round, RINT(x))
 MAP1(relu, x < 0 ? 0 : x)
 MAP1(leaky, x < 0 ? x * (REAL)v[0] : x)
-MAP1(clamp, x < (REAL)v[0] ? (REAL)v[0] : x > (REAL)v[1] ? (REAL)v[1] : x)
+MAP1(clamp, x<(REAL)v[0] ? (REAL)v[0] : x>(REAL) v[1] ? (REAL)v[1] : x)
 MAP1(scale, (REAL)v[0] * x)
 #else
 /* The callers have made sure that no divisor is 0. */

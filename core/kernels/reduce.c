@@ -4,7 +4,7 @@
 
 static double not_a_number_f32(void) { return NAN; }
 static double not_a_number_f64(void) { return NAN; }
-static int64_t not_a_number_i64(void) { return 0; }  /* never asked for: integers equal themselves */
+static int64_t not_a_number_i64(void) { return 0; } /* never asked for: integers equal themselves */
 
 #define WRAP(a, op, b) ((a)op(b))
 #define ACC double
@@ -27,10 +27,10 @@ static int64_t not_a_number_i64(void) { return 0; }  /* never asked for: integer
 #define FN(name) name##_i64
 #include "kernels/reduce_typed.h"
 
-#define KERNELS(t)                                                                        \
-  {                                                                                       \
-    .rows = {sum_rows_##t, prod_rows_##t, max_rows_##t, min_rows_##t, squares_rows_##t},  \
-    .cols = {sum_cols_##t, prod_cols_##t, max_cols_##t, min_cols_##t, squares_cols_##t},  \
+#define KERNELS(t)                                                                                 \
+  {                                                                                                \
+    .rows = {sum_rows_##t, prod_rows_##t, max_rows_##t, min_rows_##t, squares_rows_##t},           \
+    .cols = {sum_cols_##t, prod_cols_##t, max_cols_##t, min_cols_##t, squares_cols_##t},           \
   }
 
 extern const qni_reduce_table QNI_KERNEL(reduce);

@@ -15,7 +15,14 @@
 
 #include "kernels/kernel.h"
 
-enum qni_fold_kind { QNI_FOLD_SUM, QNI_FOLD_PROD, QNI_FOLD_MAX, QNI_FOLD_MIN, QNI_FOLD_SQUARES, QNI_FOLD_COUNT };
+enum qni_fold_kind {
+  QNI_FOLD_SUM,
+  QNI_FOLD_PROD,
+  QNI_FOLD_MAX,
+  QNI_FOLD_MIN,
+  QNI_FOLD_SQUARES,
+  QNI_FOLD_COUNT
+};
 
 typedef void (*qni_fold_rows)(int64_t n, const void *x, void *acc, const double *center);
 typedef void (*qni_fold_cols)(int64_t rows, int64_t cols, const void *x, int64_t ld, void *acc,

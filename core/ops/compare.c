@@ -40,7 +40,10 @@ static void truth_or(const void *param, int64_t n, void *const *p, const int64_t
 }
 
 static qn_status logic(const qn_host *h, qn_call *c, qni_map_fn fn, int32_t n) {
-  qni_map m = {.fn = fn, .n = n, .scalars = n == 3, .view = {h->out(c, 0), h->in(c, 0), n == 3 ? h->in(c, 1) : NULL},
+  qni_map m = {.fn = fn,
+               .n = n,
+               .scalars = n == 3,
+               .view = {h->out(c, 0), h->in(c, 0), n == 3 ? h->in(c, 1) : NULL},
                .type = {QN_BOOL, QN_BOOL, QN_BOOL}};
   return qni_map_run(h, c, &m);
 }
@@ -51,7 +54,8 @@ static qn_status or_forward(const qn_host *h, qn_call *c) { return logic(h, c, t
 /* ---- where ---- */
 
 static qn_status where_forward(const qn_host *h, qn_call *c) {
-  qn_status st = qni_map_pw(h, c, QNI_PW_WHERE, NULL, h->out(c, 0), h->in(c, 0), h->in(c, 1), h->in(c, 2));
+  qn_status st =
+      qni_map_pw(h, c, QNI_PW_WHERE, NULL, h->out(c, 0), h->in(c, 0), h->in(c, 1), h->in(c, 2));
   return st ? st : h->save(c, 0, h->in(c, 0));
 }
 
@@ -85,11 +89,14 @@ static qn_status where_compose(const qn_host *h, qn_call *c) {
 
 static qn_status masked_fill_forward(const qn_host *h, qn_call *c) {
   double value = h->arg_num(c, "value");
-  qn_status st = qni_map_pw(h, c, QNI_PW_MASK, &value, h->out(c, 0), h->in(c, 1), h->in(c, 0), NULL);
+  qn_status st =
+      qni_map_pw(h, c, QNI_PW_MASK, &value, h->out(c, 0), h->in(c, 1), h->in(c, 0), NULL);
   return st ? st : h->save(c, 0, h->in(c, 1));
 }
 
-static qn_status masked_fill_backward(const qn_host *h, qn_call *c) { return side(h, c, 0, QNI_PW_DROP); }
+static qn_status masked_fill_backward(const qn_host *h, qn_call *c) {
+  return side(h, c, 0, QNI_PW_DROP);
+}
 
 static qn_status masked_fill_compose(const qn_host *h, qn_call *c) {
   qni_build b = qni_build_start(h, c);
@@ -97,11 +104,12 @@ static qn_status masked_fill_compose(const qn_host *h, qn_call *c) {
   return b.status;
 }
 
-#define COMPARE(word, sign, says)                                                                 \
-  QNI_OP(word##_op, QN_BATCH_ROWS, #word "(a: t[~...] strided, b: t[~...] strided) -> y: bool[...]", \
-         "Whether a is " says " b, element by element, with broadcasting.",                       \
-         "y = (a " sign " b), as bool. A number takes the tensor's element type. No gradient.",   \
-         "print(quern." #word "(quern.tensor{1,2,3}, 2))",                                        \
+#define COMPARE(word, sign, says)                                                                  \
+  QNI_OP(word##_op, QN_BATCH_ROWS,                                                                 \
+         #word "(a: t[~...] strided, b: t[~...] strided) -> y: bool[...]",                         \
+         "Whether a is " says " b, element by element, with broadcasting.",                        \
+         "y = (a " sign " b), as bool. A number takes the tensor's element type. No gradient.",    \
+         "print(quern." #word "(quern.tensor{1,2,3}, 2))",                                         \
          .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = word##_forward)
 COMPARE(eq, "==", "equal to");
 COMPARE(ne, "~=", "different from");
@@ -110,30 +118,37 @@ COMPARE(le, "<=", "at most");
 COMPARE(gt, ">", "greater than");
 COMPARE(ge, ">=", "at least");
 
-QNI_OP(not_op, QN_BATCH_ROWS, "logical_not(a: any[...] strided) -> y: bool[...]", "True where a is 0 or false.",
-       "y = not a. No gradient.", "print(quern.logical_not(quern.tensor{0,1,2}))",
-       .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = not_forward);
-QNI_OP(and_op, QN_BATCH_ROWS, "logical_and(a: any[~...] strided, b: any[~...] strided) -> y: bool[...]",
+QNI_OP(not_op, QN_BATCH_ROWS, "logical_not(a: any[...] strided) -> y: bool[...]",
+       "True where a is 0 or false.", "y = not a. No gradient.",
+       "print(quern.logical_not(quern.tensor{0,1,2}))", .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS,
+       .forward = not_forward);
+QNI_OP(and_op, QN_BATCH_ROWS,
+       "logical_and(a: any[~...] strided, b: any[~...] strided) -> y: bool[...]",
        "True where both are.", "y = a and b; all but 0 is true. No gradient.",
        "print(quern.logical_and(quern.tensor{0,1,2}, quern.tensor{1,1,0}))",
        .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = and_forward);
-QNI_OP(or_op, QN_BATCH_ROWS, "logical_or(a: any[~...] strided, b: any[~...] strided) -> y: bool[...]",
+QNI_OP(or_op, QN_BATCH_ROWS,
+       "logical_or(a: any[~...] strided, b: any[~...] strided) -> y: bool[...]",
        "True where at least one is.", "y = a or b; all but 0 is true. No gradient.",
        "print(quern.logical_or(quern.tensor{0,1,0}, quern.tensor{1,1,0}))",
        .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = or_forward);
-QNI_OP(where_op, QN_BATCH_ROWS,
-       "where(cond: bool[~...] strided, a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
-       "Picks from a where cond is true, else from b, with broadcasting.",
-       "y = cond ? a : b. Gradient: da = dy where cond, db = dy elsewhere; what is not picked gets 0.",
-       "print(quern.where(quern.gt(quern.tensor{1,2,3}, 2), quern.tensor{1,2,3}, 0))",
-       .flags = QN_OP_NAN_STOPS, .forward = where_forward, .backward = where_backward, .compose = where_compose);
-QNI_OP(masked_fill_op, QN_BATCH_ROWS,
-       "masked_fill(x: t[...] strided, mask: bool[~...] strided, value: num) -> y: t[...]",
-       "Replaces the elements where mask is true by a number.",
-       "y = mask ? value : x; the mask is broadcast to x. Gradient: dx = dy where the mask is false.",
-       "print(quern.masked_fill(quern.tensor{1,2,3}, quern.gt(quern.tensor{1,2,3}, 2), -1))",
-       .flags = QN_OP_NAN_STOPS, .forward = masked_fill_forward, .backward = masked_fill_backward,
-       .compose = masked_fill_compose);
+QNI_OP(
+    where_op, QN_BATCH_ROWS,
+    "where(cond: bool[~...] strided, a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
+    "Picks from a where cond is true, else from b, with broadcasting.",
+    "y = cond ? a : b. Gradient: da = dy where cond, db = dy elsewhere; what is not picked gets 0.",
+    "print(quern.where(quern.gt(quern.tensor{1,2,3}, 2), quern.tensor{1,2,3}, 0))",
+    .flags = QN_OP_NAN_STOPS, .forward = where_forward, .backward = where_backward,
+    .compose = where_compose);
+QNI_OP(
+    masked_fill_op, QN_BATCH_ROWS,
+    "masked_fill(x: t[...] strided, mask: bool[~...] strided, value: num) -> y: t[...]",
+    "Replaces the elements where mask is true by a number.",
+    "y = mask ? value : x; the mask is broadcast to x. Gradient: dx = dy where the mask is false.",
+    "print(quern.masked_fill(quern.tensor{1,2,3}, quern.gt(quern.tensor{1,2,3}, 2), -1))",
+    .flags = QN_OP_NAN_STOPS, .forward = masked_fill_forward, .backward = masked_fill_backward,
+    .compose = masked_fill_compose);
 
-const qn_op *const qni_ops_compare[] = {&eq_op, &ne_op, &lt_op, &le_op, &gt_op, &ge_op, &not_op, &and_op,
+const qn_op *const qni_ops_compare[] = {&eq_op, &ne_op,    &lt_op,          &le_op,
+                                        &gt_op, &ge_op,    &not_op,         &and_op,
                                         &or_op, &where_op, &masked_fill_op, NULL};

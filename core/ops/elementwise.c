@@ -33,12 +33,24 @@ static qn_status binary_grad(const qn_host *h, qn_call *c, int32_t i, int32_t pw
   return st ? st : qni_fold_sum_to(h, c, &full, out);
 }
 
-static qn_status add_forward(const qn_host *h, qn_call *c) { return binary(h, c, QNI_PW_ADD, false); }
-static qn_status sub_forward(const qn_host *h, qn_call *c) { return binary(h, c, QNI_PW_SUB, false); }
-static qn_status mul_forward(const qn_host *h, qn_call *c) { return binary(h, c, QNI_PW_MUL, true); }
-static qn_status div_forward(const qn_host *h, qn_call *c) { return binary(h, c, QNI_PW_DIV, true); }
-static qn_status maximum_forward(const qn_host *h, qn_call *c) { return binary(h, c, QNI_PW_MAX, true); }
-static qn_status minimum_forward(const qn_host *h, qn_call *c) { return binary(h, c, QNI_PW_MIN, true); }
+static qn_status add_forward(const qn_host *h, qn_call *c) {
+  return binary(h, c, QNI_PW_ADD, false);
+}
+static qn_status sub_forward(const qn_host *h, qn_call *c) {
+  return binary(h, c, QNI_PW_SUB, false);
+}
+static qn_status mul_forward(const qn_host *h, qn_call *c) {
+  return binary(h, c, QNI_PW_MUL, true);
+}
+static qn_status div_forward(const qn_host *h, qn_call *c) {
+  return binary(h, c, QNI_PW_DIV, true);
+}
+static qn_status maximum_forward(const qn_host *h, qn_call *c) {
+  return binary(h, c, QNI_PW_MAX, true);
+}
+static qn_status minimum_forward(const qn_host *h, qn_call *c) {
+  return binary(h, c, QNI_PW_MIN, true);
+}
 
 static qn_status add_backward(const qn_host *h, qn_call *c) {
   qn_status st = binary_grad(h, c, 0, QNI_PW_COPY, NULL, NULL);
@@ -60,8 +72,12 @@ static qn_status extreme_backward(const qn_host *h, qn_call *c, int32_t pw) {
   qn_status st = binary_grad(h, c, 0, pw, h->saved(c, 0), h->saved(c, 1));
   return st ? st : binary_grad(h, c, 1, pw, h->saved(c, 1), h->saved(c, 0));
 }
-static qn_status maximum_backward(const qn_host *h, qn_call *c) { return extreme_backward(h, c, QNI_PW_MAX_GRAD); }
-static qn_status minimum_backward(const qn_host *h, qn_call *c) { return extreme_backward(h, c, QNI_PW_MIN_GRAD); }
+static qn_status maximum_backward(const qn_host *h, qn_call *c) {
+  return extreme_backward(h, c, QNI_PW_MAX_GRAD);
+}
+static qn_status minimum_backward(const qn_host *h, qn_call *c) {
+  return extreme_backward(h, c, QNI_PW_MIN_GRAD);
+}
 
 /* ---- Second order ---- */
 
@@ -84,8 +100,10 @@ static qn_status sub_compose(const qn_host *h, qn_call *c) {
 static qn_status mul_compose(const qn_host *h, qn_call *c) {
   qni_build b = qni_build_start(h, c);
   qn_tensor *g = qni_build_flow(&b);
-  if (h->needs_grad(c, 0)) qni_build_grad(&b, 0, qni_build_op2(&b, "mul", g, qni_build_saved(&b, 1)));
-  if (h->needs_grad(c, 1)) qni_build_grad(&b, 1, qni_build_op2(&b, "mul", g, qni_build_saved(&b, 0)));
+  if (h->needs_grad(c, 0))
+    qni_build_grad(&b, 0, qni_build_op2(&b, "mul", g, qni_build_saved(&b, 1)));
+  if (h->needs_grad(c, 1))
+    qni_build_grad(&b, 1, qni_build_op2(&b, "mul", g, qni_build_saved(&b, 0)));
   return b.status;
 }
 
@@ -113,8 +131,12 @@ static qn_status extreme_compose(const qn_host *h, qn_call *c, const char *wins)
   }
   return b.status;
 }
-static qn_status maximum_compose(const qn_host *h, qn_call *c) { return extreme_compose(h, c, "gt"); }
-static qn_status minimum_compose(const qn_host *h, qn_call *c) { return extreme_compose(h, c, "lt"); }
+static qn_status maximum_compose(const qn_host *h, qn_call *c) {
+  return extreme_compose(h, c, "gt");
+}
+static qn_status minimum_compose(const qn_host *h, qn_call *c) {
+  return extreme_compose(h, c, "lt");
+}
 
 /* Ties closer than a finite difference can tell. */
 static void near_tie(const void *param, int64_t n, void *const *p, const int64_t *step) {
@@ -134,10 +156,15 @@ static qn_status tie_kink(const qn_host *h, qn_call *c) {
   qn_status st = h->scratch(c, n, &memory);
   if (st) return st;
   qn_view y = qni_map_dense(shape, QN_BOOL, memory);
-  qni_map m = {.fn = near_tie, .n = 3, .scalars = true, .view = {&y, a, b}, .type = {QN_BOOL, QN_F64, QN_F64}};
+  qni_map m = {.fn = near_tie,
+               .n = 3,
+               .scalars = true,
+               .view = {&y, a, b},
+               .type = {QN_BOOL, QN_F64, QN_F64}};
   st = qni_map_run(h, c, &m);
   for (int64_t i = 0; !st && i < n; i++)
-    if (((uint8_t *)memory)[i]) st = h->fail(c, QN_E_NUMERIC, "two compared values are nearly equal");
+    if (((uint8_t *)memory)[i])
+      st = h->fail(c, QN_E_NUMERIC, "two compared values are nearly equal");
   return st;
 }
 
@@ -154,7 +181,9 @@ static qn_status check_divisor(const qn_host *h, qn_call *c, const qn_view *b) {
   st = qni_fold_copy(h, c, &all, b);
   values = memory;
   for (int64_t i = 0; !st && i < n; i++)
-    if (values[i] == 0) st = h->fail(c, QN_E_ARG, "division of integers by zero: element %lld of b", (long long)i + 1);
+    if (values[i] == 0)
+      st =
+          h->fail(c, QN_E_ARG, "division of integers by zero: element %lld of b", (long long)i + 1);
   return st;
 }
 
@@ -173,7 +202,8 @@ static qn_status remainder_compose(const qn_host *h, qn_call *c) {
   qn_tensor *g = qni_build_flow(&b);
   qni_build_grad(&b, 0, g);
   if (h->needs_grad(c, 1)) {
-    qn_tensor *q = qni_build_op2(&b, "floor_divide", qni_build_saved(&b, 0), qni_build_saved(&b, 1));
+    qn_tensor *q =
+        qni_build_op2(&b, "floor_divide", qni_build_saved(&b, 0), qni_build_saved(&b, 1));
     qni_build_grad(&b, 1, qni_build_op1(&b, "neg", qni_build_op2(&b, "mul", g, q)));
   }
   return b.status;
@@ -194,13 +224,19 @@ static qn_status sum_to_infer(const qn_host *h, qn_call *c) {
   for (int32_t d = 0; d < n; d++) y->shape[d] = shape[d];
   return QN_OK;
 }
-static qn_status sum_to_forward(const qn_host *h, qn_call *c) { return qni_fold_sum_to(h, c, h->in(c, 0), h->out(c, 0)); }
-static qn_status sum_to_backward(const qn_host *h, qn_call *c) { return qni_fold_copy(h, c, h->out(c, 0), h->in(c, 0)); }
+static qn_status sum_to_forward(const qn_host *h, qn_call *c) {
+  return qni_fold_sum_to(h, c, h->in(c, 0), h->out(c, 0));
+}
+static qn_status sum_to_backward(const qn_host *h, qn_call *c) {
+  return qni_fold_copy(h, c, h->out(c, 0), h->in(c, 0));
+}
 static qn_status sum_to_compose(const qn_host *h, qn_call *c) {
   qni_build b = qni_build_start(h, c);
   const qn_view *x = h->like(c, 0);
-  qni_build_set(&b, 0, qni_build_op(&b, "expand", 2, (qn_arg[]){qni_arg_tensor(qni_build_flow(&b)),
-                                                               qni_arg_ints("shape", x->ndim, x->shape)}));
+  qni_build_set(&b, 0,
+                qni_build_op(&b, "expand", 2,
+                             (qn_arg[]){qni_arg_tensor(qni_build_flow(&b)),
+                                        qni_arg_ints("shape", x->ndim, x->shape)}));
   return b.status;
 }
 
@@ -208,51 +244,56 @@ static qn_status sum_to_compose(const qn_host *h, qn_call *c) {
 
 QNI_OP(add_op, QN_BATCH_ROWS, "add(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "Sum of two tensors, with broadcasting.",
-       "y = a + b. Gradient: da = dy, db = dy, each summed over its broadcast dimensions. Both have one "
+       "y = a + b. Gradient: da = dy, db = dy, each summed over its broadcast dimensions. Both "
+       "have one "
        "element type; a number takes the tensor's.",
-       "print(quern.add(quern.tensor{1,2}, quern.tensor{3,4}))",
-       .forward = add_forward, .backward = add_backward, .compose = add_compose);
+       "print(quern.add(quern.tensor{1,2}, quern.tensor{3,4}))", .forward = add_forward,
+       .backward = add_backward, .compose = add_compose);
 QNI_OP(sub_op, QN_BATCH_ROWS, "sub(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
-       "Difference of two tensors, with broadcasting.",
-       "y = a - b. Gradient: da = dy, db = -dy.",
-       "print(quern.sub(quern.tensor{3,4}, quern.tensor{1,2}))",
-       .forward = sub_forward, .backward = sub_backward, .compose = sub_compose);
+       "Difference of two tensors, with broadcasting.", "y = a - b. Gradient: da = dy, db = -dy.",
+       "print(quern.sub(quern.tensor{3,4}, quern.tensor{1,2}))", .forward = sub_forward,
+       .backward = sub_backward, .compose = sub_compose);
 QNI_OP(mul_op, QN_BATCH_ROWS, "mul(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "Product of two tensors element by element, with broadcasting.",
        "y = a b. Gradient: da = b dy, db = a dy.",
-       "print(quern.mul(quern.tensor{1,2}, quern.tensor{3,4}))",
-       .forward = mul_forward, .backward = mul_backward, .compose = mul_compose);
+       "print(quern.mul(quern.tensor{1,2}, quern.tensor{3,4}))", .forward = mul_forward,
+       .backward = mul_backward, .compose = mul_compose);
 QNI_OP(div_op, QN_BATCH_ROWS, "div(a: f[~...] strided, b: f[~...] strided) -> y: f[...]",
        "Quotient of two floating tensors, with broadcasting.",
        "y = a / b. Gradient: da = dy / b, db = -dy a / b^2. For integers see floor_divide.",
-       "print(quern.div(quern.tensor{1,2}, quern.tensor{4,4}))",
-       .forward = div_forward, .backward = div_backward, .compose = div_compose);
-QNI_OP(floor_divide_op, QN_BATCH_ROWS, "floor_divide(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
+       "print(quern.div(quern.tensor{1,2}, quern.tensor{4,4}))", .forward = div_forward,
+       .backward = div_backward, .compose = div_compose);
+QNI_OP(floor_divide_op, QN_BATCH_ROWS,
+       "floor_divide(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "Quotient rounded down, with broadcasting; for integers too.",
        "y = floor(a / b). No gradient. An integer divisor of 0 is an error.",
-       "print(quern.floor_divide(quern.tensor{7,-7}, quern.tensor{2,2}))",
-       .flags = QN_OP_NO_GRAD, .forward = floor_divide_forward);
-QNI_OP(remainder_op, QN_BATCH_ROWS, "remainder(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
+       "print(quern.floor_divide(quern.tensor{7,-7}, quern.tensor{2,2}))", .flags = QN_OP_NO_GRAD,
+       .forward = floor_divide_forward);
+QNI_OP(remainder_op, QN_BATCH_ROWS,
+       "remainder(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "What floor_divide leaves over; it has the divisor's sign.",
-       "y = a - b floor(a / b). Gradient: da = dy, db = -dy floor(a / b). An integer divisor of 0 is an error.",
+       "y = a - b floor(a / b). Gradient: da = dy, db = -dy floor(a / b). An integer divisor of 0 "
+       "is an error.",
        "print(quern.remainder(quern.tensor{7,-7}, quern.tensor{3,3}))",
        .forward = remainder_forward, .compose = remainder_compose);
 QNI_OP(maximum_op, QN_BATCH_ROWS, "maximum(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "The larger of two elements, with broadcasting.",
        "y = max(a, b); NaN wins. The gradient goes to the larger, half to each at a tie.",
-       "print(quern.maximum(quern.tensor{1,5}, quern.tensor{3,4}))",
-       .forward = maximum_forward, .backward = maximum_backward, .compose = maximum_compose, .kink = tie_kink);
+       "print(quern.maximum(quern.tensor{1,5}, quern.tensor{3,4}))", .forward = maximum_forward,
+       .backward = maximum_backward, .compose = maximum_compose, .kink = tie_kink);
 QNI_OP(minimum_op, QN_BATCH_ROWS, "minimum(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "The smaller of two elements, with broadcasting.",
        "y = min(a, b); NaN wins. The gradient goes to the smaller, half to each at a tie.",
-       "print(quern.minimum(quern.tensor{1,5}, quern.tensor{3,4}))",
-       .forward = minimum_forward, .backward = minimum_backward, .compose = minimum_compose, .kink = tie_kink);
+       "print(quern.minimum(quern.tensor{1,5}, quern.tensor{3,4}))", .forward = minimum_forward,
+       .backward = minimum_backward, .compose = minimum_compose, .kink = tie_kink);
 QNI_OP(sum_to_op, QN_BATCH_COUPLED, "sum_to(x: t[?] strided, shape: [int]) -> y: t[?]",
        "Sums over dimensions so that the shape becomes a given one; undoes broadcasting.",
-       "y = sum of x over every leading dimension that `shape` lacks and every dimension that is 1 in it. "
+       "y = sum of x over every leading dimension that `shape` lacks and every dimension that is 1 "
+       "in it. "
        "Gradient: dx = dy, repeated.",
-       "print(quern.sum_to(quern.tensor{{1,2},{3,4}}, {2}))",
-       .infer = sum_to_infer, .forward = sum_to_forward, .backward = sum_to_backward, .compose = sum_to_compose);
+       "print(quern.sum_to(quern.tensor{{1,2},{3,4}}, {2}))", .infer = sum_to_infer,
+       .forward = sum_to_forward, .backward = sum_to_backward, .compose = sum_to_compose);
 
-const qn_op *const qni_ops_elementwise[] = {&add_op, &sub_op, &mul_op, &div_op, &floor_divide_op, &remainder_op,
-                                            &maximum_op, &minimum_op, &sum_to_op, NULL};
+const qn_op *const qni_ops_elementwise[] = {
+    &add_op,       &sub_op,     &mul_op,     &div_op,    &floor_divide_op,
+    &remainder_op, &maximum_op, &minimum_op, &sum_to_op, NULL};

@@ -55,8 +55,9 @@ qn_tensor *qni_build_num(qni_build *b, const char *op, qn_tensor *x, double y) {
 
 qn_tensor *qni_build_where(qni_build *b, qn_tensor *cond, qn_tensor *x, qn_tensor *y) {
   if (!x && !y) return NULL;
-  return qni_build_op(b, "where", 3, (qn_arg[]){qni_arg_tensor(cond), x ? qni_arg_tensor(x) : qni_arg_num(0),
-                                                y ? qni_arg_tensor(y) : qni_arg_num(0)});
+  return qni_build_op(b, "where", 3,
+                      (qn_arg[]){qni_arg_tensor(cond), x ? qni_arg_tensor(x) : qni_arg_num(0),
+                                 y ? qni_arg_tensor(y) : qni_arg_num(0)});
 }
 
 void qni_build_set(qni_build *b, int32_t input, qn_tensor *grad) {
@@ -68,7 +69,8 @@ void qni_build_grad(qni_build *b, int32_t input, qn_tensor *grad) {
   if (b->status || !grad || !b->h->needs_grad(b->c, input)) return;
   const qn_view *like = b->h->like(b->c, input), *flow = b->h->in(b->c, 0);
   if (!flow || !qni_map_same_shape(like, flow))
-    grad = qni_build_op(b, "sum_to", 2, (qn_arg[]){qni_arg_tensor(grad),
-                                                   qni_arg_ints("shape", like->ndim, like->shape)});
+    grad = qni_build_op(
+        b, "sum_to", 2,
+        (qn_arg[]){qni_arg_tensor(grad), qni_arg_ints("shape", like->ndim, like->shape)});
   qni_build_set(b, input, grad);
 }

@@ -25,7 +25,7 @@ qn_tensor *qni_build_saved(qni_build *b, int32_t slot);
 
 /* Arguments. */
 qn_arg qni_arg_tensor(qn_tensor *t);
-qn_arg qni_arg_num(double x);                         /* 0-d operand */
+qn_arg qni_arg_num(double x); /* 0-d operand */
 qn_arg qni_arg_int(const char *name, int64_t i);
 qn_arg qni_arg_bool(const char *name, int32_t on);
 qn_arg qni_arg_named(const char *name, double x);
@@ -35,7 +35,7 @@ qn_arg qni_arg_ints(const char *name, int32_t n, const int64_t *ints);
 qn_tensor *qni_build_op(qni_build *b, const char *op, int32_t n_args, const qn_arg *args);
 qn_tensor *qni_build_op1(qni_build *b, const char *op, qn_tensor *x);
 qn_tensor *qni_build_op2(qni_build *b, const char *op, qn_tensor *x, qn_tensor *y);
-qn_tensor *qni_build_num(qni_build *b, const char *op, qn_tensor *x, double y);  /* op(x, y) */
+qn_tensor *qni_build_num(qni_build *b, const char *op, qn_tensor *x, double y); /* op(x, y) */
 qn_tensor *qni_build_where(qni_build *b, qn_tensor *cond, qn_tensor *x, qn_tensor *y); /* NULL: 0 */
 
 /* Sets the gradient of an input, which has its shape. */

@@ -1,4 +1,7 @@
-/* Chooses the element-by-element and reduction kernels for this CPU. SPDX-License-Identifier: MIT */
+/*
+** Chooses the element-by-element and reduction kernels for this CPU.
+** SPDX-License-Identifier: MIT
+*/
 #include "exec/cpu.h"
 #include "kernels/pointwise.h"
 #include "kernels/reduce.h"

@@ -27,7 +27,8 @@ static bool same_places(const qn_view *a, const qn_view *b) {
 }
 
 /* `y` itself, or a copy of it if writing x would change it on the way. */
-static qn_status apart(const qn_host *h, qn_call *c, const qn_view *x, const qn_view *y, qn_view *safe) {
+static qn_status apart(const qn_host *h, qn_call *c, const qn_view *x, const qn_view *y,
+                       qn_view *safe) {
   const char *x0, *x1, *y0, *y1;
   void *memory = NULL;
   *safe = *y;
@@ -55,7 +56,9 @@ static qn_status div_forward(const qn_host *h, qn_call *c) { return update(h, c,
 static qn_status fill_with(const qn_host *h, qn_call *c, double value) {
   return qni_map_pw(h, c, QNI_PW_FILL, &value, h->out(c, 0), NULL, NULL, NULL);
 }
-static qn_status fill_forward(const qn_host *h, qn_call *c) { return fill_with(h, c, h->arg_num(c, "value")); }
+static qn_status fill_forward(const qn_host *h, qn_call *c) {
+  return fill_with(h, c, h->arg_num(c, "value"));
+}
 static qn_status zero_forward(const qn_host *h, qn_call *c) { return fill_with(h, c, 0); }
 
 static qn_status copy_forward(const qn_host *h, qn_call *c) {
@@ -77,15 +80,15 @@ QNI_OP(div_op, QN_BATCH_ROWS, "div_(x!: f[...] strided, y: f[~...] strided) -> x
        "Divides x by y in place.", "x <- x / y; y is broadcast to x.",
        "print(quern.div_(quern.tensor{1,2}, 2))", .forward = div_forward);
 QNI_OP(fill_op, QN_BATCH_ROWS, "fill_(x!: t[...] strided, value: num) -> x",
-       "Sets every element to a number.", "x <- value.",
-       "print(quern.fill_(quern.tensor{1,2}, 7))", .flags = QN_OP_NAN_STOPS, .forward = fill_forward);
-QNI_OP(zero_op, QN_BATCH_ROWS, "zero_(x!: t[...] strided) -> x",
-       "Sets every element to 0.", "x <- 0.",
-       "print(quern.zero_(quern.tensor{1,2}))", .flags = QN_OP_NAN_STOPS, .forward = zero_forward);
+       "Sets every element to a number.", "x <- value.", "print(quern.fill_(quern.tensor{1,2}, 7))",
+       .flags = QN_OP_NAN_STOPS, .forward = fill_forward);
+QNI_OP(zero_op, QN_BATCH_ROWS, "zero_(x!: t[...] strided) -> x", "Sets every element to 0.",
+       "x <- 0.", "print(quern.zero_(quern.tensor{1,2}))", .flags = QN_OP_NAN_STOPS,
+       .forward = zero_forward);
 QNI_OP(copy_op, QN_BATCH_ROWS, "copy_(x!: any[...] strided, y: any[~...] strided) -> x",
        "Copies y into x, converting the element type.", "x <- y; y is broadcast to x.",
-       "print(quern.copy_(quern.tensor{1,2}, quern.tensor{3,4}))",
-       .flags = QN_OP_NAN_STOPS, .forward = copy_forward);
+       "print(quern.copy_(quern.tensor{1,2}, quern.tensor{3,4}))", .flags = QN_OP_NAN_STOPS,
+       .forward = copy_forward);
 
-const qn_op *const qni_ops_elementwise_inplace[] = {&add_op, &sub_op, &mul_op, &div_op,
+const qn_op *const qni_ops_elementwise_inplace[] = {&add_op,  &sub_op,  &mul_op,  &div_op,
                                                     &fill_op, &zero_op, &copy_op, NULL};

@@ -14,13 +14,13 @@
 
 enum { LONG_ROW = 128 };
 
-struct walk {                               /* a map with merged dimensions */
+struct walk { /* a map with merged dimensions */
   const qni_map *m;
   int32_t ndim;
   int64_t shape[QN_MAX_DIMS];
   int64_t stride[QNI_MAP_OPERANDS][QN_MAX_DIMS];
-  bool flat[QNI_MAP_OPERANDS];              /* row-major as a whole */
-  bool direct[QNI_MAP_OPERANDS];            /* stored type is the kernel's */
+  bool flat[QNI_MAP_OPERANDS];   /* row-major as a whole */
+  bool direct[QNI_MAP_OPERANDS]; /* stored type is the kernel's */
   int64_t n;
 };
 
@@ -59,7 +59,9 @@ qn_view qni_map_dense(const qn_view *like, int32_t dtype, void *data) {
   return v;
 }
 
-bool qni_map_floating(int32_t dtype) { return dtype == QN_F32 || dtype == QN_F64 || dtype == QN_BF16; }
+bool qni_map_floating(int32_t dtype) {
+  return dtype == QN_F32 || dtype == QN_F64 || dtype == QN_BF16;
+}
 
 int32_t qni_map_type(int32_t dtype) {
   if (dtype == QN_F32 || dtype == QN_BF16) return QN_F32;
@@ -102,7 +104,8 @@ static void walk_init(struct walk *w, const qni_map *m) {
     for (int32_t k = 0; k < m->n; k++) w->stride[k][0] = 1;
   }
   for (int32_t k = 0; k < m->n; k++) {
-    w->direct[k] = m->view[k]->dtype == m->type[k] || (m->type[k] == QN_BOOL && m->view[k]->dtype == QN_U8);
+    w->direct[k] =
+        m->view[k]->dtype == m->type[k] || (m->type[k] == QN_BOOL && m->view[k]->dtype == QN_U8);
     w->flat[k] = true;
     for (int64_t d = w->ndim - 1, step = 1; d >= 0; step *= w->shape[d], d--)
       w->flat[k] = w->flat[k] && w->stride[k][d] == step;
@@ -124,7 +127,8 @@ static char *address(const struct walk *w, int32_t k, const int64_t *at) {
 }
 
 /* Elements i..i+n-1 of operand k through `buffer`: loaded, or stored if `out`. */
-static void transfer(const struct walk *w, int32_t k, int64_t i, int64_t n, char *buffer, bool out) {
+static void transfer(const struct walk *w, int32_t k, int64_t i, int64_t n, char *buffer,
+                     bool out) {
   int64_t at[QN_MAX_DIMS];
   const int32_t last = w->ndim - 1, type = w->m->type[k], dtype = w->m->view[k]->dtype;
   const int64_t width = qni_map_size(type), step = w->stride[k][last];
@@ -133,8 +137,10 @@ static void transfer(const struct walk *w, int32_t k, int64_t i, int64_t n, char
     int64_t run = w->shape[last] - at[last];
     if (run > n) run = n;
     char *p = address(w, k, at);
-    if (out) qni_map_store(type, buffer, run, dtype, p, step);
-    else qni_map_load(dtype, p, step, run, type, buffer);
+    if (out)
+      qni_map_store(type, buffer, run, dtype, p, step);
+    else
+      qni_map_load(dtype, p, step, run, type, buffer);
     buffer += run * width;
     n -= run;
     at[last] += run;
@@ -154,8 +160,10 @@ static bool place(const struct walk *w, int32_t k, const int64_t *at, bool row, 
   bool one_run = row || w->ndim == 1;
   b->step[k] = 1;
   b->buffered[k] = true;
-  if (w->direct[k] && (w->flat[k] || (one_run && step == 1))) b->buffered[k] = false;
-  else if (one_run && step == 0 && k > 0 && w->m->scalars && w->direct[k]) b->buffered[k] = false, b->step[k] = 0;
+  if (w->direct[k] && (w->flat[k] || (one_run && step == 1)))
+    b->buffered[k] = false;
+  else if (one_run && step == 0 && k > 0 && w->m->scalars && w->direct[k])
+    b->buffered[k] = false, b->step[k] = 0;
   if (!b->buffered[k]) b->p[k] = address(w, k, at);
   return b->buffered[k];
 }
@@ -195,10 +203,14 @@ qn_status qni_map_run(const qn_host *h, qn_call *c, const qni_map *m) {
 
 qn_status qni_map_pw(const qn_host *h, qn_call *c, int32_t pw, const double *param, qn_view *y,
                      const qn_view *a, const qn_view *b, const qn_view *d) {
-  bool compare = pw >= QNI_PW_EQ && pw <= QNI_PW_GE, masked = pw >= QNI_PW_WHERE && pw <= QNI_PW_MASK;
+  bool compare = pw >= QNI_PW_EQ && pw <= QNI_PW_GE,
+       masked = pw >= QNI_PW_WHERE && pw <= QNI_PW_MASK;
   int32_t value = compare ? a->dtype : y->dtype, type = qni_map_type(value);
-  qni_map m = {.fn = qni_map_kernel(pw, value), .param = param, .n = a ? b ? d ? 4 : 3 : 2 : 1,
-               .scalars = b != NULL, .view = {y, a, b, d},
+  qni_map m = {.fn = qni_map_kernel(pw, value),
+               .param = param,
+               .n = a ? b ? d ? 4 : 3 : 2 : 1,
+               .scalars = b != NULL,
+               .view = {y, a, b, d},
                .type = {compare ? QN_BOOL : type, masked ? QN_BOOL : type, type, type}};
   if (!m.fn) return h->fail(c, QN_E_DTYPE, "this is not defined for elements of an integer type");
   return qni_map_run(h, c, &m);

@@ -31,8 +31,11 @@ static qn_status pow_forward(const qn_host *h, qn_call *c) {
   const qn_view *a = h->in(c, 0), *b = h->in(c, 1);
   qn_view *y = h->out(c, 0);
   int32_t type = qni_map_type(y->dtype);
-  qni_map m = {.fn = type == QN_F32 ? power_f32 : power_f64, .n = 3, .scalars = true,
-               .view = {y, a, b}, .type = {type, type, type}};
+  qni_map m = {.fn = type == QN_F32 ? power_f32 : power_f64,
+               .n = 3,
+               .scalars = true,
+               .view = {y, a, b},
+               .type = {type, type, type}};
   qn_status st = qni_map_run(h, c, &m);
   if (!st) st = h->save(c, 0, a);
   return st ? st : h->save(c, 1, b);
@@ -47,7 +50,10 @@ static qn_status grad_one(const qn_host *h, qn_call *c, int32_t i, qni_map_fn fn
   if (st) return st;
   qn_view full = qni_map_dense(g, g->dtype, memory);
   int32_t type = qni_map_type(g->dtype);
-  qni_map m = {.fn = fn, .n = 4, .scalars = true, .view = {&full, g, h->saved(c, 0), h->saved(c, 1)},
+  qni_map m = {.fn = fn,
+               .n = 4,
+               .scalars = true,
+               .view = {&full, g, h->saved(c, 0), h->saved(c, 1)},
                .type = {type, type, type, type}};
   st = qni_map_run(h, c, &m);
   return st ? st : qni_fold_sum_to(h, c, &full, out);
@@ -69,7 +75,8 @@ static qn_status pow_compose(const qn_host *h, qn_call *c) {
     qni_build_grad(&b, 0, qni_build_op2(&b, "mul", g, safe));
   }
   if (h->needs_grad(c, 1)) {
-    qn_tensor *slope = qni_build_op2(&b, "mul", qni_build_op2(&b, "pow", x, e), qni_build_op1(&b, "log", x));
+    qn_tensor *slope =
+        qni_build_op2(&b, "mul", qni_build_op2(&b, "pow", x, e), qni_build_op1(&b, "log", x));
     qn_tensor *safe = qni_build_where(&b, qni_build_num(&b, "eq", x, 0), NULL, slope);
     qni_build_grad(&b, 1, qni_build_op2(&b, "mul", g, safe));
   }
@@ -78,9 +85,10 @@ static qn_status pow_compose(const qn_host *h, qn_call *c) {
 
 QNI_OP(pow_op, QN_BATCH_ROWS, "pow(a: f[~...] strided, b: f[~...] strided) -> y: f[...]",
        "Power, with broadcasting.",
-       "y = a^b. Gradient: da = dy b a^(b-1), db = dy y log a. A negative base with a fractional exponent "
+       "y = a^b. Gradient: da = dy b a^(b-1), db = dy y log a. A negative base with a fractional "
+       "exponent "
        "gives NaN.",
-       "print(quern.pow(quern.tensor{1,2,3}, 2))",
-       .flags = QN_OP_NAN_STOPS, .forward = pow_forward, .backward = pow_backward, .compose = pow_compose);
+       "print(quern.pow(quern.tensor{1,2,3}, 2))", .flags = QN_OP_NAN_STOPS, .forward = pow_forward,
+       .backward = pow_backward, .compose = pow_compose);
 
 const qn_op *const qni_ops_elementwise_pow[] = {&pow_op, NULL};

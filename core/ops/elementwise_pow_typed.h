@@ -2,11 +2,16 @@
 
 /* Powers that need no logarithm. */
 static bool FN(easy_power)(REAL e, int64_t n, const REAL *x, REAL *y) {
-  if (e == 2) for (int64_t i = 0; i < n; i++) y[i] = x[i] * x[i];
-  else if (e == 3) for (int64_t i = 0; i < n; i++) y[i] = x[i] * x[i] * x[i];
-  else if (e == 1) for (int64_t i = 0; i < n; i++) y[i] = x[i];
-  else if (e == -1) for (int64_t i = 0; i < n; i++) y[i] = 1 / x[i];
-  else return false;
+  if (e == 2)
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * x[i];
+  else if (e == 3)
+    for (int64_t i = 0; i < n; i++) y[i] = x[i] * x[i] * x[i];
+  else if (e == 1)
+    for (int64_t i = 0; i < n; i++) y[i] = x[i];
+  else if (e == -1)
+    for (int64_t i = 0; i < n; i++) y[i] = 1 / x[i];
+  else
+    return false;
   return true;
 }
 
@@ -30,7 +35,8 @@ static void FN(power_grad_base)(const void *param, int64_t n, void *const *p, co
 }
 
 /* g a^b log a; 0 where a is 0 */
-static void FN(power_grad_exponent)(const void *param, int64_t n, void *const *p, const int64_t *step) {
+static void FN(power_grad_exponent)(const void *param, int64_t n, void *const *p,
+                                    const int64_t *step) {
   const REAL *g = p[1], *a = p[2], *b = p[3];
   REAL *y = p[0];
   (void)param;

@@ -9,10 +9,14 @@
 
 #include "quern/abi.h"
 
-#define QNI_OP(variable, batch_class, schema_text, summary_text, doc_text, example_text, ...) \
-  static const qn_op variable = {.struct_size = sizeof(qn_op), .det = QN_DET_BITWISE,         \
-                                 .batch = batch_class, .schema = schema_text,                 \
-                                 .summary = summary_text, .doc = doc_text,                    \
-                                 .example = example_text, __VA_ARGS__}
+#define QNI_OP(variable, batch_class, schema_text, summary_text, doc_text, example_text, ...)      \
+  static const qn_op variable = {.struct_size = sizeof(qn_op),                                     \
+                                 .det = QN_DET_BITWISE,                                            \
+                                 .batch = batch_class,                                             \
+                                 .schema = schema_text,                                            \
+                                 .summary = summary_text,                                          \
+                                 .doc = doc_text,                                                  \
+                                 .example = example_text,                                          \
+                                 __VA_ARGS__}
 
 #endif

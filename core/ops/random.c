@@ -25,30 +25,37 @@ typedef struct draw {
   const qn_host *h;
   qn_call *c;
   qn_view *y;
-  double a, b;                     /* low and width; mean and std */
-  double from, width;              /* truncated: Phi at the lower bound, and the mass between */
-  bool normal, wide;               /* wide: two numbers for each element */
-  double low, high;                /* truncated: bounds that rounding must not cross */
+  double a, b;        /* low and width; mean and std */
+  double from, width; /* truncated: Phi at the lower bound, and the mass between */
+  bool normal, wide;  /* wide: two numbers for each element */
+  double low, high;   /* truncated: bounds that rounding must not cross */
 } draw;
 
 static qn_status shape_infer(const qn_host *h, qn_call *c) {
   qn_view *y = h->out(c, 0);
   int32_t n = 0;
   const int64_t *shape = h->arg_ints(c, "shape", &n);
-  if (n > QN_MAX_DIMS) return h->fail(c, QN_E_SHAPE, "shape has %d dimensions; at most %d are possible", (int)n, QN_MAX_DIMS);
+  if (n > QN_MAX_DIMS)
+    return h->fail(c, QN_E_SHAPE, "shape has %d dimensions; at most %d are possible", (int)n,
+                   QN_MAX_DIMS);
   y->ndim = n;
   for (int32_t d = 0; d < n; d++) {
-    if (shape[d] < 0) return h->fail(c, QN_E_SHAPE, "size %d is %lld; it must not be negative", (int)d + 1, (long long)shape[d]);
+    if (shape[d] < 0)
+      return h->fail(c, QN_E_SHAPE, "size %d is %lld; it must not be negative", (int)d + 1,
+                     (long long)shape[d]);
     y->shape[d] = shape[d];
   }
   return QN_OK;
 }
 
-static double unit_wide(const uint32_t *u) { return (double)(u[0] >> 5) * 0x1p-27 + (double)(u[1] >> 6) * 0x1p-53; }
+static double unit_wide(const uint32_t *u) {
+  return (double)(u[0] >> 5) * 0x1p-27 + (double)(u[1] >> 6) * 0x1p-53;
+}
 
 /* One value from the bits of element i of a block. */
 static double value_of(const draw *d, const uint32_t *u, int64_t i) {
-  if (!d->normal) return d->a + d->b * (d->wide ? unit_wide(u + 2 * i) : (double)(u[i] >> 8) * 0x1p-24);
+  if (!d->normal)
+    return d->a + d->b * (d->wide ? unit_wide(u + 2 * i) : (double)(u[i] >> 8) * 0x1p-24);
   double p = d->wide ? unit_wide(u + 2 * i) + 0x1p-54 : ((double)u[i] + 0.5) * 0x1p-32;
   p = d->from + d->width * p;
   if (p <= 0 || p >= 1) return p <= 0 ? d->low : d->high;
@@ -89,25 +96,43 @@ static qn_status run_draw(draw *d) {
 static qn_status uniform_forward(const qn_host *h, qn_call *c) {
   double low = h->arg_num(c, "low"), high = h->arg_num(c, "high");
   draw d = {.h = h, .c = c, .a = low, .b = high - low};
-  if (!(low <= high) || !isfinite(high - low)) return h->fail(c, QN_E_ARG, "low is %g and high is %g; low must not be above high, both finite", low, high);
+  if (!(low <= high) || !isfinite(high - low))
+    return h->fail(c, QN_E_ARG, "low is %g and high is %g; low must not be above high, both finite",
+                   low, high);
   return run_draw(&d);
 }
 
 static qn_status normal_forward(const qn_host *h, qn_call *c) {
-  draw d = {.h = h, .c = c, .normal = true, .a = h->arg_num(c, "mean"), .b = h->arg_num(c, "std"),
-            .from = 0, .width = 1, .low = -INFINITY, .high = INFINITY};
+  draw d = {.h = h,
+            .c = c,
+            .normal = true,
+            .a = h->arg_num(c, "mean"),
+            .b = h->arg_num(c, "std"),
+            .from = 0,
+            .width = 1,
+            .low = -INFINITY,
+            .high = INFINITY};
   if (!(d.b >= 0)) return h->fail(c, QN_E_ARG, "std is %g; it must not be negative", d.b);
   return run_draw(&d);
 }
 
 static qn_status truncated_normal_forward(const qn_host *h, qn_call *c) {
-  draw d = {.h = h, .c = c, .normal = true, .a = h->arg_num(c, "mean"), .b = h->arg_num(c, "std"),
-            .low = h->arg_num(c, "low"), .high = h->arg_num(c, "high")};
+  draw d = {.h = h,
+            .c = c,
+            .normal = true,
+            .a = h->arg_num(c, "mean"),
+            .b = h->arg_num(c, "std"),
+            .low = h->arg_num(c, "low"),
+            .high = h->arg_num(c, "high")};
   if (!(d.b > 0)) return h->fail(c, QN_E_ARG, "std is %g; it must be above 0", d.b);
-  if (!(d.low < d.high)) return h->fail(c, QN_E_ARG, "low is %g and high is %g; low must be below high", d.low, d.high);
+  if (!(d.low < d.high))
+    return h->fail(c, QN_E_ARG, "low is %g and high is %g; low must be below high", d.low, d.high);
   d.from = qni_normal_cdf((d.low - d.a) / d.b);
   d.width = qni_normal_cdf((d.high - d.a) / d.b) - d.from;
-  if (!(d.width > 0)) return h->fail(c, QN_E_ARG, "the interval from %g to %g has no probability that could be told from 0", d.low, d.high);
+  if (!(d.width > 0))
+    return h->fail(c, QN_E_ARG,
+                   "the interval from %g to %g has no probability that could be told from 0", d.low,
+                   d.high);
   return run_draw(&d);
 }
 
@@ -132,7 +157,8 @@ static qn_status ints_range(void *ctx, int64_t begin, int64_t end) {
   for (int64_t at = begin; at < end; at += BLOCK) {
     int64_t n = end - at < BLOCK ? end - at : BLOCK;
     s->h->random(s->c, 0, 0, 2 * at, 2 * n, u);
-    for (int64_t i = 0; i < n; i++) s->y[at + i] = (int64_t)((uint64_t)s->low + scale_down(u + 2 * i, s->width));
+    for (int64_t i = 0; i < n; i++)
+      s->y[at + i] = (int64_t)((uint64_t)s->low + scale_down(u + 2 * i, s->width));
   }
   return QN_OK;
 }
@@ -140,7 +166,9 @@ static qn_status ints_range(void *ctx, int64_t begin, int64_t end) {
 static qn_status randint_forward(const qn_host *h, qn_call *c) {
   int64_t low = h->arg_int(c, "low"), high = h->arg_int(c, "high");
   struct ints s = {h, c, h->out(c, 0)->data, low, (uint64_t)high - (uint64_t)low};
-  if (low >= high) return h->fail(c, QN_E_ARG, "low is %lld and high is %lld; low must be below high", (long long)low, (long long)high);
+  if (low >= high)
+    return h->fail(c, QN_E_ARG, "low is %lld and high is %lld; low must be below high",
+                   (long long)low, (long long)high);
   return h->parallel(c, qni_map_count(h->out(c, 0)), 4096, ints_range, &s);
 }
 
@@ -175,7 +203,7 @@ struct rows {
   qn_call *c;
   const qn_view *x;
   void *y;
-  int64_t inner, cols;             /* draws in a row of the batch; classes of each */
+  int64_t inner, cols; /* draws in a row of the batch; classes of each */
   bool logits;
 };
 
@@ -197,12 +225,17 @@ static qn_status bernoulli_range(void *ctx, int64_t begin, int64_t end) {
       s->h->random(s->c, 0, row, col, n, u);
       for (int64_t i = 0; i < n; i++) {
         double p = element(s->x, at + i);
-        if (!(p >= 0 && p <= 1)) return s->h->fail(s->c, QN_E_ARG, "element %lld of p is %g; probabilities lie between 0 and 1", (long long)(at + i) + 1, p);
+        if (!(p >= 0 && p <= 1))
+          return s->h->fail(s->c, QN_E_ARG,
+                            "element %lld of p is %g; probabilities lie between 0 and 1",
+                            (long long)(at + i) + 1, p);
         wide[i] = value[i] = (double)(u[i] >> 8) * 0x1p-24 < p ? 1 : 0;
       }
       char *to = (char *)s->y + at * size;
-      if (s->x->dtype == QN_F64) qni_map_store(QN_F64, wide, n, QN_F64, to, 1);
-      else qni_map_store(QN_F32, value, n, s->x->dtype, to, 1);
+      if (s->x->dtype == QN_F64)
+        qni_map_store(QN_F64, wide, n, QN_F64, to, 1);
+      else
+        qni_map_store(QN_F32, value, n, s->x->dtype, to, 1);
     }
   return QN_OK;
 }
@@ -224,14 +257,20 @@ static qn_status choose(const struct rows *s, int64_t i, double u, int64_t *clas
   for (int64_t pass = 0; pass < 2; pass++)
     for (int64_t k = 0; k < s->cols; k++) {
       double x = element(s->x, at + k), w = s->logits ? (x == -INFINITY ? 0 : exp(x - top)) : x;
-      if (!(w >= 0) || w == INFINITY) return s->h->fail(s->c, QN_E_ARG, "element %lld of x is %g, which is no weight", (long long)(at + k) + 1, x);
-      if (pass == 0) total += w;
+      if (!(w >= 0) || w == INFINITY)
+        return s->h->fail(s->c, QN_E_ARG, "element %lld of x is %g, which is no weight",
+                          (long long)(at + k) + 1, x);
+      if (pass == 0)
+        total += w;
       else if (w > 0) {
         *class = k;
         if ((run += w) > u * total) return QN_OK;
       }
     }
-  return total > 0 ? QN_OK : s->h->fail(s->c, QN_E_ARG, "row %lld of x has no class with a probability above 0", (long long)i + 1);
+  return total > 0
+             ? QN_OK
+             : s->h->fail(s->c, QN_E_ARG, "row %lld of x has no class with a probability above 0",
+                          (long long)i + 1);
 }
 
 static qn_status categorical_range(void *ctx, int64_t begin, int64_t end) {
@@ -249,7 +288,12 @@ static qn_status categorical_forward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0);
   qn_view *y = h->out(c, 0);
   int64_t n = qni_map_count(y);
-  struct rows s = {.h = h, .c = c, .x = x, .y = y->data, .cols = x->shape[x->ndim - 1], .logits = !strcmp(h->arg_str(c, "form"), "logits")};
+  struct rows s = {.h = h,
+                   .c = c,
+                   .x = x,
+                   .y = y->data,
+                   .cols = x->shape[x->ndim - 1],
+                   .logits = !strcmp(h->arg_str(c, "form"), "logits")};
   if (n == 0) return QN_OK;
   if (s.cols == 0) return h->fail(c, QN_E_SHAPE, "x has no classes: its last dimension is empty");
   s.inner = y->ndim ? n / y->shape[0] : 1;
@@ -258,36 +302,47 @@ static qn_status categorical_forward(const qn_host *h, qn_call *c) {
 
 /* ---- Tables ---- */
 
-#define RANDOM(name, batch_class, schema, summary, doc, call, ...)                                \
-  QNI_OP(name##_op, batch_class, schema, summary, doc, "print(quern." #name "(" call "))",        \
-         .flags = QN_OP_RANDOM | QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = name##_forward, __VA_ARGS__)
+#define RANDOM(name, batch_class, schema, summary, doc, call, ...)                                 \
+  QNI_OP(name##_op, batch_class, schema, summary, doc, "print(quern." #name "(" call "))",         \
+         .flags = QN_OP_RANDOM | QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = name##_forward,       \
+         __VA_ARGS__)
 
 RANDOM(uniform, QN_BATCH_COUPLED,
-       "uniform(shape: [int], low: num = 0, high: num = 1, dtype: enum{f32|f64|bf16} = f32) -> y: any[?]",
-       "Uniform random numbers.", "y = low + (high - low) u, u in [0,1) with 24 random bits in f32, 53 in f64.",
-       "{2, 2}", .infer = shape_infer);
+       "uniform(shape: [int], low: num = 0, high: num = 1, dtype: enum{f32|f64|bf16} = f32) -> y: "
+       "any[?]",
+       "Uniform random numbers.",
+       "y = low + (high - low) u, u in [0,1) with 24 random bits in f32, 53 in f64.", "{2, 2}",
+       .infer = shape_infer);
 RANDOM(normal, QN_BATCH_COUPLED,
-       "normal(shape: [int], mean: num = 0, std: num = 1, dtype: enum{f32|f64|bf16} = f32) -> y: any[?]",
-       "Normal random numbers.", "y = mean + std Phi^-1(u), one u in (0,1) for each, with 32 random bits in f32, 53 in f64.",
+       "normal(shape: [int], mean: num = 0, std: num = 1, dtype: enum{f32|f64|bf16} = f32) -> y: "
+       "any[?]",
+       "Normal random numbers.",
+       "y = mean + std Phi^-1(u), one u in (0,1) for each, with 32 random bits in f32, 53 in f64.",
        "{2, 2}", .infer = shape_infer, .cite = "Wichura 1988, algorithm AS 241");
 RANDOM(truncated_normal, QN_BATCH_COUPLED,
        "truncated_normal(shape: [int], mean: num = 0, std: num = 1, low: num = -2, high: num = 2, "
        "dtype: enum{f32|f64|bf16} = f32) -> y: any[?]",
        "Normal random numbers between two bounds.",
-       "y = mean + std Phi^-1(Phi(a) + (Phi(b) - Phi(a)) u), a and b being the bounds low and high in units of std from mean.",
+       "y = mean + std Phi^-1(Phi(a) + (Phi(b) - Phi(a)) u), a and b being the bounds low and high "
+       "in units of std from mean.",
        "{2, 2}", .infer = shape_infer, .cite = "Wichura 1988, algorithm AS 241");
 RANDOM(randint, QN_BATCH_COUPLED, "randint(shape: [int], low: int, high: int) -> y: i64[?]",
-       "Random whole numbers from low to high - 1.", "y = low + floor(u (high - low)), u with 64 random bits.",
-       "{4}, 0, 10", .infer = shape_infer);
+       "Random whole numbers from low to high - 1.",
+       "y = low + floor(u (high - low)), u with 64 random bits.", "{4}, 0, 10",
+       .infer = shape_infer);
 RANDOM(randperm, QN_BATCH_COUPLED, "randperm(n: int{0..}) -> y: i64[?]",
-       "The ids 0 to n-1 in random order.", "Every order is equally likely (Fisher and Yates).", "5", .infer = randperm_infer);
+       "The ids 0 to n-1 in random order.", "Every order is equally likely (Fisher and Yates).",
+       "5", .infer = randperm_infer);
 RANDOM(bernoulli, QN_BATCH_ROWS, "bernoulli(p: f[...]) -> y: f[...]",
-       "1 with probability p, else 0.", "y = 1 where u < p, else 0; u in [0,1) with 24 random bits. No gradient.",
+       "1 with probability p, else 0.",
+       "y = 1 where u < p, else 0; u in [0,1) with 24 random bits. No gradient.",
        "quern.tensor{0, 0.5, 1}");
-RANDOM(categorical, QN_BATCH_ROWS, "categorical(x: f[...,C], form: enum{logits|probs} = logits) -> y: i64[...]",
+RANDOM(categorical, QN_BATCH_ROWS,
+       "categorical(x: f[...,C], form: enum{logits|probs} = logits) -> y: i64[...]",
        "Random class ids, from 0, with given log-weights or weights.",
        "P(y = k) is e^x[k] / sum e^x, or x[k] / sum x if form is \"probs\". No gradient.",
        "quern.tensor{0, 0, 1}");
 
-const qn_op *const qni_ops_random[] = {&uniform_op, &normal_op, &truncated_normal_op, &randint_op, &randperm_op,
-                                       &bernoulli_op, &categorical_op, NULL};
+const qn_op *const qni_ops_random[] = {&uniform_op,     &normal_op,   &truncated_normal_op,
+                                       &randint_op,     &randperm_op, &bernoulli_op,
+                                       &categorical_op, NULL};

@@ -1,4 +1,7 @@
-/* The normal distribution function and its inverse, for random numbers. SPDX-License-Identifier: MIT */
+/*
+** The normal distribution function and its inverse, for random numbers.
+** SPDX-License-Identifier: MIT
+*/
 #ifndef QNI_RANDOM_NORMAL_H
 #define QNI_RANDOM_NORMAL_H
 

@@ -50,22 +50,33 @@ static qn_status fold_into(const qn_host *h, qn_call *c, int32_t fold, bool mean
   if (!st) st = qni_fold_start(h, c, x, reduced, &f);
   if (st) return st;
   if ((fold == QNI_FOLD_MAX || fold == QNI_FOLD_MIN) && f.R == 0 && f.A * f.B > 0)
-    return h->fail(c, QN_E_SHAPE, "no elements to take the extreme of; the reduced dimensions are empty");
+    return h->fail(c, QN_E_SHAPE,
+                   "no elements to take the extreme of; the reduced dimensions are empty");
   st = h->scratch(c, f.A * f.B * 8, &acc);
   if (!st) st = qni_fold_run(h, c, &f, fold, acc, NULL);
   return st ? st : qni_fold_finish(h, c, f.type, acc, mean ? 1 / (double)f.R : 1, y);
 }
 
-static qn_status sum_forward(const qn_host *h, qn_call *c) { return fold_into(h, c, QNI_FOLD_SUM, false); }
-static qn_status mean_forward(const qn_host *h, qn_call *c) { return fold_into(h, c, QNI_FOLD_SUM, true); }
+static qn_status sum_forward(const qn_host *h, qn_call *c) {
+  return fold_into(h, c, QNI_FOLD_SUM, false);
+}
+static qn_status mean_forward(const qn_host *h, qn_call *c) {
+  return fold_into(h, c, QNI_FOLD_SUM, true);
+}
 
 static qn_status save_both(const qn_host *h, qn_call *c, qn_status st) {
   if (!st) st = h->save(c, 0, h->in(c, 0));
   return st ? st : h->save(c, 1, h->out(c, 0));
 }
-static qn_status prod_forward(const qn_host *h, qn_call *c) { return save_both(h, c, fold_into(h, c, QNI_FOLD_PROD, false)); }
-static qn_status max_forward(const qn_host *h, qn_call *c) { return save_both(h, c, fold_into(h, c, QNI_FOLD_MAX, false)); }
-static qn_status min_forward(const qn_host *h, qn_call *c) { return save_both(h, c, fold_into(h, c, QNI_FOLD_MIN, false)); }
+static qn_status prod_forward(const qn_host *h, qn_call *c) {
+  return save_both(h, c, fold_into(h, c, QNI_FOLD_PROD, false));
+}
+static qn_status max_forward(const qn_host *h, qn_call *c) {
+  return save_both(h, c, fold_into(h, c, QNI_FOLD_MAX, false));
+}
+static qn_status min_forward(const qn_host *h, qn_call *c) {
+  return save_both(h, c, fold_into(h, c, QNI_FOLD_MIN, false));
+}
 
 /* dx = scale dy, repeated over the reduced dimensions. */
 static qn_status spread_backward(const qn_host *h, qn_call *c, bool mean) {
@@ -76,7 +87,8 @@ static qn_status spread_backward(const qn_host *h, qn_call *c, bool mean) {
   if (st) return st;
   qn_view g = qni_fold_spread(h->in(c, 0), dx, reduced);
   double scale = mean ? 1 / (double)fold_count(dx, reduced) : 1;
-  return mean ? qni_map_pw(h, c, QNI_PW_SCALE, &scale, dx, &g, NULL, NULL) : qni_fold_copy(h, c, dx, &g);
+  return mean ? qni_map_pw(h, c, QNI_PW_SCALE, &scale, dx, &g, NULL, NULL)
+              : qni_fold_copy(h, c, dx, &g);
 }
 static qn_status sum_backward(const qn_host *h, qn_call *c) { return spread_backward(h, c, false); }
 static qn_status mean_backward(const qn_host *h, qn_call *c) { return spread_backward(h, c, true); }
@@ -89,12 +101,14 @@ static qn_tensor *keep_shape(qni_build *b, qn_tensor *t, const bool *reduced, in
   qn_view kept = {0};
   qni_fold_shape(x, reduced, true, &kept);
   *count = fold_count(x, reduced);
-  return qni_build_op(b, "reshape", 2, (qn_arg[]){qni_arg_tensor(t), qni_arg_ints("shape", kept.ndim, kept.shape)});
+  return qni_build_op(b, "reshape", 2,
+                      (qn_arg[]){qni_arg_tensor(t), qni_arg_ints("shape", kept.ndim, kept.shape)});
 }
 
 static qn_tensor *expand_like(qni_build *b, qn_tensor *t) {
   const qn_view *x = b->h->like(b->c, 0);
-  return qni_build_op(b, "expand", 2, (qn_arg[]){qni_arg_tensor(t), qni_arg_ints("shape", x->ndim, x->shape)});
+  return qni_build_op(b, "expand", 2,
+                      (qn_arg[]){qni_arg_tensor(t), qni_arg_ints("shape", x->ndim, x->shape)});
 }
 
 /* What every compose here begins with; slots 0 and 1 hold x and y where saved. */
@@ -102,7 +116,7 @@ struct start {
   qni_build b;
   bool reduced[QN_MAX_DIMS];
   int64_t n;
-  qn_tensor *g;                    /* dy, reduced dimensions at size 1 */
+  qn_tensor *g; /* dy, reduced dimensions at size 1 */
 };
 
 static struct start compose_start(const qn_host *h, qn_call *c) {
@@ -130,12 +144,15 @@ static qn_status extreme_compose(const qn_host *h, qn_call *c) {
   qni_build *b = &s.b;
   qn_tensor *x = qni_build_saved(b, 0), *y = keep_shape(b, qni_build_saved(b, 1), s.reduced, &s.n);
   static const char *const names[] = {"f32", "f64", "bf16"};
-  qn_tensor *hit = qni_build_op(b, "cast", 2, (qn_arg[]){qni_arg_tensor(qni_build_op2(b, "eq", x, y)),
-                                                        qni_arg_str("dtype", names[h->like(c, 0)->dtype - 1])});
+  qn_tensor *hit = qni_build_op(b, "cast", 2,
+                                (qn_arg[]){qni_arg_tensor(qni_build_op2(b, "eq", x, y)),
+                                           qni_arg_str("dtype", names[h->like(c, 0)->dtype - 1])});
   const qn_view *like = h->like(c, 0);
   qn_view kept = {0};
   qni_fold_shape(like, s.reduced, true, &kept);
-  qn_tensor *ties = qni_build_op(b, "sum_to", 2, (qn_arg[]){qni_arg_tensor(hit), qni_arg_ints("shape", kept.ndim, kept.shape)});
+  qn_tensor *ties =
+      qni_build_op(b, "sum_to", 2,
+                   (qn_arg[]){qni_arg_tensor(hit), qni_arg_ints("shape", kept.ndim, kept.shape)});
   qni_build_set(b, 0, qni_build_op2(b, "mul", hit, qni_build_op2(b, "div", s.g, ties)));
   return b->status;
 }
@@ -238,13 +255,16 @@ static qn_status deviation_compose(const qn_host *h, qn_call *c, bool root) {
   int32_t n = 0;
   for (int32_t d = 0; d < h->like(c, 0)->ndim; d++)
     if (s.reduced[d]) dims[n++] = d + 1;
-  qn_tensor *mean = qni_build_op(b, "mean", 3, (qn_arg[]){qni_arg_tensor(x), qni_arg_ints("dim", n, dims),
-                                                         qni_arg_bool("keepdim", 1)});
+  qn_tensor *mean = qni_build_op(
+      b, "mean", 3,
+      (qn_arg[]){qni_arg_tensor(x), qni_arg_ints("dim", n, dims), qni_arg_bool("keepdim", 1)});
   g = qni_build_num(b, "mul", g, (root ? 1 : 2) / degrees(h, c, s.n));
   qni_build_set(b, 0, qni_build_op2(b, "mul", qni_build_op2(b, "sub", x, mean), g));
   return b->status;
 }
-static qn_status var_compose(const qn_host *h, qn_call *c) { return deviation_compose(h, c, false); }
+static qn_status var_compose(const qn_host *h, qn_call *c) {
+  return deviation_compose(h, c, false);
+}
 static qn_status std_compose(const qn_host *h, qn_call *c) { return deviation_compose(h, c, true); }
 
 /* ---- logsumexp ---- */
@@ -283,7 +303,8 @@ static double lse_row_f64(const struct lse *s, int64_t a) {
 
 static qn_status lse_range(void *ctx, int64_t begin, int64_t end) {
   const struct lse *s = ctx;
-  for (int64_t a = begin; a < end; a++) s->out[a] = s->f->type == QN_F32 ? lse_row_f32(s, a) : lse_row_f64(s, a);
+  for (int64_t a = begin; a < end; a++)
+    s->out[a] = s->f->type == QN_F32 ? lse_row_f32(s, a) : lse_row_f64(s, a);
   return QN_OK;
 }
 
@@ -307,7 +328,8 @@ static qn_status logsumexp_forward(const qn_host *h, qn_call *c) {
 static qn_status logsumexp_compose(const qn_host *h, qn_call *c) {
   struct start s = compose_start(h, c);
   qn_tensor *y = keep_shape(&s.b, qni_build_saved(&s.b, 1), s.reduced, &s.n);
-  qn_tensor *share = qni_build_op1(&s.b, "exp", qni_build_op2(&s.b, "sub", qni_build_saved(&s.b, 0), y));
+  qn_tensor *share =
+      qni_build_op1(&s.b, "exp", qni_build_op2(&s.b, "sub", qni_build_saved(&s.b, 0), y));
   qni_build_set(&s.b, 0, qni_build_op2(&s.b, "mul", share, s.g));
   return s.b.status;
 }
@@ -334,16 +356,20 @@ static qn_status any_forward(const qn_host *h, qn_call *c) { return truth(h, c, 
 
 /* ---- Tables ---- */
 
-#define FOLD(name, in, out, more, says, formula, ...)                                                  \
-  QNI_OP(name##_op, QN_BATCH_COUPLED,                                                                  \
-         #name "(x: " in "[?] strided, dim: [int]? = nil, keepdim: bool = false" more ") -> y: " out "[?]", says, \
-         formula " dim nil reduces all dimensions; keepdim leaves them at size 1.",                    \
-         "print(quern." #name "(quern.tensor{{1,2},{3,4}}, 1))", .forward = name##_forward, __VA_ARGS__)
+#define FOLD(name, in, out, more, says, formula, ...)                                              \
+  QNI_OP(name##_op, QN_BATCH_COUPLED,                                                              \
+         #name "(x: " in "[?] strided, dim: [int]? = nil, keepdim: bool = false" more              \
+               ") -> y: " out "[?]",                                                               \
+         says, formula " dim nil reduces all dimensions; keepdim leaves them at size 1.",          \
+         "print(quern." #name "(quern.tensor{{1,2},{3,4}}, 1))", .forward = name##_forward,        \
+         __VA_ARGS__)
 
-FOLD(sum, "any", "any", "", "Sum over dimensions.", "y = sum x; of integers as i64. Gradient: dx = dy, repeated.",
-     .infer = total_infer, .backward = sum_backward, .compose = sum_compose);
-FOLD(mean, "f", "f", "", "Mean over dimensions.", "y = sum x / n; NaN for n = 0. Gradient: dx = dy / n.",
-     .infer = fold_infer, .backward = mean_backward, .compose = mean_compose);
+FOLD(sum, "any", "any", "", "Sum over dimensions.",
+     "y = sum x; of integers as i64. Gradient: dx = dy, repeated.", .infer = total_infer,
+     .backward = sum_backward, .compose = sum_compose);
+FOLD(mean, "f", "f", "", "Mean over dimensions.",
+     "y = sum x / n; NaN for n = 0. Gradient: dx = dy / n.", .infer = fold_infer,
+     .backward = mean_backward, .compose = mean_compose);
 FOLD(prod, "any", "any", "", "Product over dimensions.",
      "y = product of x; of integers as i64. Gradient: dx = dy times the product of the others.",
      .infer = total_infer, .backward = prod_backward);
@@ -357,14 +383,17 @@ FOLD(var, "f", "f", ", correction: int{0..} = 1", "Variance over dimensions.",
      "y = sum (x - mean)^2 / (n - correction). Gradient: dx = 2 (x - mean) dy / (n - correction).",
      .infer = fold_infer, .compose = var_compose);
 FOLD(std, "f", "f", ", correction: int{0..} = 1", "Standard deviation over dimensions.",
-     "y = sqrt(var x). Gradient: dx = (x - mean) dy / ((n - correction) y).",
-     .infer = fold_infer, .compose = std_compose);
+     "y = sqrt(var x). Gradient: dx = (x - mean) dy / ((n - correction) y).", .infer = fold_infer,
+     .compose = std_compose);
 FOLD(logsumexp, "f", "f", "", "Logarithm of the sum of exponentials, without overflow.",
-     "y = ln sum e^x. Gradient: dx = e^(x - y) dy.", .infer = fold_infer, .compose = logsumexp_compose);
-FOLD(all, "any", "bool", "", "Whether every element is true.", "y = true if no x is 0; true of nothing. No gradient.",
-     .infer = fold_infer, .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
-FOLD(any, "any", "bool", "", "Whether some element is true.", "y = true if some x is not 0. No gradient.",
-     .infer = fold_infer, .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
+     "y = ln sum e^x. Gradient: dx = e^(x - y) dy.", .infer = fold_infer,
+     .compose = logsumexp_compose);
+FOLD(all, "any", "bool", "", "Whether every element is true.",
+     "y = true if no x is 0; true of nothing. No gradient.", .infer = fold_infer,
+     .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
+FOLD(any, "any", "bool", "", "Whether some element is true.",
+     "y = true if some x is not 0. No gradient.", .infer = fold_infer,
+     .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS);
 
-const qn_op *const qni_ops_reduce[] = {&sum_op, &mean_op, &prod_op, &max_op, &min_op, &var_op,
-                                       &std_op, &logsumexp_op, &all_op, &any_op, NULL};
+const qn_op *const qni_ops_reduce[] = {&sum_op, &mean_op,      &prod_op, &max_op, &min_op, &var_op,
+                                       &std_op, &logsumexp_op, &all_op,  &any_op, NULL};

@@ -8,12 +8,14 @@ enum { PIECE = 65536, COLUMNS = 512, LEAST_ROWS = 128 };
 
 /* ---- Which dimensions ---- */
 
-qn_status qni_fold_one_dim(const qn_host *h, qn_call *c, int32_t ndim, const char *name, int64_t dim,
-                           int32_t *result) {
+qn_status qni_fold_one_dim(const qn_host *h, qn_call *c, int32_t ndim, const char *name,
+                           int64_t dim, int32_t *result) {
   int64_t d = dim < 0 ? dim + ndim : dim - 1;
   if (dim == 0 || d < 0 || d >= ndim)
-    return h->fail(c, QN_E_ARG, "%s is %lld, but there are %d dimensions; they count from 1, or from -1 backwards",
-                   name, (long long)dim, (int)ndim);
+    return h->fail(
+        c, QN_E_ARG,
+        "%s is %lld, but there are %d dimensions; they count from 1, or from -1 backwards", name,
+        (long long)dim, (int)ndim);
   *result = (int32_t)d;
   return QN_OK;
 }
@@ -39,8 +41,10 @@ qn_status qni_fold_dims(const qn_host *h, qn_call *c, const qn_view *x, bool *re
 void qni_fold_shape(const qn_view *x, const bool *reduced, bool keep, qn_view *y) {
   int32_t n = 0;
   for (int32_t d = 0; d < x->ndim; d++) {
-    if (!reduced[d]) y->shape[n++] = x->shape[d];
-    else if (keep) y->shape[n++] = 1;
+    if (!reduced[d])
+      y->shape[n++] = x->shape[d];
+    else if (keep)
+      y->shape[n++] = 1;
   }
   y->ndim = n;
 }
@@ -68,7 +72,9 @@ static void byte_copy(const void *param, int64_t n, void *const *p, const int64_
 qn_status qni_fold_copy(const qn_host *h, qn_call *c, const qn_view *dst, const qn_view *src) {
   int32_t type = dst->dtype == QN_BOOL ? QN_BOOL : qni_map_type(dst->dtype);
   qni_map m = {.fn = type == QN_BOOL ? byte_copy : qni_map_kernel(QNI_PW_COPY, dst->dtype),
-               .n = 2, .view = {dst, src}, .type = {type, type}};
+               .n = 2,
+               .view = {dst, src},
+               .type = {type, type}};
   return qni_map_run(h, c, &m);
 }
 
@@ -78,15 +84,18 @@ static bool together(const qn_view *x, const bool *reduced, qni_fold *f) {
   for (int32_t d = 0; d < x->ndim; d++) {
     if (x->shape[d] == 1) continue;
     if (reduced[d] && stage == 2) return false;
-    if (reduced[d]) stage = 1;
-    else if (stage == 1) stage = 2;
+    if (reduced[d])
+      stage = 1;
+    else if (stage == 1)
+      stage = 2;
     *(stage == 0 ? &f->A : stage == 1 ? &f->R : &f->B) *= x->shape[d];
   }
   return true;
 }
 
 /* A contiguous copy in kernel type, reduced dimensions last. */
-static qn_status reorder(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced, qni_fold *f) {
+static qn_status reorder(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced,
+                         qni_fold *f) {
   qn_view from = *x;
   void *memory = NULL;
   int32_t n = 0;
@@ -105,17 +114,20 @@ static qn_status reorder(const qn_host *h, qn_call *c, const qn_view *x, const b
   return qni_fold_copy(h, c, &to, &from);
 }
 
-qn_status qni_fold_start(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced, qni_fold *f) {
+qn_status qni_fold_start(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced,
+                         qni_fold *f) {
   f->type = qni_map_type(x->dtype);
   f->x = x->data;
   if (together(x, reduced, f) && x->dtype == f->type && qni_map_contiguous(x)) return QN_OK;
   return reorder(h, c, x, reduced, f);
 }
 
-qn_status qni_fold_start_rows(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced, qni_fold *f) {
+qn_status qni_fold_start_rows(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced,
+                              qni_fold *f) {
   f->type = qni_map_type(x->dtype);
   f->x = x->data;
-  if (together(x, reduced, f) && f->B == 1 && x->dtype == f->type && qni_map_contiguous(x)) return QN_OK;
+  if (together(x, reduced, f) && f->B == 1 && x->dtype == f->type && qni_map_contiguous(x))
+    return QN_OK;
   return reorder(h, c, x, reduced, f);
 }
 
@@ -131,11 +143,19 @@ struct job {
 };
 
 static void neutral(int32_t fold, int32_t type, void *acc, int64_t n) {
-  double value = fold == QNI_FOLD_PROD ? 1 : fold == QNI_FOLD_MAX ? -INFINITY : fold == QNI_FOLD_MIN ? INFINITY : 0;
-  int64_t whole = fold == QNI_FOLD_PROD ? 1 : fold == QNI_FOLD_MAX ? INT64_MIN : fold == QNI_FOLD_MIN ? INT64_MAX : 0;
+  double value = fold == QNI_FOLD_PROD  ? 1
+                 : fold == QNI_FOLD_MAX ? -INFINITY
+                 : fold == QNI_FOLD_MIN ? INFINITY
+                                        : 0;
+  int64_t whole = fold == QNI_FOLD_PROD  ? 1
+                  : fold == QNI_FOLD_MAX ? INT64_MIN
+                  : fold == QNI_FOLD_MIN ? INT64_MAX
+                                         : 0;
   for (int64_t i = 0; i < n; i++) {
-    if (type == QN_I64) ((int64_t *)acc)[i] = whole;
-    else ((double *)acc)[i] = value;
+    if (type == QN_I64)
+      ((int64_t *)acc)[i] = whole;
+    else
+      ((double *)acc)[i] = value;
   }
 }
 
@@ -151,8 +171,10 @@ static qn_status fold_range(void *ctx, int64_t begin, int64_t end) {
     char *acc = j->acc + ((a * j->pieces + p) * f->B + b) * 8;
     const double *center = j->center ? j->center + a * f->B + b : NULL;
     neutral(j->fold, f->type, acc, cols);
-    if (f->B == 1) j->k->rows[j->fold](rows, x, acc, center);
-    else j->k->cols[j->fold](rows, cols, x, f->B, acc, center);
+    if (f->B == 1)
+      j->k->rows[j->fold](rows, x, acc, center);
+    else
+      j->k->cols[j->fold](rows, cols, x, f->B, acc, center);
   }
   return QN_OK;
 }
@@ -164,7 +186,8 @@ static void combine(const struct job *j, int32_t type, char *out) {
   int32_t fold = j->fold == QNI_FOLD_SQUARES ? QNI_FOLD_SUM : j->fold;
   neutral(j->fold, type, out, j->f->A * j->f->B);
   for (int64_t a = 0; a < j->f->A; a++)
-    k->cols[fold](j->pieces, j->f->B, j->acc + a * j->pieces * j->f->B * 8, j->f->B, out + a * j->f->B * 8, NULL);
+    k->cols[fold](j->pieces, j->f->B, j->acc + a * j->pieces * j->f->B * 8, j->f->B,
+                  out + a * j->f->B * 8, NULL);
 }
 
 qn_status qni_fold_run(const qn_host *h, qn_call *c, const qni_fold *f, int32_t fold, void *acc,
@@ -189,7 +212,8 @@ qn_status qni_fold_run(const qn_host *h, qn_call *c, const qni_fold *f, int32_t 
   return st;
 }
 
-qn_status qni_fold_finish(const qn_host *h, qn_call *c, int32_t type, void *acc, double scale, qn_view *y) {
+qn_status qni_fold_finish(const qn_host *h, qn_call *c, int32_t type, void *acc, double scale,
+                          qn_view *y) {
   qn_view from = qni_map_dense(y, type == QN_I64 ? QN_I64 : QN_F64, acc);
   if (type != QN_I64 && scale != 1) {
     int64_t n = qni_map_count(y);

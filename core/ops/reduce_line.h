@@ -20,7 +20,9 @@ static inline qni_lines qni_lines_of(const qn_view *x, int32_t dim) {
 }
 
 /* Offset of the first element of line i. */
-static inline int64_t qni_lines_start(const qni_lines *l, int64_t i) { return i / l->B * l->R * l->B + i % l->B; }
+static inline int64_t qni_lines_start(const qni_lines *l, int64_t i) {
+  return i / l->B * l->R * l->B + i % l->B;
+}
 
 /* Lines per chunk: QNI_MAP_GRAIN elements, at least one line. */
 static inline int64_t qni_lines_grain(const qni_lines *l) { return 1 + QNI_MAP_GRAIN / (l->R + 1); }

@@ -21,10 +21,10 @@ typedef struct pair {
 
 struct sort_job {
   const qn_view *x;
-  qn_view *values;                 /* NULL: not wanted */
+  qn_view *values; /* NULL: not wanted */
   int64_t *places;
   qni_lines l;
-  int64_t k;                       /* of topk */
+  int64_t k; /* of topk */
   bool descending;
   const qn_host *h;
   qn_call *c;
@@ -32,7 +32,8 @@ struct sort_job {
 
 /* -1, 0, 1 as a sorts before, with, after b in ascending order. */
 static int compare(const pair *a, const pair *b) {
-  if (a->value != a->value || b->value != b->value) return (a->value != a->value) - (b->value != b->value);
+  if (a->value != a->value || b->value != b->value)
+    return (a->value != a->value) - (b->value != b->value);
   if (a->value != b->value) return a->value < b->value ? -1 : 1;
   return (a->whole > b->whole) - (a->whole < b->whole);
 }
@@ -46,8 +47,10 @@ static pair load(const struct sort_job *j, int64_t at, int64_t r) {
   const int32_t dtype = j->x->dtype;
   pair p = {.place = r};
   const char *from = (const char *)j->x->data + (at + r * j->l.B) * qni_map_size(dtype);
-  if (qni_map_floating(dtype)) qni_map_load(dtype, from, 1, 1, QN_F64, &p.value);
-  else qni_map_load(dtype, from, 1, 1, QN_I64, &p.whole);
+  if (qni_map_floating(dtype))
+    qni_map_load(dtype, from, 1, 1, QN_F64, &p.value);
+  else
+    qni_map_load(dtype, from, 1, 1, QN_I64, &p.whole);
   return p;
 }
 
@@ -55,14 +58,16 @@ static pair load(const struct sort_job *j, int64_t at, int64_t r) {
 static void emit(const struct sort_job *j, int64_t at, int64_t out, const pair *p) {
   const int64_t size = qni_map_size(j->x->dtype);
   if (j->values)
-    memcpy((char *)j->values->data + out * size, (const char *)j->x->data + (at + p->place * j->l.B) * size, (size_t)size);
+    memcpy((char *)j->values->data + out * size,
+           (const char *)j->x->data + (at + p->place * j->l.B) * size, (size_t)size);
   j->places[out] = p->place;
 }
 
 static void merge_sort(pair *p, pair *spare, int64_t n, bool descending) {
   for (int64_t width = 1; width < n; width *= 2) {
     for (int64_t low = 0; low < n; low += 2 * width) {
-      int64_t mid = low + width < n ? low + width : n, high = low + 2 * width < n ? low + 2 * width : n;
+      int64_t mid = low + width < n ? low + width : n,
+              high = low + 2 * width < n ? low + 2 * width : n;
       int64_t a = low, b = mid;
       for (int64_t i = low; i < high; i++)
         spare[i] = b >= high || (a < mid && !after(&p[a], &p[b], descending)) ? p[a++] : p[b++];
@@ -148,16 +153,26 @@ static qn_status sort_infer(const qn_host *h, qn_call *c) {
 }
 
 static qn_status sort_lines(const qn_host *h, qn_call *c, qn_view *values, qn_view *places) {
-  struct sort_job j = {.x = h->in(c, 0), .values = values, .places = places->data, .h = h, .c = c,
+  struct sort_job j = {.x = h->in(c, 0),
+                       .values = values,
+                       .places = places->data,
+                       .h = h,
+                       .c = c,
                        .descending = h->arg_bool(c, "descending")};
   int32_t dim = 0;
   qn_status st = qni_fold_dim(h, c, j.x->ndim, "dim", &dim);
   j.l = qni_lines_of(j.x, dim);
-  if (!st) st = h->parallel(c, j.l.R ? j.l.A * j.l.B : 0, 1 + QNI_MAP_GRAIN / 8 / (j.l.R + 1), sort_range, &j);
+  if (!st)
+    st = h->parallel(c, j.l.R ? j.l.A * j.l.B : 0, 1 + QNI_MAP_GRAIN / 8 / (j.l.R + 1), sort_range,
+                     &j);
   return st ? st : h->save(c, 0, places);
 }
-static qn_status sort_forward(const qn_host *h, qn_call *c) { return sort_lines(h, c, h->out(c, 0), h->out(c, 1)); }
-static qn_status argsort_forward(const qn_host *h, qn_call *c) { return sort_lines(h, c, NULL, h->out(c, 0)); }
+static qn_status sort_forward(const qn_host *h, qn_call *c) {
+  return sort_lines(h, c, h->out(c, 0), h->out(c, 1));
+}
+static qn_status argsort_forward(const qn_host *h, qn_call *c) {
+  return sort_lines(h, c, NULL, h->out(c, 0));
+}
 
 static qn_status topk_infer(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0);
@@ -166,18 +181,27 @@ static qn_status topk_infer(const qn_host *h, qn_call *c) {
   qn_status st = sort_infer(h, c);
   if (!st) st = qni_fold_dim(h, c, x->ndim, "dim", &dim);
   if (st) return st;
-  if (k > x->shape[dim]) return h->fail(c, QN_E_ARG, "k is %lld, but dimension %d has only %lld elements", (long long)k, (int)dim + 1, (long long)x->shape[dim]);
+  if (k > x->shape[dim])
+    return h->fail(c, QN_E_ARG, "k is %lld, but dimension %d has only %lld elements", (long long)k,
+                   (int)dim + 1, (long long)x->shape[dim]);
   h->out(c, 0)->shape[dim] = h->out(c, 1)->shape[dim] = k;
   return QN_OK;
 }
 
 static qn_status topk_forward(const qn_host *h, qn_call *c) {
-  struct sort_job j = {.x = h->in(c, 0), .values = h->out(c, 0), .places = h->out(c, 1)->data, .h = h, .c = c,
-                       .k = h->arg_int(c, "k"), .descending = h->arg_bool(c, "largest")};
+  struct sort_job j = {.x = h->in(c, 0),
+                       .values = h->out(c, 0),
+                       .places = h->out(c, 1)->data,
+                       .h = h,
+                       .c = c,
+                       .k = h->arg_int(c, "k"),
+                       .descending = h->arg_bool(c, "largest")};
   int32_t dim = 0;
   qn_status st = qni_fold_dim(h, c, j.x->ndim, "dim", &dim);
   j.l = qni_lines_of(j.x, dim);
-  if (!st) st = h->parallel(c, j.k ? j.l.A * j.l.B : 0, 1 + QNI_MAP_GRAIN / 2 / (j.l.R + 1), topk_range, &j);
+  if (!st)
+    st = h->parallel(c, j.k ? j.l.A * j.l.B : 0, 1 + QNI_MAP_GRAIN / 2 / (j.l.R + 1), topk_range,
+                     &j);
   return st ? st : h->save(c, 0, h->out(c, 1));
 }
 
@@ -189,9 +213,13 @@ static qn_status sort_compose(const qn_host *h, qn_call *c) {
   if (!g) return b.status;
   qn_arg shape = qni_arg_ints("shape", x->ndim, x->shape);
   const char *dtype = x->dtype == QN_F64 ? "f64" : x->dtype == QN_F32 ? "f32" : "bf16";
-  qn_tensor *zero = qni_build_op(&b, "full", 3, (qn_arg[]){shape, qni_arg_named("value", 0), qni_arg_str("dtype", dtype)});
-  qni_build_set(&b, 0, qni_build_op(&b, "scatter_add", 4, (qn_arg[]){qni_arg_tensor(zero), qni_arg_tensor(qni_build_saved(&b, 0)),
-                                                                     qni_arg_tensor(g), qni_arg_int("dim", h->arg_int(c, "dim"))}));
+  qn_tensor *zero = qni_build_op(
+      &b, "full", 3, (qn_arg[]){shape, qni_arg_named("value", 0), qni_arg_str("dtype", dtype)});
+  qni_build_set(
+      &b, 0,
+      qni_build_op(&b, "scatter_add", 4,
+                   (qn_arg[]){qni_arg_tensor(zero), qni_arg_tensor(qni_build_saved(&b, 0)),
+                              qni_arg_tensor(g), qni_arg_int("dim", h->arg_int(c, "dim"))}));
   return b.status;
 }
 
@@ -200,7 +228,7 @@ static qn_status sort_compose(const qn_host *h, qn_call *c) {
 struct search {
   const qn_view *sorted, *x;
   int64_t *y;
-  int64_t n, rows, per_row;        /* sorted values in a row; rows; searched values for each */
+  int64_t n, rows, per_row; /* sorted values in a row; rows; searched values for each */
   bool right;
 };
 
@@ -209,8 +237,10 @@ static int64_t find(const struct search *s, int64_t row, double v) {
   while (low < high) {
     int64_t mid = low + (high - low) / 2;
     double m = qni_line_value(s->sorted->dtype, s->sorted->data, row * s->n + mid);
-    if (s->right ? m <= v : m < v) low = mid + 1;
-    else high = mid;
+    if (s->right ? m <= v : m < v)
+      low = mid + 1;
+    else
+      high = mid;
   }
   return low;
 }
@@ -226,7 +256,8 @@ static qn_status search_range(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status searchsorted_forward(const qn_host *h, qn_call *c) {
   const qn_view *sorted = h->in(c, 0), *x = h->in(c, 1);
-  struct search s = {.sorted = sorted, .x = x, .y = h->out(c, 0)->data, .right = h->arg_bool(c, "right")};
+  struct search s = {
+      .sorted = sorted, .x = x, .y = h->out(c, 0)->data, .right = h->arg_bool(c, "right")};
   bool fits = sorted->ndim == 1 || (sorted->ndim == x->ndim && x->ndim > 0);
   s.n = sorted->ndim > 0 ? sorted->shape[sorted->ndim - 1] : 0;
   s.rows = 1;
@@ -235,32 +266,39 @@ static qn_status searchsorted_forward(const qn_host *h, qn_call *c) {
     s.rows *= sorted->shape[d];
   }
   s.per_row = x->ndim > 0 ? x->shape[x->ndim - 1] : 1;
-  if (!fits) return h->fail(c, QN_E_SHAPE, "sorted must have one dimension, or the leading sizes of x");
+  if (!fits)
+    return h->fail(c, QN_E_SHAPE, "sorted must have one dimension, or the leading sizes of x");
   return h->parallel(c, qni_map_count(x), QNI_MAP_GRAIN / 8, search_range, &s);
 }
 
 /* ---- Tables ---- */
 
-QNI_OP(sort_op, QN_BATCH_COUPLED, "sort(x: t[?], dim: int = -1, descending: bool = false) -> y: t[?], i: i64[?]",
+QNI_OP(sort_op, QN_BATCH_COUPLED,
+       "sort(x: t[?], dim: int = -1, descending: bool = false) -> y: t[?], i: i64[?]",
        "Sorts along a dimension; equal values keep their order.",
-       "y = x in order along dim, i = where each came from, counted from 0. NaN is greater than everything. "
+       "y = x in order along dim, i = where each came from, counted from 0. NaN is greater than "
+       "everything. "
        "Gradient: dx[i] = dy.",
-       "print(quern.sort(quern.tensor{3,1,2}))", .flags = QN_OP_NAN_STOPS, .infer = sort_infer, .forward = sort_forward,
-       .compose = sort_compose);
-QNI_OP(argsort_op, QN_BATCH_COUPLED, "argsort(x: t[?], dim: int = -1, descending: bool = false) -> i: i64[?]",
+       "print(quern.sort(quern.tensor{3,1,2}))", .flags = QN_OP_NAN_STOPS, .infer = sort_infer,
+       .forward = sort_forward, .compose = sort_compose);
+QNI_OP(argsort_op, QN_BATCH_COUPLED,
+       "argsort(x: t[?], dim: int = -1, descending: bool = false) -> i: i64[?]",
        "The places that would sort a tensor along a dimension, counted from 0.",
        "gather(x, i, dim) is sorted; equal values keep their order. No gradient.",
-       "print(quern.argsort(quern.tensor{3,1,2}))", .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .infer = sort_infer,
-       .forward = argsort_forward);
+       "print(quern.argsort(quern.tensor{3,1,2}))", .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS,
+       .infer = sort_infer, .forward = argsort_forward);
 QNI_OP(topk_op, QN_BATCH_COUPLED,
        "topk(x: t[?], k: int{0..}, dim: int = -1, largest: bool = true) -> y: t[?], i: i64[?]",
        "The k largest or smallest elements along a dimension, best first.",
-       "y = the k best of x, i = their places counted from 0; of equal ones the earlier comes first. Gradient: dx[i] = dy.",
-       "print(quern.topk(quern.tensor{3,1,2}, 2))", .flags = QN_OP_NAN_STOPS, .infer = topk_infer, .forward = topk_forward,
-       .compose = sort_compose);
-QNI_OP(searchsorted_op, QN_BATCH_COUPLED, "searchsorted(sorted: any[?], x: any[...], right: bool = false) -> i: i64[...]",
+       "y = the k best of x, i = their places counted from 0; of equal ones the earlier comes "
+       "first. Gradient: dx[i] = dy.",
+       "print(quern.topk(quern.tensor{3,1,2}, 2))", .flags = QN_OP_NAN_STOPS, .infer = topk_infer,
+       .forward = topk_forward, .compose = sort_compose);
+QNI_OP(searchsorted_op, QN_BATCH_COUPLED,
+       "searchsorted(sorted: any[?], x: any[...], right: bool = false) -> i: i64[...]",
        "Where values belong in a sorted list: how many elements come before each.",
-       "i = number of sorted elements below x (at most x if right). sorted is one list, or one for each row of x.",
+       "i = number of sorted elements below x (at most x if right). sorted is one list, or one for "
+       "each row of x.",
        "print(quern.searchsorted(quern.tensor{1,3,5}, quern.tensor{0,3,9}))",
        .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = searchsorted_forward);
 

@@ -50,7 +50,8 @@ QNI_COMPOSE(exp_compose, QNI_B2("mul", g, s))
 QNI_COMPOSE(log_compose, QNI_B2("div", g, s))
 QNI_COMPOSE(log1p_compose, QNI_B2("div", g, QNI_BN("add", s, 1)))
 QNI_COMPOSE(sqrt_compose, QNI_B2("div", QNI_BN("mul", g, 0.5), s))
-QNI_COMPOSE(rsqrt_compose, QNI_B2("mul", QNI_BN("mul", g, -0.5), QNI_B2("mul", s, QNI_B1("square", s))))
+QNI_COMPOSE(rsqrt_compose,
+            QNI_B2("mul", QNI_BN("mul", g, -0.5), QNI_B2("mul", s, QNI_B1("square", s))))
 QNI_COMPOSE(square_compose, QNI_B2("mul", QNI_BN("mul", g, 2), s))
 QNI_COMPOSE(reciprocal_compose, QNI_B1("neg", QNI_B2("mul", g, QNI_B1("square", s))))
 QNI_COMPOSE(sin_compose, QNI_B2("mul", g, QNI_B1("cos", s)))
@@ -83,7 +84,8 @@ static qn_status clamp_compose(const qn_host *h, qn_call *c) {
   qn_status st = clamp_bounds(h, c, v);
   qni_build b = qni_build_start(h, c);
   qn_tensor *x = qni_build_saved(&b, 0);
-  qn_tensor *inside = qni_build_op2(&b, "logical_and", qni_build_num(&b, "ge", x, v[0]), qni_build_num(&b, "le", x, v[1]));
+  qn_tensor *inside = qni_build_op2(&b, "logical_and", qni_build_num(&b, "ge", x, v[0]),
+                                    qni_build_num(&b, "le", x, v[1]));
   qni_build_set(&b, 0, qni_build_where(&b, inside, qni_build_flow(&b), NULL));
   return st ? st : b.status;
 }
@@ -96,14 +98,17 @@ static qn_status clamp_kink(const qn_host *h, qn_call *c) {
 
 /* ---- Tables ---- */
 
-#define UNARY(name, class, summary, doc, ...)                                                          \
-  QNI_OP(name##_op, QN_BATCH_ROWS, #name "(x: " class "[...] strided) -> y: " class "[...]", summary, doc, \
-         "print(quern." #name "(quern.tensor{0.25, 0.5, 1}))", .forward = name##_forward, __VA_ARGS__)
+#define UNARY(name, class, summary, doc, ...)                                                      \
+  QNI_OP(name##_op, QN_BATCH_ROWS, #name "(x: " class "[...] strided) -> y: " class "[...]",       \
+         summary, doc, "print(quern." #name "(quern.tensor{0.25, 0.5, 1}))",                       \
+         .forward = name##_forward, __VA_ARGS__)
 
-UNARY(neg, "t", "Minus x.", "y = -x. Gradient: dx = -dy.", .backward = neg_backward, .compose = neg_compose);
+UNARY(neg, "t", "Minus x.", "y = -x. Gradient: dx = -dy.", .backward = neg_backward,
+      .compose = neg_compose);
 UNARY(abs, "t", "Absolute value.", "y = |x|. Gradient: dx = sign(x) dy, 0 at 0.",
       .backward = abs_backward, .compose = abs_compose, .kink = zero_kink);
-UNARY(exp, "f", "Exponential.", "y = e^x. Gradient: dx = y dy.", .backward = exp_backward, .compose = exp_compose);
+UNARY(exp, "f", "Exponential.", "y = e^x. Gradient: dx = y dy.", .backward = exp_backward,
+      .compose = exp_compose);
 UNARY(log, "f", "Natural logarithm.", "y = ln x; -inf at 0, NaN below. Gradient: dx = dy / x.",
       .backward = log_backward, .compose = log_compose);
 UNARY(log1p, "f", "ln(1 + x), exact for small x.", "y = ln(1 + x). Gradient: dx = dy / (1 + x).",
@@ -112,28 +117,34 @@ UNARY(sqrt, "f", "Square root.", "y = sqrt x; NaN below 0. Gradient: dx = dy / (
       .backward = sqrt_backward, .compose = sqrt_compose);
 UNARY(rsqrt, "f", "One over the square root.", "y = 1 / sqrt x. Gradient: dx = -y^3 dy / 2.",
       .backward = rsqrt_backward, .compose = rsqrt_compose);
-UNARY(square, "t", "x times x.", "y = x^2. Gradient: dx = 2 x dy.",
-      .backward = square_backward, .compose = square_compose);
+UNARY(square, "t", "x times x.", "y = x^2. Gradient: dx = 2 x dy.", .backward = square_backward,
+      .compose = square_compose);
 UNARY(reciprocal, "f", "One over x.", "y = 1 / x. Gradient: dx = -y^2 dy.",
       .backward = reciprocal_backward, .compose = reciprocal_compose);
 UNARY(sin, "f", "Sine of x in radians.", "y = sin x. Gradient: dx = cos(x) dy.",
       .backward = sin_backward, .compose = sin_compose);
 UNARY(cos, "f", "Cosine of x in radians.", "y = cos x. Gradient: dx = -sin(x) dy.",
       .backward = cos_backward, .compose = cos_compose);
-UNARY(erf, "f", "Error function.", "y = 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x. Gradient: "
-      "dx = 2 / sqrt(pi) e^(-x^2) dy.", .backward = erf_backward, .compose = erf_compose);
-UNARY(floor, "f", "Largest whole number not above x.", "y = floor x. No gradient.", .flags = QN_OP_NO_GRAD);
-UNARY(ceil, "f", "Smallest whole number not below x.", "y = ceil x. No gradient.", .flags = QN_OP_NO_GRAD);
+UNARY(erf, "f", "Error function.",
+      "y = 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x. Gradient: "
+      "dx = 2 / sqrt(pi) e^(-x^2) dy.",
+      .backward = erf_backward, .compose = erf_compose);
+UNARY(floor, "f", "Largest whole number not above x.", "y = floor x. No gradient.",
+      .flags = QN_OP_NO_GRAD);
+UNARY(ceil, "f", "Smallest whole number not below x.", "y = ceil x. No gradient.",
+      .flags = QN_OP_NO_GRAD);
 UNARY(round, "f", "Nearest whole number; halves go to the even one.", "y = round x. No gradient.",
       .flags = QN_OP_NO_GRAD);
 UNARY(sign, "t", "-1, 0 or 1 as x is negative, zero or positive.", "y = sign x. No gradient.",
       .flags = QN_OP_NO_GRAD);
-QNI_OP(clamp_op, QN_BATCH_ROWS, "clamp(x: t[...] strided, min: num? = nil, max: num? = nil) -> y: t[...]",
+QNI_OP(clamp_op, QN_BATCH_ROWS,
+       "clamp(x: t[...] strided, min: num? = nil, max: num? = nil) -> y: t[...]",
        "x kept between two bounds; either may be left out.",
        "y = min(max(x, min), max). Gradient: dx = dy where min <= x <= max, else 0.",
        "print(quern.clamp(quern.tensor{-1, 0.5, 2}, 0, 1))", .forward = clamp_forward,
        .backward = clamp_backward, .compose = clamp_compose, .kink = clamp_kink);
 
-const qn_op *const qni_ops_unary[] = {&neg_op, &abs_op, &exp_op, &log_op, &log1p_op, &sqrt_op, &rsqrt_op,
-                                      &square_op, &reciprocal_op, &sin_op, &cos_op, &erf_op, &floor_op,
-                                      &ceil_op, &round_op, &sign_op, &clamp_op, NULL};
+const qn_op *const qni_ops_unary[] = {&neg_op,  &abs_op,   &exp_op,    &log_op,        &log1p_op,
+                                      &sqrt_op, &rsqrt_op, &square_op, &reciprocal_op, &sin_op,
+                                      &cos_op,  &erf_op,   &floor_op,  &ceil_op,       &round_op,
+                                      &sign_op, &clamp_op, NULL};

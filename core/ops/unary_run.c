@@ -6,7 +6,8 @@ static qn_status keep_one(const qn_host *h, qn_call *c, int32_t keep) {
   return keep == QNI_KEEP_Y ? h->save(c, 0, h->out(c, 0)) : QN_OK;
 }
 
-qn_status qni_unary_pw(const qn_host *h, qn_call *c, int32_t pw, const double *param, int32_t keep) {
+qn_status qni_unary_pw(const qn_host *h, qn_call *c, int32_t pw, const double *param,
+                       int32_t keep) {
   qn_status st = qni_map_pw(h, c, pw, param, h->out(c, 0), h->in(c, 0), NULL, NULL);
   return st ? st : keep_one(h, c, keep);
 }
@@ -19,8 +20,11 @@ static qn_status run_um(const qn_host *h, qn_call *c, int32_t um, double value, 
                         const qn_view *a, const qn_view *b) {
   qni_um_param param = {value, h->query("qn.math/1")};
   int32_t type = qni_map_type(y->dtype);
-  qni_map m = {.fn = type == QN_F32 ? qni_um_f32[um] : qni_um_f64[um], .param = &param, .n = b ? 3 : 2,
-               .view = {y, a, b}, .type = {type, type, type}};
+  qni_map m = {.fn = type == QN_F32 ? qni_um_f32[um] : qni_um_f64[um],
+               .param = &param,
+               .n = b ? 3 : 2,
+               .view = {y, a, b},
+               .type = {type, type, type}};
   if (!param.math) return h->fail(c, QN_E_UNSUPPORTED, "this host lacks the interface qn.math/1");
   return qni_map_run(h, c, &m);
 }
@@ -51,6 +55,7 @@ qn_status qni_unary_kink(const qn_host *h, qn_call *c, double at) {
   qni_map m = {.fn = find_near, .param = &at, .n = 2, .view = {&y, x}, .type = {QN_BOOL, QN_F64}};
   st = qni_map_run(h, c, &m);
   for (int64_t i = 0; !st && i < n; i++)
-    if (((uint8_t *)memory)[i]) st = h->fail(c, QN_E_NUMERIC, "an input lies at %g, where the slope jumps", at);
+    if (((uint8_t *)memory)[i])
+      st = h->fail(c, QN_E_NUMERIC, "an input lies at %g, where the slope jumps", at);
   return st;
 }

@@ -31,7 +31,9 @@ enum { GC_MAX = 8, GC_MAX_OUTS = 64 };
 
 /* ---- Arguments ---- */
 
-static inline qn_arg gc_tensor(qn_tensor *t) { return (qn_arg){.kind = QN_ARG_TENSOR, .v.tensor = t}; }
+static inline qn_arg gc_tensor(qn_tensor *t) {
+  return (qn_arg){.kind = QN_ARG_TENSOR, .v.tensor = t};
+}
 static inline qn_arg gc_num(const char *name, double x) {
   return (qn_arg){.name = name, .kind = QN_ARG_NUM, .v.f = x};
 }
@@ -55,7 +57,8 @@ static inline qn_arg gc_tensors(qn_tensor *const *ts, int32_t n) {
 
 /* A number in [-1, 1): the same for the same pair on every machine. */
 static inline double gc_noise(uint64_t stream, int64_t i) {
-  uint64_t z = stream * 0x9E3779B97F4A7C15u + (uint64_t)i * 0xBF58476D1CE4E5B9u + 0x94D049BB133111EBu;
+  uint64_t z =
+      stream * 0x9E3779B97F4A7C15u + (uint64_t)i * 0xBF58476D1CE4E5B9u + 0x94D049BB133111EBu;
   z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
   z = (z ^ z >> 27) * 0x94D049BB133111EBu;
   return (double)(int64_t)(z ^ z >> 31) * 0x1p-63;
@@ -68,11 +71,15 @@ static inline int64_t gc_count(const qn_view *v) {
 }
 
 /* A contiguous tensor of a copy of `data`; NULL data: zeros. The caller frees it. */
-static inline qn_tensor *gc_new(int32_t dtype, const void *data, int32_t ndim, const int64_t *shape) {
+static inline qn_tensor *gc_new(int32_t dtype, const void *data, int32_t ndim,
+                                const int64_t *shape) {
   qn_tensor *t = NULL;
   if (qn_tensor_new(dtype, ndim, shape, &t)) return NULL;
   const qn_view *v = qn_tensor_view(t);
-  size_t size = dtype == QN_F64 || dtype == QN_I64 ? 8 : dtype == QN_F32 || dtype == QN_I32 ? 4 : dtype == QN_BF16 ? 2 : 1;
+  size_t size = dtype == QN_F64 || dtype == QN_I64   ? 8
+                : dtype == QN_F32 || dtype == QN_I32 ? 4
+                : dtype == QN_BF16                   ? 2
+                                                     : 1;
   if (data) memcpy(v->data, data, (size_t)gc_count(v) * size);
   return t;
 }
@@ -82,7 +89,8 @@ static inline qn_tensor *gradcheck_f64(const double *data, int32_t ndim, const i
 }
 
 /* f64 noise times `scale` plus `shift`, another for each stream. */
-static inline qn_tensor *gradcheck_noise(uint64_t stream, double scale, double shift, int32_t ndim, const int64_t *shape) {
+static inline qn_tensor *gradcheck_noise(uint64_t stream, double scale, double shift, int32_t ndim,
+                                         const int64_t *shape) {
   qn_tensor *t = gc_new(QN_F64, NULL, ndim, shape);
   if (!t) return NULL;
   double *x = qn_tensor_view(t)->data;
@@ -108,7 +116,7 @@ typedef struct gc_call {
   const char *name;
   int32_t n_args, n_in;
   const qn_arg *args;
-  qn_tensor *in[GC_MAX_OUTS];     /* the f64 inputs, each once */
+  qn_tensor *in[GC_MAX_OUTS]; /* the f64 inputs, each once */
 } gc_call;
 
 static inline void gc_report(const gc_call *g, const char *what) {
@@ -142,7 +150,8 @@ static inline double gc_dot(const qn_tensor *t, uint64_t stream) {
 }
 
 /* grads[i] += d root / d in[i], weighted by the root's weights. */
-static inline bool gc_grad_of(gc_call *g, qn_tensor *root, uint64_t stream, int32_t flags, qn_tensor **grads) {
+static inline bool gc_grad_of(gc_call *g, qn_tensor *root, uint64_t stream, int32_t flags,
+                              qn_tensor **grads) {
   qn_tensor *seed = gc_weights(root, stream), *part[GC_MAX_OUTS] = {NULL};
   bool ok = seed && !qn_grad(root, seed, g->in, g->n_in, flags, part);
   qn_tensor_free(seed);
@@ -167,7 +176,8 @@ static inline bool gc_first(gc_call *g, int32_t flags, qn_tensor **grads) {
   qn_tensor *outs[GC_MAX_OUTS] = {NULL};
   int32_t n = 0;
   memset(grads, 0, sizeof *grads * (size_t)g->n_in);
-  if (qn_op_call(g->op, g->args, g->n_args, outs, GC_MAX_OUTS, &n)) return gc_report(g, "forward failed"), false;
+  if (qn_op_call(g->op, g->args, g->n_args, outs, GC_MAX_OUTS, &n))
+    return gc_report(g, "forward failed"), false;
   bool ok = true;
   for (int32_t o = 0; o < n && ok; o++)
     if (qn_tensor_view(outs[o])->dtype == QN_F64 && qn_tensor_requires_grad(outs[o]))
@@ -205,7 +215,8 @@ static inline bool gc_second(gc_call *g, qn_tensor **grads) {
   bool ok = gc_first(g, QN_BACKWARD_CREATE, first);
   memset(grads, 0, sizeof *grads * (size_t)g->n_in);
   for (int32_t i = 0; ok && i < g->n_in; i++)
-    if (first[i] && qn_tensor_requires_grad(first[i])) ok = gc_grad_of(g, first[i], 500 + (uint64_t)i, QN_BACKWARD_KEEP, grads);
+    if (first[i] && qn_tensor_requires_grad(first[i]))
+      ok = gc_grad_of(g, first[i], 500 + (uint64_t)i, QN_BACKWARD_KEEP, grads);
   if (!ok) gc_report(g, "second backward failed");
   gc_free(first, g->n_in);
   return ok;
@@ -224,11 +235,13 @@ static inline bool gc_compare(gc_call *g, bool second, qn_tensor **grads) {
       ok = ok && gc_value(g, second, &down);
       *at = old;
       if (!ok) return false;
-      double numeric = (up - down) / (2 * step), exact = grads[k] ? *gc_at(qn_tensor_view(grads[k]), i) : 0;
+      double numeric = (up - down) / (2 * step),
+             exact = grads[k] ? *gc_at(qn_tensor_view(grads[k]), i) : 0;
       double scale = fmax(1, fmax(fabs(numeric), fabs(exact)));
       if (fabs(numeric - exact) <= GRADCHECK_TOLERANCE * scale) continue;
-      printf("gradcheck %s, order %d: input %d, element %lld: backward gives %.12g, differences %.12g\n", g->name,
-             second ? 2 : 1, (int)k + 1, (long long)i + 1, exact, numeric);
+      printf("gradcheck %s, order %d: input %d, element %lld: backward gives %.12g, differences "
+             "%.12g\n",
+             g->name, second ? 2 : 1, (int)k + 1, (long long)i + 1, exact, numeric);
       return false;
     }
   }
@@ -245,7 +258,8 @@ static inline bool gradcheck(const char *op, int32_t n_args, const qn_arg *args,
   if (!g.op) return printf("gradcheck: there is no op '%s'\n", op), false;
   for (int32_t i = 0; i < n_args; i++) {
     if (args[i].kind == QN_ARG_TENSOR) gc_add_input(&g, args[i].v.tensor);
-    for (int32_t k = 0; args[i].kind == QN_ARG_TENSORS && k < args[i].count; k++) gc_add_input(&g, args[i].v.tensors[k]);
+    for (int32_t k = 0; args[i].kind == QN_ARG_TENSORS && k < args[i].count; k++)
+      gc_add_input(&g, args[i].v.tensors[k]);
   }
   bool ok = true;
   for (int32_t i = 0; i < g.n_in; i++) ok = ok && !qn_tensor_require_grad(g.in[i], 1);

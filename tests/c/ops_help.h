@@ -9,13 +9,16 @@
 #include "check.h"
 #include "gradcheck.h"
 
-#define SHAPE(...) (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
-#define ARGS(...) (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)), (qn_arg[]){__VA_ARGS__}
+#define SHAPE(...)                                                                                 \
+  (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) { __VA_ARGS__ }
+#define ARGS(...)                                                                                  \
+  (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)), (qn_arg[]) { __VA_ARGS__ }
 #define F32(data, ...) gc_new(QN_F32, (const float[])BRACED data, SHAPE(__VA_ARGS__))
 #define F64(data, ...) gc_new(QN_F64, (const double[])BRACED data, SHAPE(__VA_ARGS__))
 #define I64(data, ...) gc_new(QN_I64, (const int64_t[])BRACED data, SHAPE(__VA_ARGS__))
 #define BOOLS(data, ...) gc_new(QN_BOOL, (const uint8_t[])BRACED data, SHAPE(__VA_ARGS__))
-#define BRACED(...) {__VA_ARGS__}
+#define BRACED(...)                                                                                \
+  { __VA_ARGS__ }
 #define GRADCHECK(op, order, ...) assert_true(gradcheck(op, ARGS(__VA_ARGS__), order))
 
 static inline int ops_start(void **state) {
@@ -30,7 +33,8 @@ static inline int ops_stop(void **state) {
 }
 
 /* The op's outputs, at most max of them; the test fails if the op does. */
-static inline int32_t op_outs(const char *op, int32_t n, const qn_arg *args, qn_tensor **outs, int32_t max) {
+static inline int32_t op_outs(const char *op, int32_t n, const qn_arg *args, qn_tensor **outs,
+                              int32_t max) {
   int32_t made = 0;
   const qn_opref *ref = qn_op_find(op);
   if (!ref) fail_msg("no op %s: %s", op, qn_error_last()->what);
@@ -61,17 +65,17 @@ static inline double value_at(const qn_tensor *t, int64_t i) {
     i /= v->shape[d];
   }
   switch (v->dtype) {
-    case QN_F32: return (double)((float *)v->data)[offset];
-    case QN_F64: return ((double *)v->data)[offset];
-    case QN_I64: return (double)((int64_t *)v->data)[offset];
-    case QN_I32: return ((int32_t *)v->data)[offset];
-    case QN_BF16: {
-      uint32_t bits = (uint32_t)((uint16_t *)v->data)[offset] << 16;
-      float f;
-      memcpy(&f, &bits, 4);
-      return (double)f;
-    }
-    default: return ((uint8_t *)v->data)[offset];
+  case QN_F32: return (double)((float *)v->data)[offset];
+  case QN_F64: return ((double *)v->data)[offset];
+  case QN_I64: return (double)((int64_t *)v->data)[offset];
+  case QN_I32: return ((int32_t *)v->data)[offset];
+  case QN_BF16: {
+    uint32_t bits = (uint32_t)((uint16_t *)v->data)[offset] << 16;
+    float f;
+    memcpy(&f, &bits, 4);
+    return (double)f;
+  }
+  default: return ((uint8_t *)v->data)[offset];
   }
 }
 
@@ -85,18 +89,22 @@ static inline void assert_values(qn_tensor *t, int64_t n, const double *want, do
   assert_int_equal(gc_count(qn_tensor_view(t)), n);
   for (int64_t i = 0; i < n; i++) {
     double got = value_at(t, i), w = want[i];
-    if (got == w || (got != got && w != w) || fabs(got - w) <= tolerance * fmax(1, fabs(w))) continue;
+    if (got == w || (got != got && w != w) || fabs(got - w) <= tolerance * fmax(1, fabs(w)))
+      continue;
     fail_msg("element %lld is %.12g, not %.12g", (long long)i, got, w);
   }
   qn_tensor_free(t);
 }
-#define ASSERT_VALUES(t, tolerance, ...) \
-  assert_values(t, (int64_t)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)), (double[]){__VA_ARGS__}, tolerance)
+#define ASSERT_VALUES(t, tolerance, ...)                                                           \
+  assert_values(t, (int64_t)(sizeof((double[]){__VA_ARGS__}) / sizeof(double)),                    \
+                (double[]){__VA_ARGS__}, tolerance)
 
-static inline qn_tensor *noise_f32(uint64_t stream, double scale, double shift, int32_t ndim, const int64_t *shape) {
+static inline qn_tensor *noise_f32(uint64_t stream, double scale, double shift, int32_t ndim,
+                                   const int64_t *shape) {
   qn_tensor *t = gc_new(QN_F32, NULL, ndim, shape);
   int64_t n = gc_count(qn_tensor_view(t));
-  for (int64_t i = 0; i < n; i++) ((float *)qn_tensor_view(t)->data)[i] = (float)(shift + scale * gc_noise(stream, i));
+  for (int64_t i = 0; i < n; i++)
+    ((float *)qn_tensor_view(t)->data)[i] = (float)(shift + scale * gc_noise(stream, i));
   return t;
 }
 
@@ -153,10 +161,10 @@ static inline void assert_same_bits(const char *op, int32_t n, const qn_arg *arg
 }
 #define SAME_BITS(op, grad, ...) assert_same_bits(op, ARGS(__VA_ARGS__), grad)
 
-#define OPS_MAIN(...)                                                        \
-  int main(void) {                                                           \
-    const struct CMUnitTest tests[] = {__VA_ARGS__};                         \
-    return cmocka_run_group_tests(tests, ops_start, ops_stop);               \
+#define OPS_MAIN(...)                                                                              \
+  int main(void) {                                                                                 \
+    const struct CMUnitTest tests[] = {__VA_ARGS__};                                               \
+    return cmocka_run_group_tests(tests, ops_start, ops_stop);                                     \
   }
 
 #endif

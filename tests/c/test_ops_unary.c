@@ -1,4 +1,7 @@
-/* Elementary functions, activations, casts: plain values, differences, bits. SPDX-License-Identifier: MIT */
+/*
+** Elementary functions, activations, casts: plain values, differences, bits.
+** SPDX-License-Identifier: MIT
+*/
 #include "ops_help.h"
 
 static double ref_logistic(double x) { return 1 / (1 + exp(-x)); }
@@ -18,18 +21,30 @@ static const struct {
   const char *op;
   double (*f)(double);
   bool positive, smooth_at_noise; /* defined for x > 0 only; has a gradient */
-} table[] = {{"neg", ref_neg, false, true},       {"abs", fabs, false, true},
-             {"exp", exp, false, true},           {"log", log, true, true},
-             {"log1p", log1p, true, true},        {"sqrt", sqrt, true, true},
-             {"rsqrt", ref_rsqrt, true, true},    {"square", ref_square, false, true},
-             {"reciprocal", ref_reciprocal, true, true}, {"sin", sin, false, true},
-             {"cos", cos, false, true},           {"erf", erf, false, true},
-             {"tanh", tanh, false, true},         {"sigmoid", ref_logistic, false, true},
-             {"silu", ref_silu, false, true},     {"gelu", ref_gelu, false, true},
-             {"relu", ref_relu, false, true},     {"leaky_relu", ref_leaky, false, true},
-             {"elu", ref_elu, false, true},       {"softplus", ref_softplus, false, true},
-             {"floor", floor, false, false},      {"ceil", ceil, false, false},
-             {"round", rint, false, false},       {"sign", ref_sign, false, false}};
+} table[] = {{"neg", ref_neg, false, true},
+             {"abs", fabs, false, true},
+             {"exp", exp, false, true},
+             {"log", log, true, true},
+             {"log1p", log1p, true, true},
+             {"sqrt", sqrt, true, true},
+             {"rsqrt", ref_rsqrt, true, true},
+             {"square", ref_square, false, true},
+             {"reciprocal", ref_reciprocal, true, true},
+             {"sin", sin, false, true},
+             {"cos", cos, false, true},
+             {"erf", erf, false, true},
+             {"tanh", tanh, false, true},
+             {"sigmoid", ref_logistic, false, true},
+             {"silu", ref_silu, false, true},
+             {"gelu", ref_gelu, false, true},
+             {"relu", ref_relu, false, true},
+             {"leaky_relu", ref_leaky, false, true},
+             {"elu", ref_elu, false, true},
+             {"softplus", ref_softplus, false, true},
+             {"floor", floor, false, false},
+             {"ceil", ceil, false, false},
+             {"round", rint, false, false},
+             {"sign", ref_sign, false, false}};
 enum { N_OPS = sizeof table / sizeof *table };
 
 static void values_agree_with_libm(void **state) {
@@ -37,12 +52,14 @@ static void values_agree_with_libm(void **state) {
   for (size_t o = 0; o < N_OPS; o++)
     for (int32_t dtype = QN_F32; dtype <= QN_F64; dtype++) {
       double scale = table[o].positive ? 2.9 : 6, shift = table[o].positive ? 3 : 0;
-      qn_tensor *x = dtype == QN_F32 ? noise_f32(o, scale, shift, SHAPE(37, 41)) : gradcheck_noise(o, scale, shift, SHAPE(37, 41));
+      qn_tensor *x = dtype == QN_F32 ? noise_f32(o, scale, shift, SHAPE(37, 41))
+                                     : gradcheck_noise(o, scale, shift, SHAPE(37, 41));
       qn_tensor *y = op_out(table[o].op, ARGS(gc_tensor(x)));
       assert_shape(y, SHAPE(37, 41));
       for (int64_t i = 0; i < 37 * 41; i++) {
         double v = value_at(x, i), want = table[o].f(v), got = value_at(y, i);
-        if (fabs(got - want) > (dtype == QN_F32 ? 1e-6 : 1e-14) * fmax(1, fabs(want))) fail_msg("%s(%.9g) is %.9g, not %.9g", table[o].op, v, got, want);
+        if (fabs(got - want) > (dtype == QN_F32 ? 1e-6 : 1e-14) * fmax(1, fabs(want)))
+          fail_msg("%s(%.9g) is %.9g, not %.9g", table[o].op, v, got, want);
       }
       gc_free((qn_tensor *[]){x, y}, 2);
     }
@@ -54,7 +71,8 @@ static void first_and_second_gradients_agree_with_differences(void **state) {
     if (!table[o].smooth_at_noise) continue;
     for (int32_t s = 0; s < 3; s++) {
       static const int64_t shape[3][2] = {{3, 4}, {0, 3}, {1, 1}};
-      qn_tensor *x = gradcheck_noise(o + 3, table[o].positive ? 0.8 : 1.5, table[o].positive ? 1.5 : 0.05, s == 2 ? 0 : 2, shape[s]);
+      qn_tensor *x = gradcheck_noise(o + 3, table[o].positive ? 0.8 : 1.5,
+                                     table[o].positive ? 1.5 : 0.05, s == 2 ? 0 : 2, shape[s]);
       GRADCHECK(table[o].op, GRADCHECK_SECOND, gc_tensor(x));
       qn_tensor_free(x);
     }
@@ -71,13 +89,15 @@ static void parameters_change_function_and_gradient(void **state) {
   GRADCHECK("clamp", GRADCHECK_SECOND, gc_tensor(x), gc_num("min", -0.5), gc_num("max", 0.7));
   GRADCHECK("clamp", GRADCHECK_SECOND, gc_tensor(x), gc_num("max", 0.7));
   qn_tensor *y = noise_f32(2, 5, 0, SHAPE(300));
-  qn_tensor *g = op_out("gelu", ARGS(gc_tensor(y), gc_str("form", "tanh"))), *s = op_out("softplus", ARGS(gc_tensor(y), gc_num("beta", 2)));
+  qn_tensor *g = op_out("gelu", ARGS(gc_tensor(y), gc_str("form", "tanh"))),
+            *s = op_out("softplus", ARGS(gc_tensor(y), gc_num("beta", 2)));
   for (int64_t i = 0; i < 300; i++) {
     double v = value_at(y, i), u = 0.79788456080286535588 * (v + 0.044715 * v * v * v);
     assert_true(fabs(value_at(g, i) - 0.5 * v * (1 + tanh(u))) < 1e-6 * fmax(1, fabs(v)));
     assert_true(fabs(value_at(s, i) - log1p(exp(2 * v)) / 2) < 1e-6 * fmax(1, fabs(v)));
   }
-  assert_fails(op_status("clamp", ARGS(gc_tensor(x), gc_num("min", 2), gc_num("max", 1))), QN_E_ARG, "min is 2");
+  assert_fails(op_status("clamp", ARGS(gc_tensor(x), gc_num("min", 2), gc_num("max", 1))), QN_E_ARG,
+               "min is 2");
   assert_fails(op_status("softplus", ARGS(gc_tensor(x), gc_num("beta", 0))), QN_E_ARG, "beta");
   gc_free((qn_tensor *[]){x, y, g, s}, 4);
 }
@@ -88,10 +108,12 @@ static void extremes_do_not_overflow_and_nan_stays(void **state) {
   ASSERT_VALUES(op_out("softplus", ARGS(gc_tensor(x))), 0, 0, 1000, NAN, INFINITY, 0);
   ASSERT_VALUES(op_out("sigmoid", ARGS(gc_tensor(x))), 0, 0, 1, NAN, 1, 0);
   ASSERT_VALUES(op_out("relu", ARGS(gc_tensor(x))), 0, 0, 1000, NAN, INFINITY, 0);
-  ASSERT_VALUES(op_out("clamp", ARGS(gc_tensor(x), gc_num("min", -1), gc_num("max", 1))), 0, -1, 1, NAN, 1, -1);
+  ASSERT_VALUES(op_out("clamp", ARGS(gc_tensor(x), gc_num("min", -1), gc_num("max", 1))), 0, -1, 1,
+                NAN, 1, -1);
   ASSERT_VALUES(op_out("tanh", ARGS(gc_tensor(x))), 0, -1, 1, NAN, 1, -1);
   qn_tensor *y = op_out("softplus", ARGS(gc_tensor(small)));
-  for (int64_t i = 0; i < 2; i++) assert_true(fabs(value_at(y, i) / exp(value_at(small, i)) - 1) < 1e-5);
+  for (int64_t i = 0; i < 2; i++)
+    assert_true(fabs(value_at(y, i) / exp(value_at(small, i)) - 1) < 1e-5);
   gc_free((qn_tensor *[]){x, small, y}, 3);
 }
 
@@ -140,10 +162,12 @@ static void gradients_pass_casts_and_stop_at_detach(void **state) {
 
 static void views_and_copies_give_the_same_bits(void **state) {
   (void)state;
-  qn_tensor *x = noise_f32(5, 0.9, 1, SHAPE(97, 201)), *t = op_out("transpose", ARGS(gc_tensor(x), gc_int(NULL, 1), gc_int(NULL, 2)));
+  qn_tensor *x = noise_f32(5, 0.9, 1, SHAPE(97, 201)),
+            *t = op_out("transpose", ARGS(gc_tensor(x), gc_int(NULL, 1), gc_int(NULL, 2)));
   qn_tensor *c = op_out("contiguous", ARGS(gc_tensor(t)));
   for (size_t o = 0; o < N_OPS; o++) {
-    qn_tensor *a = op_out(table[o].op, ARGS(gc_tensor(t))), *b = op_out(table[o].op, ARGS(gc_tensor(c)));
+    qn_tensor *a = op_out(table[o].op, ARGS(gc_tensor(t))),
+              *b = op_out(table[o].op, ARGS(gc_tensor(c)));
     assert_true(bits_of(a, 1) == bits_of(b, 1));
     gc_free((qn_tensor *[]){a, b}, 2);
   }
@@ -152,7 +176,8 @@ static void views_and_copies_give_the_same_bits(void **state) {
 
 static void bits_do_not_depend_on_the_workers(void **state) {
   (void)state;
-  for (size_t o = 0; o < N_OPS; o++) SAME_BITS(table[o].op, table[o].smooth_at_noise, gc_tensor(noise_f32(o, 0.9, 1, SHAPE(70001))));
+  for (size_t o = 0; o < N_OPS; o++)
+    SAME_BITS(table[o].op, table[o].smooth_at_noise, gc_tensor(noise_f32(o, 0.9, 1, SHAPE(70001))));
 }
 
 OPS_MAIN(cmocka_unit_test(values_agree_with_libm),

@@ -26,7 +26,7 @@ static void FN(tile_forward)(const qni_attention_tile *t) {
     int64_t n = FN(seen)(t, i);
     FN(adjust)(t, i, n, s);
     const REAL top = FN(max)(n, s);
-    if (top == (REAL)-INFINITY) {
+    if (FN(nothing)(n, s, top)) {
       *lse = (REAL)INFINITY;
       n = 0;
     } else {
@@ -40,9 +40,11 @@ static void FN(tile_forward)(const qni_attention_tile *t) {
   }
 }
 
-static void FN(add_bias_grad)(const qni_attention_tile *t, int64_t i, int64_t n, const REAL *restrict ds) {
+static void FN(add_bias_grad)(const qni_attention_tile *t, int64_t i, int64_t n,
+                              const REAL *restrict ds) {
   REAL *restrict db = (REAL *)t->dbias + i * t->dbias_row;
-  if (t->dbias_col == 0) *db += FN(sum)(n, ds);
+  if (t->dbias_col == 0)
+    *db += FN(sum)(n, ds);
   else
     for (int64_t c = 0; c < n; c++) db[c * t->dbias_col] += ds[c];
 }
@@ -61,7 +63,8 @@ static void FN(tile_backward)(const qni_attention_tile *t) {
   }
 }
 
-static void FN(row_dots)(int64_t rows, int64_t width, int64_t stride, const void *a, const void *b, void *out) {
+static void FN(row_dots)(int64_t rows, int64_t width, int64_t stride, const void *a, const void *b,
+                         void *out) {
   for (int64_t r = 0; r < rows; r++)
     ((REAL *)out)[r] = FN(dot)(width, (const REAL *)a + r * stride, (const REAL *)b + r * stride);
 }

@@ -14,15 +14,16 @@
 typedef struct qni_rotate_job {
   const void *x;
   void *y;
-  const void *cosine, *sine;     /* [positions, width / 2] */
-  const int64_t *position;       /* [rows], or NULL: row % period */
-  int64_t period, heads, width;  /* a row is [heads, width] */
-  int32_t back;                  /* turns the other way */
+  const void *cosine, *sine;    /* [positions, width / 2] */
+  const int64_t *position;      /* [rows], or NULL: row % period */
+  int64_t period, heads, width; /* a row is [heads, width] */
+  int32_t back;                 /* turns the other way */
 } qni_rotate_job;
 
 typedef struct qni_dropout_table {
-  void (*apply[2])(int64_t n, const uint32_t *random, uint64_t below, double scale, const void *x, void *y);
-  qn_range_fn rotate[2];         /* items are rows */
+  void (*apply[2])(int64_t n, const uint32_t *random, uint64_t below, double scale, const void *x,
+                   void *y);
+  qn_range_fn rotate[2]; /* items are rows */
 } qni_dropout_table;
 
 const qni_dropout_table *qni_dropout(void);

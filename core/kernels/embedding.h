@@ -14,9 +14,9 @@
 
 typedef struct qni_gather_job {
   const void *table;
-  const int64_t *ids64;          /* one of the two */
+  const int64_t *ids64; /* one of the two */
   const int32_t *ids32;
-  void *out;                     /* [n, width] */
+  void *out; /* [n, width] */
   int64_t width;
 } qni_gather_job;
 
@@ -24,7 +24,7 @@ typedef struct qni_group_job {
   const void *rows, *coef;
   int64_t per, width;
   const int64_t *order, *first;
-  const int64_t *row_of;         /* [groups] row of out that group g fills; NULL: row g */
+  const int64_t *row_of; /* [groups] row of out that group g fills; NULL: row g */
   void *out;
 } qni_group_job;
 

@@ -40,19 +40,24 @@ static inline REAL FN(sum_square_off)(int64_t n, const REAL *x, REAL c) {
   return FN(fold)(s);
 }
 
-/* The greatest, NaN if one is NaN; -infinity for n = 0. */
+/* The greatest that is not NaN; -infinity for n = 0. */
 static inline REAL FN(max)(int64_t n, const REAL *x) {
-  REAL s[LANES], bad = 0;
+  REAL s[LANES];
   int64_t i = 0;
   for (int l = 0; l < LANES; l++) s[l] = (REAL)-INFINITY;
   for (; i + LANES <= n; i += LANES)
-    for (int l = 0; l < LANES; l++) s[l] = (x[i + l] > s[l] || x[i + l] != x[i + l]) ? x[i + l] : s[l];
-  for (int l = 0; i < n; i++, l++) s[l] = (x[i] > s[l] || x[i] != x[i]) ? x[i] : s[l];
-  for (int l = 0; l < LANES; l++) {
-    if (s[l] != s[l]) bad = s[l];
-    s[0] = s[l] > s[0] ? s[l] : s[0];
-  }
-  return bad != bad ? bad : s[0];
+    for (int l = 0; l < LANES; l++) s[l] = x[i + l] > s[l] ? x[i + l] : s[l];
+  for (int l = 0; i < n; i++, l++) s[l] = x[i] > s[l] ? x[i] : s[l];
+  for (int half = LANES / 2; half > 0; half /= 2)
+    for (int l = 0; l < half; l++) s[l] = s[l + half] > s[l] ? s[l + half] : s[l];
+  return s[0];
+}
+
+/* No number in x above -infinity, and no NaN either. */
+static inline int FN(nothing)(int64_t n, const REAL *x, REAL top) {
+  if (top != (REAL)-INFINITY) return 0;
+  const REAL sum = FN(sum)(n, x);
+  return sum == sum;
 }
 
 static inline void FN(axpy)(int64_t n, REAL a, const REAL *restrict x, REAL *restrict y) {

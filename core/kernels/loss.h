@@ -15,7 +15,13 @@
 #include "quern/abi.h"
 #include "kernels/kernel.h"
 
-enum qni_loss_kind { QNI_LOSS_SQUARE, QNI_LOSS_ABSOLUTE, QNI_LOSS_SMOOTH, QNI_LOSS_LOGISTIC, QNI_LOSS_PAIR };
+enum qni_loss_kind {
+  QNI_LOSS_SQUARE,
+  QNI_LOSS_ABSOLUTE,
+  QNI_LOSS_SMOOTH,
+  QNI_LOSS_LOGISTIC,
+  QNI_LOSS_PAIR
+};
 enum { QNI_LOSS_CHUNK = 4096 };
 
 /* Items are chunks of QNI_LOSS_CHUNK elements of n. */
@@ -24,12 +30,12 @@ typedef struct qni_loss_job {
   int32_t kind;
   int64_t n;
   double beta;
-  const void *x, *t, *w;         /* w: NULL or [n] */
-  void *out;                     /* forward: losses [n]; NULL: only sums */
-  double *sums;                  /* forward: one of each chunk; NULL: only losses */
-  double scale;                  /* backward: of all elements */
-  const void *dy;                /* backward: of each element; NULL: 1 */
-  void *dx, *dt, *dw;            /* NULL: not wanted */
+  const void *x, *t, *w; /* w: NULL or [n] */
+  void *out;             /* forward: losses [n]; NULL: only sums */
+  double *sums;          /* forward: one of each chunk; NULL: only losses */
+  double scale;          /* backward: of all elements */
+  const void *dy;        /* backward: of each element; NULL: 1 */
+  void *dx, *dt, *dw;    /* NULL: not wanted */
 } qni_loss_job;
 
 /* Items are rows. */
@@ -37,27 +43,27 @@ typedef struct qni_class_job {
   const qn_math *math;
   int64_t cols;
   double smoothing;
-  const void *x;                 /* [rows, cols] scores */
+  const void *x; /* [rows, cols] scores */
   const int64_t *target;
-  const uint8_t *skip;           /* rows left out; NULL: none */
-  void *loss, *lse;              /* forward out [rows]; lse is backward's input */
-  const void *coef;              /* [rows] d result / d loss of the row */
-  void *dx;                      /* coef (p - q); may be x itself */
+  const uint8_t *skip; /* rows left out; NULL: none */
+  void *loss, *lse;    /* forward out [rows]; lse is backward's input */
+  const void *coef;    /* [rows] d result / d loss of the row */
+  void *dx;            /* coef (p - q); may be x itself */
 } qni_class_job;
 
 /* Items are rows: one target and `negatives` others, each a row of w. */
 typedef struct qni_sampled_job {
   const qn_math *math;
-  const void *h, *w;             /* [n, width], [V, width] */
-  const int64_t *target, *ids;   /* ids: [n, negatives], or [negatives] when shared */
+  const void *h, *w;           /* [n, width], [V, width] */
+  const int64_t *target, *ids; /* ids: [n, negatives], or [negatives] when shared */
   int64_t negatives, width;
-  int32_t shared, drop;          /* drop: negatives equal to the target are left out */
-  double scale;                  /* of the scores: 1 / temperature */
-  void *loss;                    /* [n] */
-  void *slope;                   /* [n, 1 + negatives] d loss / d (h w'); work memory when no gradient follows */
-  const void *coef;              /* backward: [n] */
-  void *dh;                      /* backward: [n, width], NULL: not wanted */
-  void *scaled;                  /* backward: slope times coef */
+  int32_t shared, drop; /* drop: negatives equal to the target are left out */
+  double scale;         /* of the scores: 1 / temperature */
+  void *loss;           /* [n] */
+  void *slope;      /* [n, 1 + negatives] d loss / d (h w'); work memory when no gradient follows */
+  const void *coef; /* backward: [n] */
+  void *dh;         /* backward: [n, width], NULL: not wanted */
+  void *scaled;     /* backward: slope times coef */
 } qni_sampled_job;
 
 /* Index 0 is f32, 1 is f64. */

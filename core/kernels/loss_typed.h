@@ -16,7 +16,8 @@ static void FN(log_one_plus)(const qn_math *math, int64_t n, const REAL *e, REAL
 }
 
 /* Loss and slope of -x t + softplus(x): logistic of d against target t. */
-static void FN(logistic)(const qn_math *math, int64_t n, const REAL *d, const REAL *t, REAL *l, REAL *slope) {
+static void FN(logistic)(const qn_math *math, int64_t n, const REAL *d, const REAL *t, REAL *l,
+                         REAL *slope) {
   REAL e[BLOCK];
   for (int64_t i = 0; i < n; i++) e[i] = -ABS1(d[i]);
   EXP(math, n, e, e);
@@ -38,7 +39,8 @@ static void FN(smooth)(int64_t n, REAL beta, const REAL *d, REAL *l, REAL *slope
 }
 
 /* Losses and their slopes in x of up to BLOCK elements. */
-static void FN(block)(const qni_loss_job *j, int64_t n, const REAL *x, const REAL *t, REAL *l, REAL *slope) {
+static void FN(block)(const qni_loss_job *j, int64_t n, const REAL *x, const REAL *t, REAL *l,
+                      REAL *slope) {
   REAL d[BLOCK];
   if (j->kind == QNI_LOSS_LOGISTIC) {
     FN(logistic)(j->math, n, x, t, l, slope);
@@ -81,7 +83,8 @@ static void FN(block_back)(const qni_loss_job *j, int64_t at, int64_t n) {
   for (int64_t i = 0; i < n && w; i++) r[i] *= w[at + i];
   for (int64_t i = 0; i < n && j->dx; i++) ((REAL *)j->dx)[at + i] = slope[i] * r[i];
   const int logistic = j->kind == QNI_LOSS_LOGISTIC;
-  for (int64_t i = 0; i < n && j->dt; i++) ((REAL *)j->dt)[at + i] = -(logistic ? x[i] : slope[i]) * r[i];
+  for (int64_t i = 0; i < n && j->dt; i++)
+    ((REAL *)j->dt)[at + i] = -(logistic ? x[i] : slope[i]) * r[i];
 }
 
 static qn_status FN(backward)(void *ctx, int64_t begin, int64_t end) {
@@ -116,7 +119,9 @@ static qn_status FN(class_forward)(void *ctx, int64_t begin, int64_t end) {
     if (j->skip && j->skip[r]) continue;
     const REAL top = FN(max)(j->cols, x);
     lse[r] = top + LOG1(FN(exp_sum)(j->math, j->cols, x, top));
-    loss[r] = lse[r] - (s > 0 ? (1 - s) * x[j->target[r]] + s * (FN(sum)(j->cols, x) / (REAL)j->cols) : x[j->target[r]]);
+    loss[r] =
+        lse[r] - (s > 0 ? (1 - s) * x[j->target[r]] + s * (FN(sum)(j->cols, x) / (REAL)j->cols)
+                        : x[j->target[r]]);
   }
   return QN_OK;
 }

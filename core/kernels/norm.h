@@ -23,26 +23,26 @@ typedef struct qni_norm_job {
   int32_t kind;
   int64_t rows, cols;
   double eps;
-  const void *x, *w, *b;         /* w, b may be NULL */
+  const void *x, *w, *b; /* w, b may be NULL */
   void *y;
-  void *mean, *scale;            /* [rows]; mean only of layer */
+  void *mean, *scale; /* [rows]; mean only of layer */
   const void *dy;
-  void *dx;                      /* may be NULL */
-  void *dw, *db;                 /* [chunks, cols] partial sums, may be NULL */
+  void *dx;      /* may be NULL */
+  void *dw, *db; /* [chunks, cols] partial sums, may be NULL */
 } qni_norm_job;
 
 typedef struct qni_column_job {
-  const void *x;                 /* [rows, cols], rows `stride` apart */
-  void *out;                     /* chunks: [chunks, cols]; fold: [cols] */
+  const void *x; /* [rows, cols], rows `stride` apart */
+  void *out;     /* chunks: [chunks, cols]; fold: [cols] */
   int64_t rows, cols, stride, chunk;
 } qni_column_job;
 
 /* Index 0 is f32, 1 is f64. */
 typedef struct qni_norm_table {
-  qn_range_fn forward[2];        /* ctx qni_norm_job; items are rows */
-  qn_range_fn backward[2];       /* items are chunks */
-  qn_range_fn column_chunks[2];  /* ctx qni_column_job; items are chunks of `chunk` rows */
-  qn_range_fn column_fold[2];    /* items are columns; sums the rows of x in order */
+  qn_range_fn forward[2];       /* ctx qni_norm_job; items are rows */
+  qn_range_fn backward[2];      /* items are chunks */
+  qn_range_fn column_chunks[2]; /* ctx qni_column_job; items are chunks of `chunk` rows */
+  qn_range_fn column_fold[2];   /* items are columns; sums the rows of x in order */
 } qni_norm_table;
 
 const qni_norm_table *qni_norm(void);

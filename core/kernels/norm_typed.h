@@ -36,8 +36,8 @@ static qn_status FN(forward)(void *ctx, int64_t begin, int64_t end) {
 }
 
 /* sum g and sum g xh over one row */
-static void FN(row_sums)(int64_t C, const REAL *x, const REAL *dy, const REAL *w, REAL mean, REAL scale,
-                         REAL *sum_g, REAL *sum_gx) {
+static void FN(row_sums)(int64_t C, const REAL *x, const REAL *dy, const REAL *w, REAL mean,
+                         REAL scale, REAL *sum_g, REAL *sum_gx) {
   REAL s[LANES] = {0}, t[LANES] = {0};
   int64_t c = 0;
   for (; c + LANES <= C; c += LANES)

@@ -19,14 +19,14 @@ enum { QNI_SOFTMAX_BLOCK = 64 };
 
 typedef struct qni_softmax_job {
   const qn_math *math;
-  const void *x;                 /* forward: scores; backward: y */
+  const void *x; /* forward: scores; backward: y */
   const void *dy;
   void *out;
   int64_t cols, inner;
-  int32_t log;                   /* the logarithm is wanted */
-  int32_t n_lead;                /* of a masked job: leading dimensions, and the mask's strides */
+  int32_t log;    /* the logarithm is wanted */
+  int32_t n_lead; /* of a masked job: leading dimensions, and the mask's strides */
   int64_t lead[8], keep_stride[8];
-  const uint8_t *keep;           /* NULL: all kept */
+  const uint8_t *keep; /* NULL: all kept */
 } qni_softmax_job;
 
 /* Index 0 is f32, 1 is f64. ctx is a qni_softmax_job. */

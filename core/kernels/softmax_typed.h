@@ -17,11 +17,12 @@ static void FN(forward_row)(const qni_softmax_job *j, const REAL *x, REAL *restr
   for (int64_t c = 0; c < C; c++) y[c] = x[c] - low;
 }
 
-static void FN(forward_masked)(const qni_softmax_job *j, const REAL *x, const uint8_t *keep, REAL *restrict y) {
+static void FN(forward_masked)(const qni_softmax_job *j, const REAL *x, const uint8_t *keep,
+                               REAL *restrict y) {
   const int64_t C = j->cols;
   for (int64_t c = 0; c < C; c++) y[c] = keep[c] ? x[c] : (REAL)-INFINITY;
   const REAL top = FN(max)(C, y);
-  if (!(top > (REAL)-INFINITY) && top == top) { /* nothing kept, or only -infinity */
+  if (FN(nothing)(C, y, top)) { /* nothing kept, or only -infinity */
     for (int64_t c = 0; c < C; c++) y[c] = 0;
     return;
   }
@@ -38,7 +39,7 @@ static void FN(forward_block)(const qni_softmax_job *j, int64_t n, const REAL *x
   for (int64_t c = 0; c < j->cols; c++)
     for (int64_t i = 0; i < n; i++) {
       const REAL v = x[c * j->inner + i];
-      top[i] = (v > top[i] || v != v) ? v : top[i];
+      top[i] = v > top[i] ? v : top[i];
     }
   for (int64_t c = 0; c < j->cols; c++) {
     for (int64_t i = 0; i < n; i++) e[i] = x[c * j->inner + i] - top[i];
@@ -57,7 +58,8 @@ static void FN(forward_block)(const qni_softmax_job *j, int64_t n, const REAL *x
     }
 }
 
-static void FN(backward_row)(const qni_softmax_job *j, const REAL *y, const REAL *dy, REAL *restrict dx) {
+static void FN(backward_row)(const qni_softmax_job *j, const REAL *y, const REAL *dy,
+                             REAL *restrict dx) {
   const int64_t C = j->cols;
   if (j->log) {
     const REAL sum = FN(sum)(C, dy);
@@ -69,7 +71,8 @@ static void FN(backward_row)(const qni_softmax_job *j, const REAL *y, const REAL
   for (int64_t c = 0; c < C; c++) dx[c] = y[c] * (dy[c] - sum);
 }
 
-static void FN(backward_block)(const qni_softmax_job *j, int64_t n, const REAL *y, const REAL *dy, REAL *dx) {
+static void FN(backward_block)(const qni_softmax_job *j, int64_t n, const REAL *y, const REAL *dy,
+                               REAL *dx) {
   REAL sum[QNI_SOFTMAX_BLOCK] = {0}, e[QNI_SOFTMAX_BLOCK];
   for (int64_t c = 0; c < j->cols; c++)
     for (int64_t i = 0; i < n; i++) {
@@ -98,9 +101,12 @@ static qn_status FN(forward)(void *ctx, int64_t begin, int64_t end) {
   REAL *y = j->out;
   for (int64_t r = begin; r < end; r++) {
     int64_t n, at = j->inner == 1 ? r * j->cols : FN(block_at)(j, r, &n);
-    if (j->inner != 1) FN(forward_block)(j, n, x + at, y + at);
-    else if (j->keep) FN(forward_masked)(j, x + at, mask_row(j, r), y + at);
-    else FN(forward_row)(j, x + at, y + at);
+    if (j->inner != 1)
+      FN(forward_block)(j, n, x + at, y + at);
+    else if (j->keep)
+      FN(forward_masked)(j, x + at, mask_row(j, r), y + at);
+    else
+      FN(forward_row)(j, x + at, y + at);
   }
   return QN_OK;
 }
@@ -111,8 +117,10 @@ static qn_status FN(backward)(void *ctx, int64_t begin, int64_t end) {
   REAL *dx = j->out;
   for (int64_t r = begin; r < end; r++) {
     int64_t n, at = j->inner == 1 ? r * j->cols : FN(block_at)(j, r, &n);
-    if (j->inner != 1) FN(backward_block)(j, n, y + at, dy + at, dx + at);
-    else FN(backward_row)(j, y + at, dy + at, dx + at);
+    if (j->inner != 1)
+      FN(backward_block)(j, n, y + at, dy + at, dx + at);
+    else
+      FN(backward_row)(j, y + at, dy + at, dx + at);
   }
   return QN_OK;
 }

@@ -23,15 +23,15 @@ struct spread {
 
 struct job {
   qni_attention_call call;
-  const int64_t *offsets;        /* NULL: dense */
-  int64_t B, H, T, S;            /* T, S of a dense call */
-  int64_t q_seq, k_seq, v_seq, o_seq, lse_seq;      /* between sequences of a dense call */
+  const int64_t *offsets;                      /* NULL: dense */
+  int64_t B, H, T, S;                          /* T, S of a dense call */
+  int64_t q_seq, k_seq, v_seq, o_seq, lse_seq; /* between sequences of a dense call */
   int64_t q_head, k_head, v_head, o_head, lse_head;
   const void *q, *k, *v, *o, *go, *bias;
   const uint8_t *mask;
   void *out, *lse, *dq, *dk, *dv, *dbias;
   struct spread bias_at, mask_at;
-  int64_t lanes;                 /* of dbias; 0: it has one owner for each sequence */
+  int64_t lanes; /* of dbias; 0: it has one owner for each sequence */
 };
 
 static void *moved(const struct job *j, const void *base, int64_t elements) {
@@ -43,8 +43,10 @@ static qni_attention_unit unit_of(const struct job *j, int64_t b, int64_t head, 
   qni_attention_unit u = {.T = j->offsets ? j->offsets[b + 1] - first : j->T};
   u.S = j->offsets ? u.T : j->S;
   const qni_attention_call *a = &j->call;
-  const int64_t q = at * j->q_seq + head * j->q_head + first * a->q_row, k = at * j->k_seq + head * j->k_head + first * a->k_row;
-  const int64_t v = at * j->v_seq + head * j->v_head + first * a->v_row, o = at * j->o_seq + head * j->o_head + first * a->o_row;
+  const int64_t q = at * j->q_seq + head * j->q_head + first * a->q_row,
+                k = at * j->k_seq + head * j->k_head + first * a->k_row;
+  const int64_t v = at * j->v_seq + head * j->v_head + first * a->v_row,
+                o = at * j->o_seq + head * j->o_head + first * a->o_row;
   u.q = moved(j, j->q, q), u.dq = moved(j, j->dq, q);
   u.k = moved(j, j->k, k), u.dk = moved(j, j->dk, k);
   u.v = moved(j, j->v, v), u.dv = moved(j, j->dv, v);
@@ -98,8 +100,8 @@ static qn_status backward_lanes(void *ctx, int64_t begin, int64_t end) {
 /* ---- Operands ---- */
 
 /* A mask or bias of shape [?] against [B,H,T,S], aligned at the end; a jagged one may be longer than needed. */
-static qn_status spread_of(const qn_host *h, qn_call *c, const char *name, const qn_view *v, const struct job *j,
-                           struct spread *s) {
+static qn_status spread_of(const qn_host *h, qn_call *c, const char *name, const qn_view *v,
+                           const struct job *j, struct spread *s) {
   const int64_t full[4] = {j->offsets ? 1 : j->B, j->H, j->T, j->S};
   int64_t stride[4] = {0}, step = 1;
   char text[160];
@@ -111,10 +113,17 @@ static qn_status spread_of(const qn_host *h, qn_call *c, const char *name, const
     step *= n;
   }
   if (!fits)
-    return h->fail(c, QN_E_SHAPE, "%s has the shape %s, but must fit [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]%s",
-                   name, qni_net_shape_text(v, text, sizeof text), full[0], full[1], full[2], full[3],
-                   j->offsets ? " (1, heads, at least the longest sequence twice)" : " (batch, heads, queries, keys) or be 1 there");
-  *s = (struct spread){.seq = j->offsets ? 0 : stride[0], .head = stride[1], .row = stride[2], .col = stride[3], .count = step};
+    return h->fail(
+        c, QN_E_SHAPE,
+        "%s has the shape %s, but must fit [%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "]%s",
+        name, qni_net_shape_text(v, text, sizeof text), full[0], full[1], full[2], full[3],
+        j->offsets ? " (1, heads, at least the longest sequence twice)"
+                   : " (batch, heads, queries, keys) or be 1 there");
+  *s = (struct spread){.seq = j->offsets ? 0 : stride[0],
+                       .head = stride[1],
+                       .row = stride[2],
+                       .col = stride[3],
+                       .count = step};
   return QN_OK;
 }
 
@@ -131,36 +140,63 @@ static struct job jagged_job(const qn_host *h, qn_call *c, const qn_view *q, con
     if (j.offsets[b + 1] - j.offsets[b] > j.T) j.T = j.offsets[b + 1] - j.offsets[b];
   j.S = j.T;
   j.q_head = j.k_head = D, j.v_head = j.o_head = E, j.lse_head = 1;
-  j.call = (qni_attention_call){.h = h, .c = c, .math = qni_net_math(h), .size = qni_net_size(q), .D = D, .E = E,
-                                .q_row = H * D, .k_row = H * D, .v_row = H * E, .o_row = H * E, .lse_row = H,
-                                .dtype = q->dtype, .causal = h->arg_bool(c, "causal"), .scale = scale_of(h, c, D)};
+  j.call = (qni_attention_call){.h = h,
+                                .c = c,
+                                .math = qni_net_math(h),
+                                .size = qni_net_size(q),
+                                .D = D,
+                                .E = E,
+                                .q_row = H * D,
+                                .k_row = H * D,
+                                .v_row = H * E,
+                                .o_row = H * E,
+                                .lse_row = H,
+                                .dtype = q->dtype,
+                                .causal = h->arg_bool(c, "causal"),
+                                .scale = scale_of(h, c, D)};
   return j;
 }
 
-static struct job dense_job(const qn_host *h, qn_call *c, const qn_view *q, const qn_view *k, const qn_view *v) {
+static struct job dense_job(const qn_host *h, qn_call *c, const qn_view *q, const qn_view *k,
+                            const qn_view *v) {
   const int64_t D = q->shape[3], E = v->shape[3];
   struct job j = {.B = q->shape[0], .H = q->shape[1], .T = q->shape[2], .S = k->shape[2]};
   j.q_head = j.T * D, j.k_head = j.S * D, j.v_head = j.S * E, j.o_head = j.T * E, j.lse_head = j.T;
-  j.q_seq = j.H * j.q_head, j.k_seq = j.H * j.k_head, j.v_seq = j.H * j.v_head, j.o_seq = j.H * j.o_head;
+  j.q_seq = j.H * j.q_head, j.k_seq = j.H * j.k_head, j.v_seq = j.H * j.v_head,
+  j.o_seq = j.H * j.o_head;
   j.lse_seq = j.H * j.T;
-  j.call = (qni_attention_call){.h = h, .c = c, .math = qni_net_math(h), .size = qni_net_size(q), .D = D, .E = E,
-                                .q_row = D, .k_row = D, .v_row = E, .o_row = E, .lse_row = 1, .dtype = q->dtype,
-                                .causal = h->arg_bool(c, "causal"), .scale = scale_of(h, c, D)};
+  j.call = (qni_attention_call){.h = h,
+                                .c = c,
+                                .math = qni_net_math(h),
+                                .size = qni_net_size(q),
+                                .D = D,
+                                .E = E,
+                                .q_row = D,
+                                .k_row = D,
+                                .v_row = E,
+                                .o_row = E,
+                                .lse_row = 1,
+                                .dtype = q->dtype,
+                                .causal = h->arg_bool(c, "causal"),
+                                .scale = scale_of(h, c, D)};
   return j;
 }
 
 /* ---- Forward ---- */
 
-static qn_status forward(const qn_host *h, qn_call *c, struct job *j, const qn_view *bias, const qn_view *mask) {
+static qn_status forward(const qn_host *h, qn_call *c, struct job *j, const qn_view *bias,
+                         const qn_view *mask) {
   const qn_view *q = h->in(c, 0);
   qn_view *o = h->out(c, 0), *lse = NULL;
   j->q = q->data, j->k = h->in(c, 1)->data, j->v = h->in(c, 2)->data, j->out = o->data;
   qn_status st = QN_OK;
   if (bias && !(st = spread_of(h, c, "bias", bias, j, &j->bias_at))) j->bias = bias->data;
   if (!st && mask && mask->dtype != QN_BOOL && mask->dtype != QN_U8)
-    st = h->fail(c, QN_E_DTYPE, "mask must be a tensor of type bool or u8, 1 where a query sees a key");
+    st = h->fail(c, QN_E_DTYPE,
+                 "mask must be a tensor of type bool or u8, 1 where a query sees a key");
   if (!st && mask && !(st = spread_of(h, c, "mask", mask, j, &j->mask_at))) j->mask = mask->data;
-  if (!st) st = h->save_new(c, SAVED_LSE, q->dtype, q->ndim - 1, q->shape, &lse); /* [T,H] or [B,H,T] */
+  if (!st)
+    st = h->save_new(c, SAVED_LSE, q->dtype, q->ndim - 1, q->shape, &lse); /* [T,H] or [B,H,T] */
   if (st) return st;
   j->lse = lse->data;
   if ((st = h->parallel(c, j->B * j->H, 1, forward_units, j))) return st;
@@ -202,8 +238,10 @@ static qn_status bias_memory(const qn_host *h, qn_call *c, struct job *j, qn_vie
 static qn_status backward(const qn_host *h, qn_call *c, struct job *j, int32_t bias_input) {
   const qn_view *bias = h->saved(c, SAVED_BIAS), *mask = h->saved(c, SAVED_MASK);
   qn_view *dq = h->out(c, 0), *dbias = h->out(c, bias_input);
-  j->q = h->saved(c, SAVED_Q)->data, j->k = h->saved(c, SAVED_K)->data, j->v = h->saved(c, SAVED_V)->data;
-  j->o = h->saved(c, SAVED_O)->data, j->lse = h->saved(c, SAVED_LSE)->data, j->go = h->in(c, 0)->data;
+  j->q = h->saved(c, SAVED_Q)->data, j->k = h->saved(c, SAVED_K)->data,
+  j->v = h->saved(c, SAVED_V)->data;
+  j->o = h->saved(c, SAVED_O)->data, j->lse = h->saved(c, SAVED_LSE)->data,
+  j->go = h->in(c, 0)->data;
   j->dq = dq ? dq->data : NULL, j->dk = zeroed(h->out(c, 1)), j->dv = zeroed(h->out(c, 2));
   qn_status st = QN_OK;
   if (bias && !(st = spread_of(h, c, "bias", bias, j, &j->bias_at))) j->bias = bias->data;
@@ -211,7 +249,8 @@ static qn_status backward(const qn_host *h, qn_call *c, struct job *j, int32_t b
   if (st) return st;
   if (!dbias) return h->parallel(c, j->B * j->H, 1, backward_units, j);
   if ((st = bias_memory(h, c, j, dbias))) return st;
-  if ((st = h->parallel(c, j->lanes ? j->lanes : j->B, 1, backward_lanes, j)) || !j->lanes) return st;
+  if ((st = h->parallel(c, j->lanes ? j->lanes : j->B, 1, backward_lanes, j)) || !j->lanes)
+    return st;
   const int64_t n = j->bias_at.count;
   return qni_net_column_sums(h, c, qni_net_is64(dbias), j->lanes, n, n, j->dbias, dbias->data);
 }
@@ -240,30 +279,41 @@ static int64_t jagged_flops(const qn_host *h, qn_call *c) {
 static int64_t dense_flops(const qn_host *h, qn_call *c) {
   const qn_view *q = h->like(c, 0), *v = h->like(c, 2);
   const int64_t pairs = q->shape[2] * v->shape[2];
-  return 2 * (h->arg_bool(c, "causal") ? pairs / 2 : pairs) * q->shape[0] * q->shape[1] * (q->shape[3] + v->shape[3]);
+  return 2 * (h->arg_bool(c, "causal") ? pairs / 2 : pairs) * q->shape[0] * q->shape[1] *
+         (q->shape[3] + v->shape[3]);
 }
 
-QNI_OP(attention_op, QN_BATCH_SEQUENCES,
-       "attention(q: f[T@B,H,D], k: like q, v: f[T@B,H,E], bias: f[?]? = nil, *, causal: bool = true, "
-       "scale: num? = nil) -> o: f[T@B,H,E]",
-       "Softmax attention within each sequence of a jagged batch.",
-       "S = Q K' scale + bias, P = softmax(S) over the keys that a query sees, O = P V; scale is 1 / sqrt(D) unless given.\n"
-       "dV = P' dO, dP = dO V', dS = P (dP - rowsum(dO O)), dQ = dS K scale, dK = dS' Q scale, dbias = the sum of dS.\n"
-       "causal: query i sees keys up to i. bias is [L,L] or [H,L,L], L at least the longest sequence, indexed by position.",
-       "print(quern.attention(quern.jagged({quern.tensor{{{1,0}}}}), quern.jagged({quern.tensor{{{1,0}}}}), "
-       "quern.jagged({quern.tensor{{{1,2}}}})))",
-       .cite = "Vaswani et al. 2017, eq. 1; recomputation: Dao et al. 2022, section 3.1", .forward = jagged_forward,
-       .backward = jagged_backward, .flops = jagged_flops);
+QNI_OP(
+    attention_op, QN_BATCH_SEQUENCES,
+    "attention(q: f[T@B,H,D], k: like q, v: f[T@B,H,E], bias: f[?]? = nil, *, causal: bool = true, "
+    "scale: num? = nil) -> o: f[T@B,H,E]",
+    "Softmax attention within each sequence of a jagged batch.",
+    "S = Q K' scale + bias, P = softmax(S) over the keys that a query sees, O = P V; scale is 1 / "
+    "sqrt(D) unless given.\n"
+    "dV = P' dO, dP = dO V', dS = P (dP - rowsum(dO O)), dQ = dS K scale, dK = dS' Q scale, dbias "
+    "= the sum of dS.\n"
+    "causal: query i sees keys up to i. bias is [L,L] or [H,L,L], L at least the longest sequence, "
+    "indexed by position.",
+    "print(quern.attention(quern.jagged({quern.tensor{{{1,0}}}}), "
+    "quern.jagged({quern.tensor{{{1,0}}}}), "
+    "quern.jagged({quern.tensor{{{1,2}}}})))",
+    .cite = "Vaswani et al. 2017, eq. 1; recomputation: Dao et al. 2022, section 3.1",
+    .forward = jagged_forward, .backward = jagged_backward, .flops = jagged_flops);
 
 QNI_OP(attention_dense_op, QN_BATCH_ROWS,
-       "attention_dense(q: f[B,H,T,D], k: f[B,H,S,D], v: f[B,H,S,E], mask: any[?]? = nil, bias: f[?]? = nil, *, "
+       "attention_dense(q: f[B,H,T,D], k: f[B,H,S,D], v: f[B,H,S,E], mask: any[?]? = nil, bias: "
+       "f[?]? = nil, *, "
        "causal: bool = false, scale: num? = nil) -> o: f[B,H,T,E]",
        "Softmax attention of a padded batch, with an optional mask and additive bias.",
-       "As attention. mask (bool or u8, 1 where a query sees a key) and bias are broadcast to [B,H,T,S]; a query that\n"
-       "sees no key gives zeros. causal: query i sees keys up to i + S - T, so the last query sees all.",
-       "print(quern.attention_dense(quern.tensor{{{{1,0}}}}, quern.tensor{{{{1,0}}}}, quern.tensor{{{{1,2}}}}))",
+       "As attention. mask (bool or u8, 1 where a query sees a key) and bias are broadcast to "
+       "[B,H,T,S]; a query that\n"
+       "sees no key gives zeros. causal: query i sees keys up to i + S - T, so the last query sees "
+       "all.",
+       "print(quern.attention_dense(quern.tensor{{{{1,0}}}}, quern.tensor{{{{1,0}}}}, "
+       "quern.tensor{{{{1,2}}}}))",
        .cite = "Vaswani et al. 2017, eq. 1; recomputation: Dao et al. 2022, section 3.1",
-       .flags = QN_OP_NAN_STOPS, .forward = dense_forward, .backward = dense_backward, .flops = dense_flops);
+       .flags = QN_OP_NAN_STOPS, .forward = dense_forward, .backward = dense_backward,
+       .flops = dense_flops);
 
 extern const qn_op *const qni_ops_attention[];
 const qn_op *const qni_ops_attention[] = {&attention_op, &attention_dense_op, NULL};

@@ -22,17 +22,17 @@ typedef struct qni_attention_call {
   const qn_host *h;
   qn_call *c;
   const qn_math *math;
-  int64_t size, D, E;            /* bytes of an element; width of q and k, of v and o */
-  int64_t q_row, k_row, v_row, o_row, lse_row;  /* steps between positions */
+  int64_t size, D, E; /* bytes of an element; width of q and k, of v and o */
+  int64_t q_row, k_row, v_row, o_row, lse_row; /* steps between positions */
   int32_t dtype, causal;
   double scale;
 } qni_attention_call;
 
 /* One sequence and head. Gradients that are NULL are not wanted; dk and dv start at zero. */
 typedef struct qni_attention_unit {
-  int64_t T, S;                  /* queries, keys */
+  int64_t T, S; /* queries, keys */
   const void *q, *k, *v, *o, *do_;
-  void *out, *lse;               /* lse: written forward, read backward */
+  void *out, *lse; /* lse: written forward, read backward */
   void *dq, *dk, *dv, *dbias;
   const void *bias;
   const uint8_t *mask;

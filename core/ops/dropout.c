@@ -49,21 +49,32 @@ static qn_status run(const qn_host *h, qn_call *c, const qn_view *x, qn_view *y)
     return QN_OK;
   }
   if (p >= 1) return qni_net_fill_zero(y), QN_OK;
-  struct job j = {.h = h, .c = c, .x = x->data, .y = y->data, .cols = count / rows, .size = qni_net_size(x),
-                  .below = (uint64_t)(p * 4294967296.0), .scale = 1 / (1 - p), .is64 = qni_net_is64(x)};
+  struct job j = {.h = h,
+                  .c = c,
+                  .x = x->data,
+                  .y = y->data,
+                  .cols = count / rows,
+                  .size = qni_net_size(x),
+                  .below = (uint64_t)(p * 4294967296.0),
+                  .scale = 1 / (1 - p),
+                  .is64 = qni_net_is64(x)};
   return h->parallel(c, rows, qni_net_grain(j.cols, WORK), drop_rows, &j);
 }
 
-static qn_status forward(const qn_host *h, qn_call *c) { return run(h, c, h->in(c, 0), h->out(c, 0)); }
+static qn_status forward(const qn_host *h, qn_call *c) {
+  return run(h, c, h->in(c, 0), h->out(c, 0));
+}
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   qn_view *dx = h->out(c, 0);
   return dx ? run(h, c, h->in(c, 0), dx) : QN_OK;
 }
 
-QNI_OP(dropout_op, QN_BATCH_ROWS, "dropout(x: f[...], *, p: num{0..1} = 0.5, training: bool = true) -> y: f[...]",
+QNI_OP(dropout_op, QN_BATCH_ROWS,
+       "dropout(x: f[...], *, p: num{0..1} = 0.5, training: bool = true) -> y: f[...]",
        "Zeroes each element with probability p and divides the others by 1 - p.",
-       "y = keep x / (1 - p) with keep drawn for each element; dx = keep dy / (1 - p), the same draw.\n"
+       "y = keep x / (1 - p) with keep drawn for each element; dx = keep dy / (1 - p), the same "
+       "draw.\n"
        "training = false gives x. p = 1 gives zeros.",
        "print(quern.dropout(quern.tensor{1,2,3,4}, {p = 0.5}))", .cite = "Srivastava et al. 2014",
        .flags = QN_OP_RANDOM | QN_OP_NAN_STOPS, .forward = forward, .backward = backward);

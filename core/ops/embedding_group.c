@@ -32,7 +32,8 @@ static struct pair *sort(struct pair *a, struct pair *b, int64_t n, int64_t top)
   return a;
 }
 
-static void cut(const struct pair *sorted, int64_t n, int64_t *order, int64_t *first, int64_t *id, qni_groups *g) {
+static void cut(const struct pair *sorted, int64_t n, int64_t *order, int64_t *first, int64_t *id,
+                qni_groups *g) {
   g->count = 0;
   for (int64_t i = 0; i < n; i++) {
     order[i] = sorted[i].at;
@@ -47,7 +48,8 @@ static void cut(const struct pair *sorted, int64_t n, int64_t *order, int64_t *f
 }
 
 qn_status qni_groups_make(const qn_host *h, qn_call *c, int64_t n, int64_t limit,
-                          int64_t (*id_at)(const void *ctx, int64_t p), const void *ctx, qni_groups *g) {
+                          int64_t (*id_at)(const void *ctx, int64_t p), const void *ctx,
+                          qni_groups *g) {
   void *a, *b, *order, *first, *id;
   qn_status st = h->scratch(c, n * (int64_t)sizeof(struct pair), &a);
   if (!st) st = h->scratch(c, n * (int64_t)sizeof(struct pair), &b);
@@ -64,27 +66,40 @@ qn_status qni_groups_make(const qn_host *h, qn_call *c, int64_t n, int64_t limit
   return QN_OK;
 }
 
-static qn_status sum(const qn_host *h, qn_call *c, const qni_groups *g, int is64, int64_t width, const int64_t *row_of,
-                     void *out, const void *rows, const void *coef, int64_t per) {
-  qni_group_job j = {.rows = rows, .coef = coef, .per = per, .width = width, .order = g->order, .first = g->first,
-                     .row_of = row_of, .out = out};
+static qn_status sum(const qn_host *h, qn_call *c, const qni_groups *g, int is64, int64_t width,
+                     const int64_t *row_of, void *out, const void *rows, const void *coef,
+                     int64_t per) {
+  qni_group_job j = {.rows = rows,
+                     .coef = coef,
+                     .per = per,
+                     .width = width,
+                     .order = g->order,
+                     .first = g->first,
+                     .row_of = row_of,
+                     .out = out};
   return h->parallel(c, g->count, qni_net_grain(width, WORK), qni_embedding()->group_sum[is64], &j);
 }
 
-qn_status qni_groups_dense(const qn_host *h, qn_call *c, const qni_groups *g, qn_view *out, const void *rows,
-                           const void *coef, int64_t per) {
+qn_status qni_groups_dense(const qn_host *h, qn_call *c, const qni_groups *g, qn_view *out,
+                           const void *rows, const void *coef, int64_t per) {
   qni_net_fill_zero(out);
   if (out->shape[0] == 0) return QN_OK;
-  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / out->shape[0], g->id, out->data, rows, coef, per);
+  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / out->shape[0], g->id, out->data, rows,
+             coef, per);
 }
 
-qn_status qni_groups_gradient(const qn_host *h, qn_call *c, const qni_groups *g, int32_t input, int by_rows,
-                              const void *rows, const void *coef, int64_t per) {
-  if (!by_rows) return qni_groups_dense(h, c, g, h->out(c, input), rows, coef, per);
+qn_status qni_groups_gradient(const qn_host *h, qn_call *c, const qni_groups *g, int32_t input,
+                              int by_rows, const void *rows, const void *coef, int64_t per) {
+  if (!by_rows) {
+    qn_view *dense = h->out(c, input);
+    return dense ? qni_groups_dense(h, c, g, dense, rows, coef, per)
+                 : QN_OK; /* no memory: the host knows */
+  }
   int64_t *ids;
   qn_view *out;
   qn_status st = h->grad_rows(c, input, g->count, &ids, &out);
   if (st || g->count == 0) return st;
   memcpy(ids, g->id, (size_t)g->count * 8);
-  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / g->count, NULL, out->data, rows, coef, per);
+  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / g->count, NULL, out->data, rows, coef,
+             per);
 }

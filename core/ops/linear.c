@@ -20,11 +20,25 @@ static int wants_gradient(const qn_host *h, qn_call *c) {
   return 0;
 }
 
-static qn_gemm product_of(const qn_view *x, const qn_view *w, const qn_view *b, void *y, int32_t act) {
+static qn_gemm product_of(const qn_view *x, const qn_view *w, const qn_view *b, void *y,
+                          int32_t act) {
   const int64_t I = qni_net_cols(x), O = w->shape[0];
-  return (qn_gemm){.m = qni_net_rows(x), .n = O, .k = I, .batch = 1, .a = x->data, .b = w->data, .c = y,
-                   .bias = b ? b->data : NULL, .a_row = I, .a_col = 1, .b_row = 1, .b_col = I, .c_row = O, .alpha = 1,
-                   .dtype = x->dtype, .act = act};
+  return (qn_gemm){.m = qni_net_rows(x),
+                   .n = O,
+                   .k = I,
+                   .batch = 1,
+                   .a = x->data,
+                   .b = w->data,
+                   .c = y,
+                   .bias = b ? b->data : NULL,
+                   .a_row = I,
+                   .a_col = 1,
+                   .b_row = 1,
+                   .b_col = I,
+                   .c_row = O,
+                   .alpha = 1,
+                   .dtype = x->dtype,
+                   .act = act};
 }
 
 static qn_status forward(const qn_host *h, qn_call *c) {
@@ -52,7 +66,8 @@ static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, const vo
   qn_status st = h->scratch(c, qni_net_count(dy) * qni_net_size(dy), &memory);
   *g = memory;
   if (st) return st;
-  return qni_linear_act_grad(h, c, act, h->saved(c, act == QN_ACT_RELU ? SAVED_Y : SAVED_Z), dy->data, memory);
+  return qni_linear_act_grad(h, c, act, h->saved(c, act == QN_ACT_RELU ? SAVED_Y : SAVED_Z),
+                             dy->data, memory);
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
@@ -61,16 +76,42 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   const int64_t R = qni_net_rows(x), I = qni_net_cols(x), O = w->shape[0];
   const void *g;
   qn_status st = slope(h, c, dy, &g);
-  if (!st && dx && O == 0) qni_net_fill_zero(dx);
+  if (!st && dx && O == 0)
+    qni_net_fill_zero(dx);
   else if (!st && dx) {
-    qn_gemm p = {.m = R, .n = I, .k = O, .batch = 1, .a = g, .b = w->data, .c = dx->data, .a_row = O, .a_col = 1,
-                 .b_row = I, .b_col = 1, .c_row = I, .alpha = 1, .dtype = x->dtype};
+    qn_gemm p = {.m = R,
+                 .n = I,
+                 .k = O,
+                 .batch = 1,
+                 .a = g,
+                 .b = w->data,
+                 .c = dx->data,
+                 .a_row = O,
+                 .a_col = 1,
+                 .b_row = I,
+                 .b_col = 1,
+                 .c_row = I,
+                 .alpha = 1,
+                 .dtype = x->dtype};
     if (R > 0 && I > 0) st = h->gemm(c, &p);
   }
-  if (!st && dw && R == 0) qni_net_fill_zero(dw);
+  if (!st && dw && R == 0)
+    qni_net_fill_zero(dw);
   else if (!st && dw) {
-    qn_gemm p = {.m = O, .n = I, .k = R, .batch = 1, .a = g, .b = x->data, .c = dw->data, .a_row = 1, .a_col = O,
-                 .b_row = I, .b_col = 1, .c_row = I, .alpha = 1, .dtype = x->dtype};
+    qn_gemm p = {.m = O,
+                 .n = I,
+                 .k = R,
+                 .batch = 1,
+                 .a = g,
+                 .b = x->data,
+                 .c = dw->data,
+                 .a_row = 1,
+                 .a_col = O,
+                 .b_row = I,
+                 .b_col = 1,
+                 .c_row = I,
+                 .alpha = 1,
+                 .dtype = x->dtype};
     if (O > 0 && I > 0) st = h->gemm(c, &p);
   }
   if (!st && db) st = qni_net_column_sums(h, c, qni_net_is64(x), R, O, O, g, db->data);
@@ -80,14 +121,19 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 /* ---- Second order ---- */
 
 static qn_tensor *reshape(qni_build *b, qn_tensor *x, int32_t ndim, const int64_t *shape) {
-  return qni_build_op(b, "reshape", 2, (qn_arg[]){qni_arg_tensor(x), qni_arg_ints("shape", ndim, shape)});
+  return qni_build_op(b, "reshape", 2,
+                      (qn_arg[]){qni_arg_tensor(x), qni_arg_ints("shape", ndim, shape)});
 }
 
 static qn_tensor *multiply(qni_build *b, qn_tensor *x, qn_tensor *y, int32_t transpose) {
-  return qni_build_op(b, "matmul", 3, (qn_arg[]){qni_arg_tensor(x), qni_arg_tensor(y), qni_arg_bool("transpose_a", transpose)});
+  return qni_build_op(
+      b, "matmul", 3,
+      (qn_arg[]){qni_arg_tensor(x), qni_arg_tensor(y), qni_arg_bool("transpose_a", transpose)});
 }
 
-static qn_tensor *times(qni_build *b, qn_tensor *x, double a) { return qni_build_num(b, "mul", x, a); }
+static qn_tensor *times(qni_build *b, qn_tensor *x, double a) {
+  return qni_build_num(b, "mul", x, a);
+}
 
 /* sigma + z (sigma - sigma^2) */
 static qn_tensor *silu_slope(qni_build *b, qn_tensor *z) {
@@ -98,9 +144,12 @@ static qn_tensor *silu_slope(qni_build *b, qn_tensor *z) {
 
 /* Phi(z) + z phi(z) */
 static qn_tensor *gelu_slope(qni_build *b, qn_tensor *z) {
-  qn_tensor *phi = times(b, qni_build_num(b, "add", qni_build_op1(b, "erf", times(b, z, 0.70710678118654752440)), 1), 0.5);
+  qn_tensor *phi = times(
+      b, qni_build_num(b, "add", qni_build_op1(b, "erf", times(b, z, 0.70710678118654752440)), 1),
+      0.5);
   qn_tensor *bell = qni_build_op1(b, "exp", times(b, qni_build_op2(b, "mul", z, z), -0.5));
-  return qni_build_op2(b, "add", phi, qni_build_op2(b, "mul", z, times(b, bell, 0.39894228040143267794)));
+  return qni_build_op2(b, "add", phi,
+                       qni_build_op2(b, "mul", z, times(b, bell, 0.39894228040143267794)));
 }
 
 /* g = dy act'(z), with z computed again as a function of x, w and b. */
@@ -120,12 +169,15 @@ static qn_status compose(const qn_host *h, qn_call *c) {
   const qn_view *x = h->like(c, 0), *w = h->like(c, 1);
   qni_build b = qni_build_start(h, c);
   qn_tensor *xs = qni_build_saved(&b, SAVED_X), *ws = qni_build_saved(&b, SAVED_W);
-  qn_tensor *g = reshape(&b, compose_slope(&b, xs, ws), 2, (int64_t[]){qni_net_rows(x), w->shape[0]});
-  if (h->needs_grad(c, 0)) qni_build_set(&b, 0, reshape(&b, multiply(&b, g, ws, 0), x->ndim, x->shape));
+  qn_tensor *g =
+      reshape(&b, compose_slope(&b, xs, ws), 2, (int64_t[]){qni_net_rows(x), w->shape[0]});
+  if (h->needs_grad(c, 0))
+    qni_build_set(&b, 0, reshape(&b, multiply(&b, g, ws, 0), x->ndim, x->shape));
   xs = reshape(&b, xs, 2, (int64_t[]){qni_net_rows(x), qni_net_cols(x)});
   if (h->needs_grad(c, 1)) qni_build_set(&b, 1, multiply(&b, g, xs, 1));
   if (h->like(c, 2) && h->needs_grad(c, 2))
-    qni_build_set(&b, 2, qni_build_op(&b, "sum", 2, (qn_arg[]){qni_arg_tensor(g), qni_arg_int("dim", 1)}));
+    qni_build_set(&b, 2,
+                  qni_build_op(&b, "sum", 2, (qn_arg[]){qni_arg_tensor(g), qni_arg_int("dim", 1)}));
   return b.status;
 }
 
@@ -151,9 +203,11 @@ static qn_status kink(const qn_host *h, qn_call *c) {
 }
 
 QNI_OP(linear_op, QN_BATCH_ROWS,
-       "linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]",
+       "linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu|silu|gelu} = none) "
+       "-> y: f[...,O]",
        "Affine map of the last dimension, with an activation in the same pass.",
-       "y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's rows.\n"
+       "y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's "
+       "rows.\n"
        "silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.",
        "print(quern.linear(quern.tensor{{1,2}}, quern.tensor{{1,1},{0,1}}))", .forward = forward,
        .backward = backward, .compose = compose, .flops = flops, .kink = kink);

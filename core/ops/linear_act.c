@@ -48,7 +48,8 @@ static void exp_f64(int64_t n, const double *x, double *y) {
 #define EXP(m, n, x, y) exp_f64(n, x, y)
 #include "linear_act_typed.h"
 
-static qn_status run(const qn_host *h, qn_call *c, int32_t act, const qn_view *z, const void *dy, void *out) {
+static qn_status run(const qn_host *h, qn_call *c, int32_t act, const qn_view *z, const void *dy,
+                     void *out) {
   struct job j = {.math = qni_net_math(h), .act = act, .z = z->data, .dy = dy, .out = out};
   return h->parallel(c, qni_net_count(z), GRAIN, qni_net_is64(z) ? run_f64 : run_f32, &j);
 }
@@ -57,6 +58,7 @@ qn_status qni_linear_act(const qn_host *h, qn_call *c, int32_t act, const qn_vie
   return run(h, c, act, z, NULL, y);
 }
 
-qn_status qni_linear_act_grad(const qn_host *h, qn_call *c, int32_t act, const qn_view *z, const void *dy, void *g) {
+qn_status qni_linear_act_grad(const qn_host *h, qn_call *c, int32_t act, const qn_view *z,
+                              const void *dy, void *g) {
   return run(h, c, act, z, dy, g);
 }

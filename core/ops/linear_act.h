@@ -7,6 +7,7 @@
 /* y = act(z) for silu and gelu. */
 qn_status qni_linear_act(const qn_host *h, qn_call *c, int32_t act, const qn_view *z, void *y);
 /* g = dy act'(z); for relu, z is the output. */
-qn_status qni_linear_act_grad(const qn_host *h, qn_call *c, int32_t act, const qn_view *z, const void *dy, void *g);
+qn_status qni_linear_act_grad(const qn_host *h, qn_call *c, int32_t act, const qn_view *z,
+                              const void *dy, void *g);
 
 #endif

@@ -6,8 +6,10 @@
 
 static void FN(act_block)(const struct job *j, int64_t n, const REAL *z, REAL *y) {
   REAL p[BLOCK];
-  if (j->act == QN_ACT_SILU) SIGMOID(j->math, n, z, p);
-  else FN(phi)(j->math, n, z, p);
+  if (j->act == QN_ACT_SILU)
+    SIGMOID(j->math, n, z, p);
+  else
+    FN(phi)(j->math, n, z, p);
   for (int64_t i = 0; i < n; i++) y[i] = z[i] * p[i];
 }
 
@@ -26,7 +28,8 @@ static void FN(grad_block)(const struct job *j, int64_t n, const REAL *z, const 
   FN(phi)(j->math, n, z, p);
   for (int64_t i = 0; i < n; i++) e[i] = (REAL)-0.5 * z[i] * z[i];
   EXP(j->math, n, e, e);
-  for (int64_t i = 0; i < n; i++) g[i] = dy[i] * (p[i] + z[i] * e[i] * (REAL)0.39894228040143267794);
+  for (int64_t i = 0; i < n; i++)
+    g[i] = dy[i] * (p[i] + z[i] * e[i] * (REAL)0.39894228040143267794);
 }
 
 static qn_status FN(run)(void *ctx, int64_t begin, int64_t end) {
@@ -34,8 +37,10 @@ static qn_status FN(run)(void *ctx, int64_t begin, int64_t end) {
   for (int64_t at = begin; at < end; at += BLOCK) {
     const int64_t n = end - at < BLOCK ? end - at : BLOCK;
     const REAL *z = (const REAL *)j->z + at;
-    if (j->dy) FN(grad_block)(j, n, z, (const REAL *)j->dy + at, (REAL *)j->out + at);
-    else FN(act_block)(j, n, z, (REAL *)j->out + at);
+    if (j->dy)
+      FN(grad_block)(j, n, z, (const REAL *)j->dy + at, (REAL *)j->out + at);
+    else
+      FN(act_block)(j, n, z, (REAL *)j->out + at);
   }
   return QN_OK;
 }

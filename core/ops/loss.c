@@ -16,7 +16,16 @@
 #include "loss_reduce.h"
 #include "network.h"
 
-enum { SAVED_X, SAVED_TARGET, SAVED_SKIP, SAVED_LSE, SAVED_LOSS, SAVED_FACTOR, SAVED_W, WORK = 4096 };
+enum {
+  SAVED_X,
+  SAVED_TARGET,
+  SAVED_SKIP,
+  SAVED_LSE,
+  SAVED_LOSS,
+  SAVED_FACTOR,
+  SAVED_W,
+  WORK = 4096
+};
 
 static const uint8_t *skip_saved(const qn_host *h, qn_call *c) {
   const qn_view *v = h->saved(c, SAVED_SKIP);
@@ -24,13 +33,15 @@ static const uint8_t *skip_saved(const qn_host *h, qn_call *c) {
 }
 
 /* What both losses keep beside their rows. */
-static qn_status keep_common(const qn_host *h, qn_call *c, const qni_loss_rows *r, const void *loss, int32_t dtype) {
+static qn_status keep_common(const qn_host *h, qn_call *c, const qni_loss_rows *r, const void *loss,
+                             int32_t dtype) {
   qn_view *v;
   qn_status st = h->save(c, SAVED_X, h->in(c, 0));
   if (!st) st = h->save(c, SAVED_TARGET, h->in(c, 1));
   if (!st && r->w) st = h->save(c, SAVED_W, r->w);
   if (!st && h->needs_grad(c, 0)) {
-    if (!(st = h->save_new(c, SAVED_FACTOR, dtype, 1, &r->n, &v))) qni_loss_factors(r, dtype, v->data);
+    if (!(st = h->save_new(c, SAVED_FACTOR, dtype, 1, &r->n, &v)))
+      qni_loss_factors(r, dtype, v->data);
   }
   if (!st && h->needs_grad(c, 2)) {
     if (!(st = h->save_new(c, SAVED_LOSS, dtype, 1, &r->n, &v)) && r->n > 0)
@@ -39,8 +50,10 @@ static qn_status keep_common(const qn_host *h, qn_call *c, const qni_loss_rows *
   return st;
 }
 
-static qni_loss_rows rows_of(const qn_host *h, qn_call *c, int64_t n, const qn_view *w, const uint8_t *skip) {
-  return (qni_loss_rows){.n = n, .reduction = (int32_t)h->arg_int(c, "reduction"), .w = w, .skip = skip};
+static qni_loss_rows rows_of(const qn_host *h, qn_call *c, int64_t n, const qn_view *w,
+                             const uint8_t *skip) {
+  return (qni_loss_rows){
+      .n = n, .reduction = (int32_t)h->arg_int(c, "reduction"), .w = w, .skip = skip};
 }
 
 static qn_status class_losses(const qn_host *h, qn_call *c, const uint8_t *skip, void *loss) {
@@ -48,16 +61,26 @@ static qn_status class_losses(const qn_host *h, qn_call *c, const uint8_t *skip,
   qn_view *lse;
   qn_status st = h->save_new(c, SAVED_LSE, x->dtype, 1, x->shape, &lse);
   if (st) return st;
-  qni_class_job j = {.math = qni_net_math(h), .cols = x->shape[1], .smoothing = h->arg_num(c, "label_smoothing"),
-                     .x = x->data, .target = h->in(c, 1)->data, .skip = skip, .loss = loss, .lse = lse->data};
-  return h->parallel(c, x->shape[0], qni_net_grain(j.cols, WORK), qni_loss()->class_forward[qni_net_is64(x)], &j);
+  qni_class_job j = {.math = qni_net_math(h),
+                     .cols = x->shape[1],
+                     .smoothing = h->arg_num(c, "label_smoothing"),
+                     .x = x->data,
+                     .target = h->in(c, 1)->data,
+                     .skip = skip,
+                     .loss = loss,
+                     .lse = lse->data};
+  return h->parallel(c, x->shape[0], qni_net_grain(j.cols, WORK),
+                     qni_loss()->class_forward[qni_net_is64(x)], &j);
 }
 
-static void picked_losses(const qn_view *x, const int64_t *target, const uint8_t *skip, void *loss) {
+static void picked_losses(const qn_view *x, const int64_t *target, const uint8_t *skip,
+                          void *loss) {
   for (int64_t r = 0; r < x->shape[0]; r++) {
     const int64_t at = skip && skip[r] ? -1 : r * x->shape[1] + target[r];
-    if (qni_net_is64(x)) ((double *)loss)[r] = at < 0 ? 0 : -((const double *)x->data)[at];
-    else ((float *)loss)[r] = at < 0 ? 0 : -((const float *)x->data)[at];
+    if (qni_net_is64(x))
+      ((double *)loss)[r] = at < 0 ? 0 : -((const double *)x->data)[at];
+    else
+      ((float *)loss)[r] = at < 0 ? 0 : -((const float *)x->data)[at];
   }
 }
 
@@ -102,10 +125,17 @@ static qn_status cross_entropy_backward(const qn_host *h, qn_call *c) {
   qn_status st = dx ? row_factors(h, c, &coef) : QN_OK;
   if (st || !dx) return st;
   const qn_view *x = h->saved(c, SAVED_X);
-  qni_class_job j = {.math = qni_net_math(h), .cols = x->shape[1], .smoothing = h->arg_num(c, "label_smoothing"),
-                     .x = x->data, .target = h->saved(c, SAVED_TARGET)->data, .skip = skip_saved(h, c),
-                     .lse = h->saved(c, SAVED_LSE)->data, .coef = coef, .dx = dx->data};
-  return h->parallel(c, x->shape[0], qni_net_grain(j.cols, WORK), qni_loss()->class_backward[qni_net_is64(x)], &j);
+  qni_class_job j = {.math = qni_net_math(h),
+                     .cols = x->shape[1],
+                     .smoothing = h->arg_num(c, "label_smoothing"),
+                     .x = x->data,
+                     .target = h->saved(c, SAVED_TARGET)->data,
+                     .skip = skip_saved(h, c),
+                     .lse = h->saved(c, SAVED_LSE)->data,
+                     .coef = coef,
+                     .dx = dx->data};
+  return h->parallel(c, x->shape[0], qni_net_grain(j.cols, WORK),
+                     qni_loss()->class_backward[qni_net_is64(x)], &j);
 }
 
 static qn_status nll_backward(const qn_host *h, qn_call *c) {
@@ -119,8 +149,10 @@ static qn_status nll_backward(const qn_host *h, qn_call *c) {
   qni_net_fill_zero(dx);
   for (int64_t r = 0; r < dx->shape[0]; r++) {
     if (skip && skip[r]) continue;
-    if (qni_net_is64(dx)) ((double *)dx->data)[r * C + target[r]] = -((const double *)coef)[r];
-    else ((float *)dx->data)[r * C + target[r]] = -((const float *)coef)[r];
+    if (qni_net_is64(dx))
+      ((double *)dx->data)[r * C + target[r]] = -((const double *)coef)[r];
+    else
+      ((float *)dx->data)[r * C + target[r]] = -((const float *)coef)[r];
   }
   return QN_OK;
 }
@@ -131,8 +163,10 @@ static qn_status nll_forward(const qn_host *h, qn_call *c) { return forward(h, c
 /* ---- Second order ---- */
 
 static qn_tensor *spread(qni_build *b, qn_tensor *r, int64_t classes, double smoothing) {
-  return qni_build_op(b, "spread_labels", 4, (qn_arg[]){qni_arg_tensor(r), qni_arg_tensor(qni_build_saved(b, SAVED_TARGET)),
-                                                        qni_arg_int("classes", classes), qni_arg_named("smoothing", smoothing)});
+  return qni_build_op(
+      b, "spread_labels", 4,
+      (qn_arg[]){qni_arg_tensor(r), qni_arg_tensor(qni_build_saved(b, SAVED_TARGET)),
+                 qni_arg_int("classes", classes), qni_arg_named("smoothing", smoothing)});
 }
 
 static qn_status compose(const qn_host *h, qn_call *c, int of_logits) {
@@ -144,7 +178,9 @@ static qn_status compose(const qn_host *h, qn_call *c, int of_logits) {
   qn_tensor *q = spread(&b, r, x->shape[1], of_logits ? h->arg_num(c, "label_smoothing") : 0);
   if (of_logits) {
     qn_tensor *p = qni_build_op1(&b, "softmax", qni_build_saved(&b, SAVED_X));
-    r = qni_build_op(&b, "reshape", 2, (qn_arg[]){qni_arg_tensor(r), qni_arg_ints("shape", 2, (int64_t[]){x->shape[0], 1})});
+    r = qni_build_op(
+        &b, "reshape", 2,
+        (qn_arg[]){qni_arg_tensor(r), qni_arg_ints("shape", 2, (int64_t[]){x->shape[0], 1})});
     qni_build_set(&b, 0, qni_build_op2(&b, "sub", qni_build_op2(&b, "mul", p, r), q));
   } else {
     qni_build_set(&b, 0, qni_build_op1(&b, "neg", q));
@@ -160,8 +196,10 @@ static double get(const qn_view *v, int64_t i) {
 }
 
 static void put(qn_view *v, int64_t i, double x) {
-  if (qni_net_is64(v)) ((double *)v->data)[i] = x;
-  else ((float *)v->data)[i] = (float)x;
+  if (qni_net_is64(v))
+    ((double *)v->data)[i] = x;
+  else
+    ((float *)v->data)[i] = (float)x;
 }
 
 static qn_status spread_forward(const qn_host *h, qn_call *c) {
@@ -172,7 +210,8 @@ static qn_status spread_forward(const qn_host *h, qn_call *c) {
   for (int64_t n = 0; n < q->shape[0]; n++) {
     const double v = get(r, n);
     for (int64_t k = 0; k < C; k++) put(q, n * C + k, v * s / (double)C);
-    if (v != 0 && (t[n] < 0 || t[n] >= C)) return qni_loss_check_labels(h, c, "target", target, C, NULL);
+    if (v != 0 && (t[n] < 0 || t[n] >= C))
+      return qni_loss_check_labels(h, c, "target", target, C, NULL);
     if (v != 0) put(q, n * C + t[n], v * (1 - s) + v * s / (double)C);
   }
   return h->save(c, 0, target);
@@ -197,28 +236,33 @@ static qn_status spread_backward(const qn_host *h, qn_call *c) {
 static int64_t flops(const qn_host *h, qn_call *c) { return 4 * qni_net_count(h->like(c, 0)); }
 
 QNI_OP(cross_entropy_op, QN_BATCH_SUM,
-       "cross_entropy(x: f[N,C], target: i64[N]{0..C-1}, weights: f[N]? = nil, *, ignore_index: int? = nil, "
+       "cross_entropy(x: f[N,C], target: i64[N]{0..C-1}, weights: f[N]? = nil, *, ignore_index: "
+       "int? = nil, "
        "label_smoothing: num{0..1} = 0, reduction: enum{mean|sum|none} = mean) -> l: f[?]",
        "Cross-entropy of class scores (logits) against labels.",
-       "l_n = lse(x_n) - (1 - s) x_n,t - s mean(x_n), s = label_smoothing; dx = r_n (softmax(x_n) - q_n).\n"
-       "mean divides by the sum of the weights (of rows) that count; it is 0 when none does. Rows whose label is\n"
+       "l_n = lse(x_n) - (1 - s) x_n,t - s mean(x_n), s = label_smoothing; dx = r_n (softmax(x_n) "
+       "- q_n).\n"
+       "mean divides by the sum of the weights (of rows) that count; it is 0 when none does. Rows "
+       "whose label is\n"
        "ignore_index do not count. A label outside 0 .. C-1 is an error that names its position.",
        "print(quern.cross_entropy(quern.tensor{{1,2,3}}, quern.tensor({2}, 'i64')))",
        .cite = "label smoothing: Szegedy et al. 2016, section 7", .infer = qni_loss_infer_rows,
-       .forward = cross_entropy_forward, .backward = cross_entropy_backward, .compose = cross_entropy_compose,
-       .flops = flops);
+       .forward = cross_entropy_forward, .backward = cross_entropy_backward,
+       .compose = cross_entropy_compose, .flops = flops);
 
-QNI_OP(nll_op, QN_BATCH_SUM,
-       "nll(x: f[N,C], target: i64[N]{0..C-1}, weights: f[N]? = nil, *, ignore_index: int? = nil, "
-       "reduction: enum{mean|sum|none} = mean) -> l: f[?]",
-       "Negative log-likelihood of labels under given log-probabilities.",
-       "l_n = -x_n,t; dx = -r_n at t, 0 elsewhere. Reductions and ignore_index as in cross_entropy.",
-       "print(quern.nll(quern.log_softmax(quern.tensor{{1,2,3}}), quern.tensor({2}, 'i64')))",
-       .flags = QN_OP_NAN_STOPS, .infer = qni_loss_infer_rows, .forward = nll_forward, .backward = nll_backward,
-       .compose = nll_compose);
+QNI_OP(
+    nll_op, QN_BATCH_SUM,
+    "nll(x: f[N,C], target: i64[N]{0..C-1}, weights: f[N]? = nil, *, ignore_index: int? = nil, "
+    "reduction: enum{mean|sum|none} = mean) -> l: f[?]",
+    "Negative log-likelihood of labels under given log-probabilities.",
+    "l_n = -x_n,t; dx = -r_n at t, 0 elsewhere. Reductions and ignore_index as in cross_entropy.",
+    "print(quern.nll(quern.log_softmax(quern.tensor{{1,2,3}}), quern.tensor({2}, 'i64')))",
+    .flags = QN_OP_NAN_STOPS, .infer = qni_loss_infer_rows, .forward = nll_forward,
+    .backward = nll_backward, .compose = nll_compose);
 
 QNI_OP(spread_labels_op, QN_BATCH_ROWS,
-       "spread_labels(r: f[N], target: i64[N]{0..classes-1}, *, classes: int{1..}, smoothing: num{0..1} = 0)"
+       "spread_labels(r: f[N], target: i64[N]{0..classes-1}, *, classes: int{1..}, smoothing: "
+       "num{0..1} = 0)"
        " -> q: f[N,classes]",
        "Rows of smoothed one-hot labels times a number each.",
        "q_n,c = r_n ((1 - s) [c = t_n] + s / C); dr_n = (1 - s) dq_n,t + s mean(dq_n).\n"

@@ -16,39 +16,82 @@
 #include "loss_reduce.h"
 #include "network.h"
 
-enum { SAVED_DH, SAVED_DW, SAVED_SKIP, SAVED_LOSS, SAVED_WEIGHTS, CHUNK_BYTES = 2 << 20, LEAST_ROWS = 64, WORK = 4096 };
+enum {
+  SAVED_DH,
+  SAVED_DW,
+  SAVED_SKIP,
+  SAVED_LOSS,
+  SAVED_WEIGHTS,
+  CHUNK_BYTES = 2 << 20,
+  LEAST_ROWS = 64,
+  WORK = 4096
+};
 
 struct work {
   const qn_host *h;
   qn_call *c;
   const qn_view *x, *w;
-  qni_class_job rows;            /* dx and x: the chunk's scores */
-  void *dh, *dw;                 /* NULL: not wanted */
+  qni_class_job rows; /* dx and x: the chunk's scores */
+  void *dh, *dw;      /* NULL: not wanted */
   double scale;
   int64_t size;
 };
 
 static qn_status scores(const struct work *k, int64_t first, int64_t m) {
   const int64_t D = k->x->shape[1], V = k->w->shape[0];
-  qn_gemm g = {.m = m, .n = V, .k = D, .batch = 1, .a = qni_net_at(k->x->data, first * D, k->size), .b = k->w->data,
-               .c = k->rows.dx, .a_row = D, .a_col = 1, .b_row = 1, .b_col = D, .c_row = V, .alpha = k->scale,
+  qn_gemm g = {.m = m,
+               .n = V,
+               .k = D,
+               .batch = 1,
+               .a = qni_net_at(k->x->data, first * D, k->size),
+               .b = k->w->data,
+               .c = k->rows.dx,
+               .a_row = D,
+               .a_col = 1,
+               .b_row = 1,
+               .b_col = D,
+               .c_row = V,
+               .alpha = k->scale,
                .dtype = k->x->dtype};
   return k->h->gemm(k->c, &g);
 }
 
 static qn_status gradients(const struct work *k, int64_t first, int64_t m) {
   const int64_t D = k->x->shape[1], V = k->w->shape[0];
-  qn_gemm g = {.m = m, .n = D, .k = V, .batch = 1, .a = k->rows.dx, .b = k->w->data, .a_row = V, .a_col = 1, .b_row = D,
-               .b_col = 1, .c_row = D, .alpha = k->scale, .dtype = k->x->dtype};
+  qn_gemm g = {.m = m,
+               .n = D,
+               .k = V,
+               .batch = 1,
+               .a = k->rows.dx,
+               .b = k->w->data,
+               .a_row = V,
+               .a_col = 1,
+               .b_row = D,
+               .b_col = 1,
+               .c_row = D,
+               .alpha = k->scale,
+               .dtype = k->x->dtype};
   qn_status st = QN_OK;
   if (k->dh) {
     g.c = qni_net_at(k->dh, first * D, k->size);
     st = k->h->gemm(k->c, &g);
   }
   if (st || !k->dw) return st;
-  g = (qn_gemm){.m = V, .n = D, .k = m, .batch = 1, .a = k->rows.dx, .b = qni_net_at(k->x->data, first * D, k->size),
-                .c = k->dw, .a_row = 1, .a_col = V, .b_row = D, .b_col = 1, .c_row = D, .alpha = k->scale,
-                .beta = first > 0, .dtype = k->x->dtype};
+  g = (qn_gemm){.m = V,
+                .n = D,
+                .k = m,
+                .batch = 1,
+                .a = k->rows.dx,
+                .b = qni_net_at(k->x->data, first * D, k->size),
+                .c = k->dw,
+                .a_row = 1,
+                .a_col = V,
+                .b_row = D,
+                .b_col = 1,
+                .c_row = D,
+                .alpha = k->scale,
+                .beta = first > 0,
+                .dtype = k->x->dtype};
   return k->h->gemm(k->c, &g);
 }
 
@@ -83,7 +126,8 @@ static qn_status run_chunks(struct work *k) {
 }
 
 /* New memory for the gradient of input i if it may be asked for. */
-static qn_status gradient_memory(const qn_host *h, qn_call *c, int32_t input, int32_t slot, void **grad) {
+static qn_status gradient_memory(const qn_host *h, qn_call *c, int32_t input, int32_t slot,
+                                 void **grad) {
   const qn_view *v = h->in(c, input);
   qn_view *g;
   *grad = NULL;
@@ -101,7 +145,8 @@ static qn_status prepare(const qn_host *h, qn_call *c, struct work *k, qni_loss_
   qn_view *loss;
   void *coef;
   if (h->arg_num(c, "temperature") <= 0)
-    return h->fail(c, QN_E_ARG, "temperature is %g, but must be above 0", h->arg_num(c, "temperature"));
+    return h->fail(c, QN_E_ARG, "temperature is %g, but must be above 0",
+                   h->arg_num(c, "temperature"));
   qn_status st = qni_loss_skip(h, c, target, SAVED_SKIP, &r->skip);
   if (!st) st = qni_loss_check_labels(h, c, "target", target, k->w->shape[0], r->skip);
   if (!st) st = h->save_new(c, SAVED_LOSS, k->x->dtype, 1, &N, &loss);
@@ -123,8 +168,13 @@ static qni_loss_rows rows_of(const qn_host *h, qn_call *c, int64_t n, const qn_v
 }
 
 static qn_status forward(const qn_host *h, qn_call *c) {
-  struct work k = {.h = h, .c = c, .x = h->in(c, 0), .w = h->in(c, 1), .scale = 1 / h->arg_num(c, "temperature"),
-                   .rows = {.math = qni_net_math(h), .smoothing = h->arg_num(c, "label_smoothing")}};
+  struct work k = {
+      .h = h,
+      .c = c,
+      .x = h->in(c, 0),
+      .w = h->in(c, 1),
+      .scale = 1 / h->arg_num(c, "temperature"),
+      .rows = {.math = qni_net_math(h), .smoothing = h->arg_num(c, "label_smoothing")}};
   k.size = qni_net_size(k.x);
   k.rows.cols = k.w->shape[0];
   qni_loss_rows r = rows_of(h, c, k.x->shape[0], h->in(c, 3));
@@ -138,8 +188,10 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 static void scaled_copy(qn_view *to, const qn_view *from, double a) {
   const int64_t n = qni_net_count(to);
   for (int64_t i = 0; i < n; i++)
-    if (qni_net_is64(to)) ((double *)to->data)[i] = ((const double *)from->data)[i] * a;
-    else ((float *)to->data)[i] = ((const float *)from->data)[i] * (float)a;
+    if (qni_net_is64(to))
+      ((double *)to->data)[i] = ((const double *)from->data)[i] * a;
+    else
+      ((float *)to->data)[i] = ((const float *)from->data)[i] * (float)a;
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
@@ -160,15 +212,19 @@ static int64_t flops(const qn_host *h, qn_call *c) {
   return 2 * (1 + gradients) * qni_net_count(h->like(c, 0)) * h->like(c, 1)->shape[0];
 }
 
-QNI_OP(linear_cross_entropy_op, QN_BATCH_SUM,
-       "linear_cross_entropy(h: f[N,D], w: f[V,D], target: i64[N]{0..V-1}, weights: f[N]? = nil, *, "
-       "temperature: num{0..} = 1, ignore_index: int? = nil, label_smoothing: num{0..1} = 0, "
-       "reduction: enum{mean|sum} = mean) -> l: f[]",
-       "Cross-entropy of all items' scores h w' against the target, without keeping the scores.",
-       "Z = H W' / temperature, then as cross_entropy; dH = dZ W / temperature, dW = dZ' H / temperature.\n"
-       "Rows go through in chunks; forward makes the gradients at the same time, so memory does not grow with N V.",
-       "print(quern.linear_cross_entropy(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1}}, quern.tensor({1}, 'i64')))",
-       .forward = forward, .backward = backward, .flops = flops);
+QNI_OP(
+    linear_cross_entropy_op, QN_BATCH_SUM,
+    "linear_cross_entropy(h: f[N,D], w: f[V,D], target: i64[N]{0..V-1}, weights: f[N]? = nil, *, "
+    "temperature: num{0..} = 1, ignore_index: int? = nil, label_smoothing: num{0..1} = 0, "
+    "reduction: enum{mean|sum} = mean) -> l: f[]",
+    "Cross-entropy of all items' scores h w' against the target, without keeping the scores.",
+    "Z = H W' / temperature, then as cross_entropy; dH = dZ W / temperature, dW = dZ' H / "
+    "temperature.\n"
+    "Rows go through in chunks; forward makes the gradients at the same time, so memory does not "
+    "grow with N V.",
+    "print(quern.linear_cross_entropy(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1}}, "
+    "quern.tensor({1}, 'i64')))",
+    .forward = forward, .backward = backward, .flops = flops);
 
 extern const qn_op *const qni_ops_loss_linear[];
 const qn_op *const qni_ops_loss_linear[] = {&linear_cross_entropy_op, NULL};

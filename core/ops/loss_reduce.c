@@ -10,8 +10,10 @@ static double get(const void *p, int32_t dtype, int64_t i) {
 }
 
 static void set(void *p, int32_t dtype, int64_t i, double x) {
-  if (dtype == QN_F64) ((double *)p)[i] = x;
-  else ((float *)p)[i] = (float)x;
+  if (dtype == QN_F64)
+    ((double *)p)[i] = x;
+  else
+    ((float *)p)[i] = (float)x;
 }
 
 /* Weight of row i; 0 where it does not count. */
@@ -47,7 +49,8 @@ qn_status qni_loss_infer_like(const qn_host *h, qn_call *c) {
   return QN_OK;
 }
 
-qn_status qni_loss_skip(const qn_host *h, qn_call *c, const qn_view *target, int32_t slot, const uint8_t **skip) {
+qn_status qni_loss_skip(const qn_host *h, qn_call *c, const qn_view *target, int32_t slot,
+                        const uint8_t **skip) {
   *skip = NULL;
   if (!h->has_arg(c, "ignore_index")) return QN_OK;
   const int64_t ignore = h->arg_int(c, "ignore_index"), n = qni_net_count(target);
@@ -60,13 +63,15 @@ qn_status qni_loss_skip(const qn_host *h, qn_call *c, const qn_view *target, int
   return QN_OK;
 }
 
-qn_status qni_loss_check_labels(const qn_host *h, qn_call *c, const char *name, const qn_view *target, int64_t limit,
-                                const uint8_t *skip) {
+qn_status qni_loss_check_labels(const qn_host *h, qn_call *c, const char *name,
+                                const qn_view *target, int64_t limit, const uint8_t *skip) {
   const int64_t *id = target->data, n = qni_net_count(target);
   for (int64_t i = 0; i < n; i++)
     if ((id[i] < 0 || id[i] >= limit) && !(skip && skip[i]))
-      return h->fail(c, QN_E_ARG, "%s has %" PRId64 " at element %" PRId64 ", but there are %" PRId64
-                     " classes; labels run from 0 to %" PRId64, name, id[i], i + 1, limit, limit - 1);
+      return h->fail(c, QN_E_ARG,
+                     "%s has %" PRId64 " at element %" PRId64 ", but there are %" PRId64
+                     " classes; labels run from 0 to %" PRId64,
+                     name, id[i], i + 1, limit, limit - 1);
   return QN_OK;
 }
 
@@ -87,10 +92,12 @@ void qni_loss_factors(const qni_loss_rows *r, int32_t dtype, void *coef) {
 
 void qni_loss_flow(const qni_loss_rows *r, const qn_view *dy, int32_t dtype, void *coef) {
   const int each = r->reduction == QNI_REDUCE_NONE;
-  for (int64_t i = 0; i < r->n; i++) set(coef, dtype, i, get(coef, dtype, i) * get(dy->data, dtype, each ? i : 0));
+  for (int64_t i = 0; i < r->n; i++)
+    set(coef, dtype, i, get(coef, dtype, i) * get(dy->data, dtype, each ? i : 0));
 }
 
-void qni_loss_weight_grad(const qni_loss_rows *r, const void *loss, const qn_view *dy, qn_view *dw) {
+void qni_loss_weight_grad(const qni_loss_rows *r, const void *loss, const qn_view *dy,
+                          qn_view *dw) {
   const double W = divisor(r);
   double mean = 0;
   for (int64_t i = 0; i < r->n && r->reduction == QNI_REDUCE_MEAN; i++)

@@ -19,8 +19,8 @@ enum qni_reduction { QNI_REDUCE_MEAN, QNI_REDUCE_SUM, QNI_REDUCE_NONE };
 typedef struct qni_loss_rows {
   int64_t n;
   int32_t reduction;
-  const qn_view *w;              /* [n] or NULL */
-  const uint8_t *skip;           /* or NULL */
+  const qn_view *w;    /* [n] or NULL */
+  const uint8_t *skip; /* or NULL */
 } qni_loss_rows;
 
 /* infer: a scalar, or [n] under "none". */
@@ -29,10 +29,11 @@ qn_status qni_loss_infer_rows(const qn_host *h, qn_call *c);
 qn_status qni_loss_infer_like(const qn_host *h, qn_call *c);
 
 /* Rows whose label is ignore_index (saved as u8 in `slot`); *skip NULL if there is no such argument. */
-qn_status qni_loss_skip(const qn_host *h, qn_call *c, const qn_view *target, int32_t slot, const uint8_t **skip);
+qn_status qni_loss_skip(const qn_host *h, qn_call *c, const qn_view *target, int32_t slot,
+                        const uint8_t **skip);
 /* Labels of the rows that count lie in 0..limit-1. */
-qn_status qni_loss_check_labels(const qn_host *h, qn_call *c, const char *name, const qn_view *target, int64_t limit,
-                                const uint8_t *skip);
+qn_status qni_loss_check_labels(const qn_host *h, qn_call *c, const char *name,
+                                const qn_view *target, int64_t limit, const uint8_t *skip);
 
 /* dtype is f32 or f64 throughout. loss [n] -> y */
 void qni_loss_reduce(const qni_loss_rows *r, int32_t dtype, const void *loss, qn_view *y);

@@ -18,7 +18,16 @@
 #include "loss_reduce.h"
 #include "network.h"
 
-enum { SAVED_H, SAVED_W, SAVED_TARGET, SAVED_NEGATIVES, SAVED_SLOPE, SAVED_WEIGHTS, SAVED_LOSS, WORK = 16384 };
+enum {
+  SAVED_H,
+  SAVED_W,
+  SAVED_TARGET,
+  SAVED_NEGATIVES,
+  SAVED_SLOPE,
+  SAVED_WEIGHTS,
+  SAVED_LOSS,
+  WORK = 16384
+};
 
 static qn_status check(const qn_host *h, qn_call *c) {
   const qn_view *target = h->in(c, 2), *negatives = h->in(c, 3);
@@ -26,22 +35,33 @@ static qn_status check(const qn_host *h, qn_call *c) {
   const int64_t *id = negatives->data, n = qni_net_count(negatives);
   char text[160];
   if (!(negatives->ndim == 1 || (negatives->ndim == 2 && negatives->shape[0] == N)))
-    return h->fail(c, QN_E_SHAPE, "negatives have the shape %s, but must be [R], shared by all rows, or [%" PRId64 ",R]",
+    return h->fail(c, QN_E_SHAPE,
+                   "negatives have the shape %s, but must be [R], shared by all rows, or [%" PRId64
+                   ",R]",
                    qni_net_shape_text(negatives, text, sizeof text), N);
   for (int64_t i = 0; i < n; i++)
     if (id[i] < 0 || id[i] >= V)
-      return h->fail(c, QN_E_ARG, "negatives has %" PRId64 " at element %" PRId64 ", but w has %" PRId64
-                     " rows; ids run from 0 to %" PRId64, id[i], i + 1, V, V - 1);
+      return h->fail(c, QN_E_ARG,
+                     "negatives has %" PRId64 " at element %" PRId64 ", but w has %" PRId64
+                     " rows; ids run from 0 to %" PRId64,
+                     id[i], i + 1, V, V - 1);
   if (h->arg_num(c, "temperature") <= 0)
-    return h->fail(c, QN_E_ARG, "temperature is %g, but must be above 0", h->arg_num(c, "temperature"));
+    return h->fail(c, QN_E_ARG, "temperature is %g, but must be above 0",
+                   h->arg_num(c, "temperature"));
   return qni_loss_check_labels(h, c, "target", target, V, NULL);
 }
 
-static qni_sampled_job job_of(const qn_host *h, qn_call *c, const qn_view *x, const qn_view *w, const qn_view *target,
-                              const qn_view *negatives) {
-  return (qni_sampled_job){.math = qni_net_math(h), .h = x->data, .w = w->data, .target = target->data,
-                           .ids = negatives->data, .negatives = qni_net_cols(negatives), .width = x->shape[1],
-                           .shared = negatives->ndim == 1, .drop = h->arg_bool(c, "drop_hits"),
+static qni_sampled_job job_of(const qn_host *h, qn_call *c, const qn_view *x, const qn_view *w,
+                              const qn_view *target, const qn_view *negatives) {
+  return (qni_sampled_job){.math = qni_net_math(h),
+                           .h = x->data,
+                           .w = w->data,
+                           .target = target->data,
+                           .ids = negatives->data,
+                           .negatives = qni_net_cols(negatives),
+                           .width = x->shape[1],
+                           .shared = negatives->ndim == 1,
+                           .drop = h->arg_bool(c, "drop_hits"),
                            .scale = 1 / h->arg_num(c, "temperature")};
 }
 
@@ -49,7 +69,9 @@ static qni_loss_rows rows_of(const qn_host *h, qn_call *c, int64_t n, const qn_v
   return (qni_loss_rows){.n = n, .reduction = (int32_t)h->arg_int(c, "reduction"), .w = weights};
 }
 
-static int64_t grain(const qni_sampled_job *j) { return qni_net_grain((j->negatives + 1) * j->width, WORK); }
+static int64_t grain(const qni_sampled_job *j) {
+  return qni_net_grain((j->negatives + 1) * j->width, WORK);
+}
 
 static qn_status keep(const qn_host *h, qn_call *c) {
   qn_status st = h->save(c, SAVED_H, h->in(c, 0));
@@ -71,7 +93,8 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   if (st) return st;
   j.slope = slope->data;
   j.loss = loss->data;
-  if ((st = h->parallel(c, N, grain(&j), qni_loss()->sampled_forward[qni_net_is64(x)], &j))) return st;
+  if ((st = h->parallel(c, N, grain(&j), qni_loss()->sampled_forward[qni_net_is64(x)], &j)))
+    return st;
   const qni_loss_rows r = rows_of(h, c, N, h->in(c, 4));
   qni_loss_reduce(&r, x->dtype, loss->data, h->out(c, 0));
   return keep(h, c);
@@ -98,7 +121,8 @@ static qn_status table_grad(const qn_host *h, qn_call *c, const qni_sampled_job 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->saved(c, SAVED_H), *dy = h->in(c, 0), *weights = h->saved(c, SAVED_WEIGHTS);
   const int64_t N = x->shape[0], size = qni_net_size(x);
-  qni_sampled_job j = job_of(h, c, x, h->saved(c, SAVED_W), h->saved(c, SAVED_TARGET), h->saved(c, SAVED_NEGATIVES));
+  qni_sampled_job j = job_of(h, c, x, h->saved(c, SAVED_W), h->saved(c, SAVED_TARGET),
+                             h->saved(c, SAVED_NEGATIVES));
   const qni_loss_rows r = rows_of(h, c, N, weights);
   qn_view *dh = h->out(c, 0), *dweights = h->out(c, 4);
   void *coef;
@@ -121,13 +145,17 @@ static int64_t flops(const qn_host *h, qn_call *c) {
 
 QNI_OP(sampled_softmax_op, QN_BATCH_SUM,
        "sampled_softmax(h: f[N,D], w: f[V,D], target: i64[N]{0..V-1}, negatives: i64[?]{0..V-1}, "
-       "weights: f[N]? = nil, *, temperature: num{0..} = 1, drop_hits: bool = true, sparse: bool = false, "
+       "weights: f[N]? = nil, *, temperature: num{0..} = 1, drop_hits: bool = true, sparse: bool = "
+       "false, "
        "reduction: enum{mean|sum|none} = mean) -> l: f[?]",
        "Cross-entropy of each row's target among sampled negatives.",
-       "s_j = h . w[id_j] / temperature with id_0 = target; l = lse(s) - s_0; dh = sum a_j w[id_j], dw[id_j] += a_j h,\n"
-       "a_j = r (softmax(s)_j - [j = 0]) / temperature. negatives are [N,R], or [R] shared by all rows.\n"
+       "s_j = h . w[id_j] / temperature with id_0 = target; l = lse(s) - s_0; dh = sum a_j "
+       "w[id_j], dw[id_j] += a_j h,\n"
+       "a_j = r (softmax(s)_j - [j = 0]) / temperature. negatives are [N,R], or [R] shared by all "
+       "rows.\n"
        "drop_hits leaves out negatives equal to the target; sparse gives dw as rows of the table.",
-       "print(quern.sampled_softmax(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1},{1,1}}, quern.tensor({2}, 'i64'), "
+       "print(quern.sampled_softmax(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1},{1,1}}, "
+       "quern.tensor({2}, 'i64'), "
        "quern.tensor({0,1}, 'i64')))",
        .cite = "Jean et al. 2015, section 3.1", .infer = qni_loss_infer_rows, .forward = forward,
        .backward = backward, .flops = flops);

@@ -15,7 +15,7 @@
 
 /* One operand as a matrix [rows, cols] under leading dimensions. */
 struct matrix {
-  int64_t rows, cols, row, col;  /* as it is multiplied: after the transpose */
+  int64_t rows, cols, row, col; /* as it is multiplied: after the transpose */
   int32_t n_lead;
   int64_t lead[QN_MAX_DIMS], stride[QN_MAX_DIMS];
   int32_t transposed;
@@ -23,7 +23,7 @@ struct matrix {
 
 struct plan {
   struct matrix a, b;
-  int32_t n_lead;                /* of the result */
+  int32_t n_lead; /* of the result */
   int64_t lead[QN_MAX_DIMS];
   int32_t a_vector, b_vector;
 };
@@ -62,24 +62,30 @@ static int64_t lead_stride(const struct matrix *m, int32_t d, int32_t n) {
   return own < 0 || m->lead[own] == 1 ? 0 : m->stride[own];
 }
 
-static qn_status no_fit(const qn_host *h, qn_call *c, const qn_view *a, const qn_view *b, const char *why) {
+static qn_status no_fit(const qn_host *h, qn_call *c, const qn_view *a, const qn_view *b,
+                        const char *why) {
   char x[160], y[160];
-  return h->fail(c, QN_E_SHAPE, "a %s%s and b %s%s cannot be multiplied: %s", qni_net_shape_text(a, x, sizeof x),
-                 h->arg_bool(c, "transpose_a") ? " (transposed)" : "", qni_net_shape_text(b, y, sizeof y),
+  return h->fail(c, QN_E_SHAPE, "a %s%s and b %s%s cannot be multiplied: %s",
+                 qni_net_shape_text(a, x, sizeof x),
+                 h->arg_bool(c, "transpose_a") ? " (transposed)" : "",
+                 qni_net_shape_text(b, y, sizeof y),
                  h->arg_bool(c, "transpose_b") ? " (transposed)" : "", why);
 }
 
-static qn_status make_plan(const qn_host *h, qn_call *c, const qn_view *a, const qn_view *b, struct plan *p) {
+static qn_status make_plan(const qn_host *h, qn_call *c, const qn_view *a, const qn_view *b,
+                           struct plan *p) {
   if (a->ndim == 0 || b->ndim == 0) return no_fit(h, c, a, b, "a scalar is no matrix; use mul");
   as_matrix(a, h->arg_bool(c, "transpose_a"), 1, &p->a);
   as_matrix(b, h->arg_bool(c, "transpose_b"), 0, &p->b);
   p->a_vector = a->ndim == 1;
   p->b_vector = b->ndim == 1;
-  if (p->a.cols != p->b.rows) return no_fit(h, c, a, b, "the columns of a must be as many as the rows of b");
+  if (p->a.cols != p->b.rows)
+    return no_fit(h, c, a, b, "the columns of a must be as many as the rows of b");
   p->n_lead = p->a.n_lead > p->b.n_lead ? p->a.n_lead : p->b.n_lead;
   for (int32_t d = 0; d < p->n_lead; d++) {
     const int64_t x = lead_size(&p->a, d, p->n_lead), y = lead_size(&p->b, d, p->n_lead);
-    if (x != y && x != 1 && y != 1) return no_fit(h, c, a, b, "their leading dimensions must be equal, or 1");
+    if (x != y && x != 1 && y != 1)
+      return no_fit(h, c, a, b, "their leading dimensions must be equal, or 1");
     p->lead[d] = x == 1 ? y : x;
   }
   return QN_OK;
@@ -98,7 +104,8 @@ static qn_status infer(const qn_host *h, qn_call *c) {
 }
 
 /* Leading strides of a row-major result of `matrix` elements an item; 0 where `m` is repeated. */
-static void dense_strides(const struct plan *p, const struct matrix *m, int64_t matrix, int64_t *stride) {
+static void dense_strides(const struct plan *p, const struct matrix *m, int64_t matrix,
+                          int64_t *stride) {
   int64_t step = matrix;
   for (int32_t d = p->n_lead - 1; d >= 0; d--) {
     const int64_t size = m ? lead_size(m, d, p->n_lead) : p->lead[d];
@@ -128,11 +135,22 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 1, b);
   if (st || items(&p) == 0) return st;
   if (p.a.cols == 0) return qni_net_fill_zero(y), QN_OK;
-  qn_gemm g = {.m = p.a.rows, .n = p.b.cols, .k = p.a.cols, .a = a->data, .b = b->data, .c = y->data, .alpha = 1,
-               .a_row = p.a.row, .a_col = p.a.col, .b_row = p.b.row, .b_col = p.b.col, .c_row = p.b.cols,
+  qn_gemm g = {.m = p.a.rows,
+               .n = p.b.cols,
+               .k = p.a.cols,
+               .a = a->data,
+               .b = b->data,
+               .c = y->data,
+               .alpha = 1,
+               .a_row = p.a.row,
+               .a_col = p.a.col,
+               .b_row = p.b.row,
+               .b_col = p.b.col,
+               .c_row = p.b.cols,
                .dtype = y->dtype};
   qni_batch l = batch_of(&p);
-  for (int32_t d = 0; d < l.n; d++) l.a[d] = lead_stride(&p.a, d, l.n), l.b[d] = lead_stride(&p.b, d, l.n);
+  for (int32_t d = 0; d < l.n; d++)
+    l.a[d] = lead_stride(&p.a, d, l.n), l.b[d] = lead_stride(&p.b, d, l.n);
   dense_strides(&p, NULL, g.m * g.n, l.c);
   return qni_batch_multiply(h, c, g, l);
 }
@@ -143,8 +161,10 @@ struct factor {
   int64_t row, col, stride[QN_MAX_DIMS];
 };
 
-static struct factor factor_of(const struct plan *p, const struct matrix *m, const qn_view *v, int32_t transpose) {
-  struct factor f = {.data = v->data, .row = transpose ? m->col : m->row, .col = transpose ? m->row : m->col};
+static struct factor factor_of(const struct plan *p, const struct matrix *m, const qn_view *v,
+                               int32_t transpose) {
+  struct factor f = {
+      .data = v->data, .row = transpose ? m->col : m->row, .col = transpose ? m->row : m->col};
   for (int32_t d = 0; d < p->n_lead; d++) f.stride[d] = lead_stride(m, d, p->n_lead);
   return f;
 }
@@ -156,12 +176,24 @@ static struct factor flow_of(const struct plan *p, const qn_view *dy, int32_t tr
   return f;
 }
 
-static qn_status product(const qn_host *h, qn_call *c, const struct plan *p, const struct matrix *of, int64_t k,
-                         const struct factor *x, const struct factor *z, qn_view *grad) {
+static qn_status product(const qn_host *h, qn_call *c, const struct plan *p,
+                         const struct matrix *of, int64_t k, const struct factor *x,
+                         const struct factor *z, qn_view *grad) {
   const int64_t m = of->transposed ? of->cols : of->rows, n = of->transposed ? of->rows : of->cols;
   if (items(p) == 0 || k == 0) return qni_net_fill_zero(grad), QN_OK;
-  qn_gemm g = {.m = m, .n = n, .k = k, .a = x->data, .b = z->data, .c = grad->data, .alpha = 1, .a_row = x->row,
-               .a_col = x->col, .b_row = z->row, .b_col = z->col, .c_row = n, .dtype = grad->dtype};
+  qn_gemm g = {.m = m,
+               .n = n,
+               .k = k,
+               .a = x->data,
+               .b = z->data,
+               .c = grad->data,
+               .alpha = 1,
+               .a_row = x->row,
+               .a_col = x->col,
+               .b_row = z->row,
+               .b_col = z->col,
+               .c_row = n,
+               .dtype = grad->dtype};
   qni_batch l = batch_of(p);
   for (int32_t d = 0; d < l.n; d++) l.a[d] = x->stride[d], l.b[d] = z->stride[d];
   dense_strides(p, of, m * n, l.c);
@@ -176,12 +208,14 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   if (!st && da) { /* dA = dY B', or its transpose B dY' */
     const int32_t t = p.a.transposed;
     struct factor y = flow_of(&p, dy, t), z = factor_of(&p, &p.b, b, !t);
-    st = t ? product(h, c, &p, &p.a, p.b.cols, &z, &y, da) : product(h, c, &p, &p.a, p.b.cols, &y, &z, da);
+    st = t ? product(h, c, &p, &p.a, p.b.cols, &z, &y, da)
+           : product(h, c, &p, &p.a, p.b.cols, &y, &z, da);
   }
   if (!st && db) { /* dB = A' dY, or its transpose dY' A */
     const int32_t t = p.b.transposed;
     struct factor y = flow_of(&p, dy, t), z = factor_of(&p, &p.a, a, !t);
-    st = t ? product(h, c, &p, &p.b, p.a.rows, &y, &z, db) : product(h, c, &p, &p.b, p.a.rows, &z, &y, db);
+    st = t ? product(h, c, &p, &p.b, p.a.rows, &y, &z, db)
+           : product(h, c, &p, &p.b, p.a.rows, &z, &y, db);
   }
   return st;
 }
@@ -189,11 +223,13 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 /* ---- Second order ---- */
 
 static qn_tensor *multiply(qni_build *b, qn_tensor *x, int32_t tx, qn_tensor *y, int32_t ty) {
-  return qni_build_op(b, "matmul", 4, (qn_arg[]){qni_arg_tensor(x), qni_arg_tensor(y),
-                                                 qni_arg_bool("transpose_a", tx), qni_arg_bool("transpose_b", ty)});
+  return qni_build_op(b, "matmul", 4,
+                      (qn_arg[]){qni_arg_tensor(x), qni_arg_tensor(y),
+                                 qni_arg_bool("transpose_a", tx), qni_arg_bool("transpose_b", ty)});
 }
 
-static qn_tensor *shaped(qni_build *b, const char *op, qn_tensor *x, int32_t ndim, const int64_t *shape) {
+static qn_tensor *shaped(qni_build *b, const char *op, qn_tensor *x, int32_t ndim,
+                         const int64_t *shape) {
   return qni_build_op(b, op, 2, (qn_arg[]){qni_arg_tensor(x), qni_arg_ints("shape", ndim, shape)});
 }
 
@@ -203,7 +239,8 @@ static qn_tensor *operand(qni_build *b, int32_t slot, int32_t vector, const stru
   return vector && t ? shaped(b, "reshape", t, 2, (int64_t[]){m->rows, m->cols}) : t;
 }
 
-static void set_grad(qni_build *b, int32_t input, int32_t vector, const struct matrix *m, qn_tensor *g) {
+static void set_grad(qni_build *b, int32_t input, int32_t vector, const struct matrix *m,
+                     qn_tensor *g) {
   const qn_view *like = b->h->like(b->c, input);
   if (vector) {
     g = shaped(b, "sum_to", g, 2, (int64_t[]){m->rows, m->cols});
@@ -230,9 +267,11 @@ static qn_status compose(const qn_host *h, qn_call *c) {
     dy = shaped(&build, "reshape", dy, p.n_lead + 2, shape);
   }
   if (h->needs_grad(c, 0))
-    set_grad(&build, 0, p.a_vector, &p.a, ta ? multiply(&build, b, tb, dy, 1) : multiply(&build, dy, 0, b, !tb));
+    set_grad(&build, 0, p.a_vector, &p.a,
+             ta ? multiply(&build, b, tb, dy, 1) : multiply(&build, dy, 0, b, !tb));
   if (h->needs_grad(c, 1))
-    set_grad(&build, 1, p.b_vector, &p.b, tb ? multiply(&build, dy, 1, a, ta) : multiply(&build, a, !ta, dy, 0));
+    set_grad(&build, 1, p.b_vector, &p.b,
+             tb ? multiply(&build, dy, 1, a, ta) : multiply(&build, a, !ta, dy, 0));
   return build.status;
 }
 
@@ -243,11 +282,14 @@ static int64_t flops(const qn_host *h, qn_call *c) {
 }
 
 QNI_OP(matmul_op, QN_BATCH_ROWS,
-       "matmul(a: f[?] strided, b: f[?] strided, *, transpose_a: bool = false, transpose_b: bool = false) -> y: f[?]",
+       "matmul(a: f[?] strided, b: f[?] strided, *, transpose_a: bool = false, transpose_b: bool = "
+       "false) -> y: f[?]",
        "Product of two matrices, of batches of matrices, or of vectors.",
        "Y = A B over the last two dimensions; dA = dY B', dB = A' dY.\n"
-       "Leading dimensions are broadcast. A vector is a row on the left and a column on the right; its\n"
-       "dimension is absent from the result. transpose_a and transpose_b swap the last two dimensions first.",
+       "Leading dimensions are broadcast. A vector is a row on the left and a column on the right; "
+       "its\n"
+       "dimension is absent from the result. transpose_a and transpose_b swap the last two "
+       "dimensions first.",
        "print(quern.matmul(quern.tensor{{1,2},{3,4}}, quern.tensor{{1,0},{0,1}}))", .infer = infer,
        .forward = forward, .backward = backward, .compose = compose, .flops = flops);
 

@@ -44,7 +44,8 @@ static void absorb(qn_gemm *g, qni_batch *l) {
 }
 
 /* Runs the items left, one call for each run of the innermost dimension. */
-static qn_status run_all(const qn_host *h, qn_call *c, const qn_gemm *base, const qni_batch *l, int32_t loops) {
+static qn_status run_all(const qn_host *h, qn_call *c, const qn_gemm *base, const qni_batch *l,
+                         int32_t loops) {
   int64_t at[QN_MAX_DIMS] = {0}, size = base->dtype == QN_F64 ? 8 : 4;
   for (;;) {
     qn_gemm g = *base;

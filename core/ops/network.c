@@ -28,8 +28,10 @@ double qni_net_scalar(const qn_view *v) {
 }
 
 void qni_net_set_scalar(qn_view *v, double value) {
-  if (v->dtype == QN_F64) *(double *)v->data = value;
-  else *(float *)v->data = (float)value;
+  if (v->dtype == QN_F64)
+    *(double *)v->data = value;
+  else
+    *(float *)v->data = (float)value;
 }
 
 void qni_net_fill_zero(qn_view *v) {
@@ -52,10 +54,13 @@ int64_t qni_net_grain(int64_t item, int64_t work) {
 
 const qn_math *qni_net_math(const qn_host *h) { return h->query("qn.math/1"); }
 
-qn_status qni_net_axis_of(const qn_host *h, qn_call *c, const qn_view *v, int64_t dim, qni_net_axis *a) {
+qn_status qni_net_axis_of(const qn_host *h, qn_call *c, const qn_view *v, int64_t dim,
+                          qni_net_axis *a) {
   char text[160];
   if (dim == 0 || dim > v->ndim || dim < -v->ndim)
-    return h->fail(c, QN_E_ARG, "dim is %" PRId64 ", but x has the shape %s; dims count from 1, or from -1 at the end",
+    return h->fail(c, QN_E_ARG,
+                   "dim is %" PRId64
+                   ", but x has the shape %s; dims count from 1, or from -1 at the end",
                    dim, qni_net_shape_text(v, text, sizeof text));
   a->dim = (int32_t)(dim > 0 ? dim - 1 : v->ndim + dim);
   a->size = v->shape[a->dim];
@@ -69,9 +74,10 @@ static qn_status fold(const qn_host *h, qn_call *c, int is64, qni_column_job *j)
   return h->parallel(c, j->cols, COLUMNS_PER_ITEM, qni_norm()->column_fold[is64], j);
 }
 
-qn_status qni_net_column_sums(const qn_host *h, qn_call *c, int is64, int64_t rows, int64_t cols, int64_t stride,
-                              const void *x, void *out) {
-  qni_column_job j = {.x = x, .out = out, .rows = rows, .cols = cols, .stride = stride, .chunk = COLUMN_CHUNK};
+qn_status qni_net_column_sums(const qn_host *h, qn_call *c, int is64, int64_t rows, int64_t cols,
+                              int64_t stride, const void *x, void *out) {
+  qni_column_job j = {
+      .x = x, .out = out, .rows = rows, .cols = cols, .stride = stride, .chunk = COLUMN_CHUNK};
   const int64_t chunks = (rows + COLUMN_CHUNK - 1) / COLUMN_CHUNK;
   if (chunks <= 1) return fold(h, c, is64, &j);
   void *parts;

@@ -18,9 +18,9 @@ int64_t qni_net_count(const qn_view *v);
 /* Elements of the last dimension, and of all before it. */
 int64_t qni_net_cols(const qn_view *v);
 int64_t qni_net_rows(const qn_view *v);
-double qni_net_scalar(const qn_view *v);          /* of a view of one element */
+double qni_net_scalar(const qn_view *v); /* of a view of one element */
 void qni_net_set_scalar(qn_view *v, double value);
-void qni_net_fill_zero(qn_view *v);               /* contiguous */
+void qni_net_fill_zero(qn_view *v); /* contiguous */
 /* "f32[2,3]" */
 const char *qni_net_shape_text(const qn_view *v, char *buf, size_t size);
 
@@ -37,10 +37,11 @@ typedef struct qni_net_axis {
   int32_t dim;
   int64_t outer, size, inner;
 } qni_net_axis;
-qn_status qni_net_axis_of(const qn_host *h, qn_call *c, const qn_view *v, int64_t dim, qni_net_axis *a);
+qn_status qni_net_axis_of(const qn_host *h, qn_call *c, const qn_view *v, int64_t dim,
+                          qni_net_axis *a);
 
 /* out[cols] = sum over rows of x (rows `stride` apart), in a fixed order. */
-qn_status qni_net_column_sums(const qn_host *h, qn_call *c, int is64, int64_t rows, int64_t cols, int64_t stride,
-                              const void *x, void *out);
+qn_status qni_net_column_sums(const qn_host *h, qn_call *c, int is64, int64_t rows, int64_t cols,
+                              int64_t stride, const void *x, void *out);
 
 #endif

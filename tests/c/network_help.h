@@ -9,8 +9,10 @@
 #include "check.h"
 #include "gradcheck.h"
 
-#define SHAPE(...) (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]){__VA_ARGS__}
-#define ARGS(...) (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)), (qn_arg[]){__VA_ARGS__}
+#define SHAPE(...)                                                                                 \
+  (int32_t)(sizeof((int64_t[]){__VA_ARGS__}) / 8), (int64_t[]) { __VA_ARGS__ }
+#define ARGS(...)                                                                                  \
+  (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)), (qn_arg[]) { __VA_ARGS__ }
 
 static inline qn_tensor *noise(uint64_t stream, int32_t ndim, const int64_t *shape) {
   qn_tensor *t = gradcheck_noise(stream, 1, 0, ndim, shape);
@@ -23,7 +25,8 @@ static inline qn_tensor *longs(int32_t n, const int64_t *values) {
 }
 
 /* Ids in 0..limit-1, the same each time. */
-static inline qn_tensor *some_ids(uint64_t stream, int64_t limit, int32_t ndim, const int64_t *shape) {
+static inline qn_tensor *some_ids(uint64_t stream, int64_t limit, int32_t ndim,
+                                  const int64_t *shape) {
   qn_tensor *t = gc_new(QN_I64, NULL, ndim, shape);
   const qn_view *v = qn_tensor_view(t);
   for (int64_t i = 0, n = gc_count(v); i < n; i++)
@@ -44,7 +47,8 @@ static inline qn_tensor *jagged(qn_tensor *values, int32_t n, const int64_t *len
 static inline qn_tensor *as_f32(const qn_tensor *t) {
   const qn_view *v = qn_tensor_view(t);
   qn_tensor *y = gc_new(QN_F32, NULL, v->ndim, v->shape);
-  for (int64_t i = 0, n = gc_count(v); i < n; i++) ((float *)qn_tensor_view(y)->data)[i] = (float)*gc_at(v, i);
+  for (int64_t i = 0, n = gc_count(v); i < n; i++)
+    ((float *)qn_tensor_view(y)->data)[i] = (float)*gc_at(v, i);
   if (!qn_tensor_offsets(t)) return y;
   qn_tensor *j;
   assert_ok(qn_tensor_jagged(y, qn_tensor_offsets(t), &j));
@@ -58,7 +62,8 @@ static inline double value(const qn_tensor *t, int64_t i) {
 }
 
 static inline void assert_near(double a, double b, double tolerance) {
-  if (!(fabs(a - b) <= tolerance * fmax(1, fmax(fabs(a), fabs(b))))) fail_msg("%.12g is not %.12g", a, b);
+  if (!(fabs(a - b) <= tolerance * fmax(1, fmax(fabs(a), fabs(b)))))
+    fail_msg("%.12g is not %.12g", a, b);
 }
 
 static inline qn_tensor *call(const char *op, int32_t n_args, const qn_arg *args) {
@@ -81,12 +86,13 @@ static inline qn_status try_call(const char *op, int32_t n_args, const qn_arg *a
 /* ---- Forward and backward at once ---- */
 
 typedef struct pass {
-  int32_t n;                     /* the output, then a gradient for each floating input */
+  int32_t n; /* the output, then a gradient for each floating input */
   qn_tensor *t[10];
 } pass;
 
 static inline bool floating(const qn_arg *a) {
-  return a->kind == QN_ARG_TENSOR && (qn_tensor_view(a->v.tensor)->dtype == QN_F64 || qn_tensor_view(a->v.tensor)->dtype == QN_F32);
+  return a->kind == QN_ARG_TENSOR && (qn_tensor_view(a->v.tensor)->dtype == QN_F64 ||
+                                      qn_tensor_view(a->v.tensor)->dtype == QN_F32);
 }
 
 static inline pass run_pass(const char *op, int32_t n_args, const qn_arg *args) {
@@ -101,7 +107,8 @@ static inline pass run_pass(const char *op, int32_t n_args, const qn_arg *args) 
   qn_random_seed(7);
   p.t[p.n++] = call(op, n_args, args);
   const qn_view *y = qn_tensor_view(p.t[0]);
-  qn_tensor *seed = noise(99, y->ndim, y->shape), *used = y->dtype == QN_F32 ? as_f32(seed) : qn_tensor_retain(seed);
+  qn_tensor *seed = noise(99, y->ndim, y->shape),
+            *used = y->dtype == QN_F32 ? as_f32(seed) : qn_tensor_retain(seed);
   assert_ok(qn_grad(p.t[0], used, inputs, n, 0, grads));
   for (int32_t i = 0; i < n; i++) p.t[p.n++] = grads[i];
   qn_tensor_free(seed);
@@ -122,22 +129,26 @@ static inline void assert_same_bits(const char *op, int32_t n_args, const qn_arg
       const qn_view *a = qn_tensor_view(first.t[i]), *b = qn_tensor_view(p.t[i]);
       assert_memory_equal(a->data, b->data, (size_t)gc_count(a) * (a->dtype == QN_F64 ? 8 : 4));
     }
-    if (k) free_pass(&p);
-    else first = p;
+    if (k)
+      free_pass(&p);
+    else
+      first = p;
   }
   free_pass(&first);
   assert_ok(qn_threads_set(2));
 }
 
 /* The f32 forms of forward and backward agree with the f64 ones; args are f64. */
-static inline void assert_f32_near(const char *op, int32_t n_args, const qn_arg *args, double tolerance) {
+static inline void assert_f32_near(const char *op, int32_t n_args, const qn_arg *args,
+                                   double tolerance) {
   qn_arg narrow[16];
   memcpy(narrow, args, (size_t)n_args * sizeof *args);
   for (int32_t i = 0; i < n_args; i++)
     if (floating(&args[i])) narrow[i].v.tensor = as_f32(args[i].v.tensor);
   pass a = run_pass(op, n_args, args), b = run_pass(op, n_args, narrow);
   for (int32_t i = 0; i < a.n; i++)
-    for (int64_t e = 0, n = gc_count(qn_tensor_view(a.t[i])); e < n; e++) assert_near(value(a.t[i], e), value(b.t[i], e), tolerance);
+    for (int64_t e = 0, n = gc_count(qn_tensor_view(a.t[i])); e < n; e++)
+      assert_near(value(a.t[i], e), value(b.t[i], e), tolerance);
   free_pass(&a);
   free_pass(&b);
   for (int32_t i = 0; i < n_args; i++)

@@ -10,8 +10,10 @@ static void the_rate_and_the_scale_are_right(void **state) {
   qn_tensor *y = call("dropout", ARGS(gc_tensor(x), gc_num("p", 0.2)));
   int zeros = 0;
   for (int i = 0; i < R * C; i++) {
-    if (value(y, i) == 0) zeros++;
-    else assert_near(value(y, i), 1.25, 1e-15);
+    if (value(y, i) == 0)
+      zeros++;
+    else
+      assert_near(value(y, i), 1.25, 1e-15);
   }
   assert_true(fabs(zeros / (double)(R * C) - 0.2) < 0.01);
   qn_tensor_free(x), qn_tensor_free(y);
@@ -21,14 +23,16 @@ static void backward_drops_the_same_elements(void **state) {
   (void)state;
   qn_tensor *x = gradcheck_noise(1, 0, 1, SHAPE(R, C));
   pass p = run_pass("dropout", ARGS(gc_tensor(x), gc_num("p", 0.5)));
-  for (int i = 0; i < R * C; i++) assert_near(value(p.t[1], i), value(p.t[0], i) * gc_noise(99, i), 1e-15);
+  for (int i = 0; i < R * C; i++)
+    assert_near(value(p.t[1], i), value(p.t[0], i) * gc_noise(99, i), 1e-15);
   free_pass(&p);
   qn_tensor_free(x);
 }
 
 static void a_slice_of_the_batch_draws_what_the_batch_draws(void **state) {
   (void)state;
-  qn_tensor *x = gradcheck_noise(1, 0, 1, SHAPE(R, C)), *top = gradcheck_noise(1, 0, 1, SHAPE(5, C));
+  qn_tensor *x = gradcheck_noise(1, 0, 1, SHAPE(R, C)),
+            *top = gradcheck_noise(1, 0, 1, SHAPE(5, C));
   qn_random_seed(3);
   qn_tensor *y = call("dropout", ARGS(gc_tensor(x)));
   qn_random_seed(3);
@@ -53,13 +57,15 @@ static void edges_copy_or_zero(void **state) {
   (void)state;
   qn_tensor *x = noise(1, SHAPE(64)), *s = noise(1, 0, NULL);
   qn_tensor *off = call("dropout", ARGS(gc_tensor(x), gc_bool("training", 0)));
-  qn_tensor *none = call("dropout", ARGS(gc_tensor(x), gc_num("p", 0))), *all = call("dropout", ARGS(gc_tensor(x), gc_num("p", 1)));
+  qn_tensor *none = call("dropout", ARGS(gc_tensor(x), gc_num("p", 0))),
+            *all = call("dropout", ARGS(gc_tensor(x), gc_num("p", 1)));
   assert_memory_equal(qn_tensor_view(off)->data, qn_tensor_view(x)->data, 64 * 8);
   assert_memory_equal(qn_tensor_view(none)->data, qn_tensor_view(x)->data, 64 * 8);
   for (int i = 0; i < 64; i++) assert_true(value(all, i) == 0);
   assert_fails(try_call("dropout", ARGS(gc_tensor(x), gc_num("p", 1.5))), QN_E_ARG, "p");
   assert_ok(try_call("dropout", ARGS(gc_tensor(s))));
-  qn_tensor_free(x), qn_tensor_free(s), qn_tensor_free(off), qn_tensor_free(none), qn_tensor_free(all);
+  qn_tensor_free(x), qn_tensor_free(s), qn_tensor_free(off), qn_tensor_free(none),
+      qn_tensor_free(all);
 }
 
 static void types_and_workers_agree(void **state) {

@@ -3,7 +3,8 @@
 
 static void rows_are_fetched(void **state) {
   (void)state;
-  qn_tensor *w = noise(1, SHAPE(6, 3)), *ids = some_ids(2, 6, SHAPE(2, 4)), *y = call("embedding", ARGS(gc_tensor(w), gc_tensor(ids)));
+  qn_tensor *w = noise(1, SHAPE(6, 3)), *ids = some_ids(2, 6, SHAPE(2, 4)),
+            *y = call("embedding", ARGS(gc_tensor(w), gc_tensor(ids)));
   const int64_t *id = qn_tensor_view(ids)->data;
   assert_int_equal(qn_tensor_view(y)->ndim, 3);
   for (int p = 0; p < 8; p++)
@@ -13,7 +14,8 @@ static void rows_are_fetched(void **state) {
 
 static void narrow_ids_and_numbers_of_pytorch(void **state) {
   (void)state;
-  qn_tensor *w = gc_new(QN_F32, (float[]){1, 2, 3, 4}, SHAPE(2, 2)), *ids = gc_new(QN_I32, (int32_t[]){1, 0, 1}, SHAPE(3));
+  qn_tensor *w = gc_new(QN_F32, (float[]){1, 2, 3, 4}, SHAPE(2, 2)),
+            *ids = gc_new(QN_I32, (int32_t[]){1, 0, 1}, SHAPE(3));
   pass p = run_pass("embedding", ARGS(gc_tensor(w), gc_tensor(ids)));
   assert_true(value(p.t[0], 0) == 3 && value(p.t[0], 3) == 2 && value(p.t[0], 4) == 3);
   assert_near(value(p.t[1], 0), gc_noise(99, 2), 1e-6);
@@ -24,9 +26,11 @@ static void narrow_ids_and_numbers_of_pytorch(void **state) {
 
 static void gradients_bits_and_types(void **state) {
   (void)state;
-  qn_tensor *w = noise(1, SHAPE(6, 3)), *ids = some_ids(2, 6, SHAPE(2, 4)), *dy = noise(3, SHAPE(2, 4, 3));
+  qn_tensor *w = noise(1, SHAPE(6, 3)), *ids = some_ids(2, 6, SHAPE(2, 4)),
+            *dy = noise(3, SHAPE(2, 4, 3));
   assert_sound("embedding", GRADCHECK_SECOND, ARGS(gc_tensor(w), gc_tensor(ids)));
-  assert_sound("embedding_grad", GRADCHECK_FIRST, ARGS(gc_tensor(dy), gc_tensor(ids), gc_int("rows", 6), gc_int("padding", 3)));
+  assert_sound("embedding_grad", GRADCHECK_FIRST,
+               ARGS(gc_tensor(dy), gc_tensor(ids), gc_int("rows", 6), gc_int("padding", 3)));
   qn_tensor_free(w), qn_tensor_free(ids), qn_tensor_free(dy);
   w = noise(1, SHAPE(5000, 50)), ids = some_ids(2, 5000, SHAPE(20000));
   qn_tensor *narrow = as_f32(w);
@@ -47,7 +51,8 @@ static void padding_gets_no_gradient(void **state) {
 
 static void sparse_rows_are_the_dense_gradient(void **state) {
   (void)state;
-  qn_tensor *w = noise(1, SHAPE(40, 3)), *ids = some_ids(2, 40, SHAPE(30)), *seed = noise(99, SHAPE(30, 3)), *id, *rows;
+  qn_tensor *w = noise(1, SHAPE(40, 3)), *ids = some_ids(2, 40, SHAPE(30)),
+            *seed = noise(99, SHAPE(30, 3)), *id, *rows;
   pass p = run_pass("embedding", ARGS(gc_tensor(w), gc_tensor(ids)));
   qn_tensor *y = call("embedding", ARGS(gc_tensor(w), gc_tensor(ids), gc_bool("sparse", 1)));
   assert_ok(qn_backward(y, seed, 0));
@@ -56,7 +61,8 @@ static void sparse_rows_are_the_dense_gradient(void **state) {
   const int64_t n = qn_tensor_view(id)->shape[0], *at = qn_tensor_view(id)->data;
   assert_true(n > 10 && n < 30);
   for (int64_t g = 0; g < n; g++)
-    for (int64_t c = 0; c < 3; c++) assert_true(value(rows, g * 3 + c) == value(p.t[1], at[g] * 3 + c));
+    for (int64_t c = 0; c < 3; c++)
+      assert_true(value(rows, g * 3 + c) == value(p.t[1], at[g] * 3 + c));
   free_pass(&p);
   qn_tensor_free(w), qn_tensor_free(ids), qn_tensor_free(seed), qn_tensor_free(y);
 }
@@ -72,9 +78,12 @@ static void no_ids_give_no_rows(void **state) {
 
 static void a_bad_id_is_named_with_its_place(void **state) {
   (void)state;
-  qn_tensor *w = noise(1, SHAPE(3, 2)), *high = longs(3, (int64_t[]){0, 1, 3}), *low = longs(1, (int64_t[]){-1});
-  assert_fails(try_call("embedding", ARGS(gc_tensor(w), gc_tensor(high))), QN_E_ARG, "ids has 3 at element 3, but the table has 3 rows");
-  assert_fails(try_call("embedding", ARGS(gc_tensor(w), gc_tensor(low))), QN_E_ARG, "ids has -1 at element 1");
+  qn_tensor *w = noise(1, SHAPE(3, 2)), *high = longs(3, (int64_t[]){0, 1, 3}),
+            *low = longs(1, (int64_t[]){-1});
+  assert_fails(try_call("embedding", ARGS(gc_tensor(w), gc_tensor(high))), QN_E_ARG,
+               "ids has 3 at element 3, but the table has 3 rows");
+  assert_fails(try_call("embedding", ARGS(gc_tensor(w), gc_tensor(low))), QN_E_ARG,
+               "ids has -1 at element 1");
   qn_tensor_free(w), qn_tensor_free(high), qn_tensor_free(low);
 }
 

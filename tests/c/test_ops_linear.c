@@ -13,7 +13,8 @@ static void rows_follow_the_formula(void **state) {
   (void)state;
   qn_tensor *x = noise(1, SHAPE(2, 3, 4)), *w = noise(2, SHAPE(5, 4)), *b = noise(3, SHAPE(5));
   for (int k = 0; k < 4; k++) {
-    qn_tensor *y = call("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", names[k])));
+    qn_tensor *y =
+        call("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", names[k])));
     assert_int_equal(qn_tensor_view(y)->ndim, 3);
     for (int r = 0; r < 6; r++)
       for (int o = 0; o < 5; o++) {
@@ -28,25 +29,32 @@ static void rows_follow_the_formula(void **state) {
 
 static void gradients_bits_and_types(void **state) {
   (void)state;
-  qn_tensor *x = noise(1, SHAPE(2, 3, 4)), *w = noise(2, SHAPE(5, 4)), *b = noise(3, SHAPE(5)), *v = noise(4, SHAPE(4));
+  qn_tensor *x = noise(1, SHAPE(2, 3, 4)), *w = noise(2, SHAPE(5, 4)), *b = noise(3, SHAPE(5)),
+            *v = noise(4, SHAPE(4));
   for (int k = 0; k < 4; k++) {
-    assert_sound("linear", GRADCHECK_SECOND, ARGS(gc_tensor(x), gc_tensor(w), gc_str("act", names[k])));
-    assert_sound("linear", GRADCHECK_SECOND, ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", names[k])));
+    assert_sound("linear", GRADCHECK_SECOND,
+                 ARGS(gc_tensor(x), gc_tensor(w), gc_str("act", names[k])));
+    assert_sound("linear", GRADCHECK_SECOND,
+                 ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", names[k])));
   }
   assert_sound("linear", GRADCHECK_SECOND, ARGS(gc_tensor(v), gc_tensor(w), gc_tensor(b)));
   qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b), qn_tensor_free(v);
   x = noise(1, SHAPE(1100, 50)), w = noise(2, SHAPE(200, 50)), b = noise(3, SHAPE(200));
   qn_tensor *x32 = as_f32(x), *w32 = as_f32(w), *b32 = as_f32(b);
   for (int k = 0; k < 4; k++)
-    assert_same_bits("linear", ARGS(gc_tensor(x32), gc_tensor(w32), gc_tensor(b32), gc_str("act", names[k])));
-  assert_f32_near("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", "silu")), 2e-4);
-  qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b), qn_tensor_free(x32), qn_tensor_free(w32), qn_tensor_free(b32);
+    assert_same_bits("linear",
+                     ARGS(gc_tensor(x32), gc_tensor(w32), gc_tensor(b32), gc_str("act", names[k])));
+  assert_f32_near("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", "silu")),
+                  2e-4);
+  qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b), qn_tensor_free(x32), qn_tensor_free(w32),
+      qn_tensor_free(b32);
 }
 
 static void no_rows_give_zero_gradients(void **state) {
   (void)state;
   qn_tensor *x = noise(1, SHAPE(0, 4)), *w = noise(2, SHAPE(5, 4)), *b = noise(3, SHAPE(5));
-  pass p = run_pass("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", "gelu")));
+  pass p =
+      run_pass("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", "gelu")));
   for (int i = 0; i < 20; i++) assert_true(value(p.t[2], i) == 0);
   for (int i = 0; i < 5; i++) assert_true(value(p.t[3], i) == 0);
   free_pass(&p);
@@ -57,14 +65,17 @@ static void a_mismatch_names_the_dimension(void **state) {
   (void)state;
   qn_tensor *x = noise(1, SHAPE(2, 3)), *w = noise(2, SHAPE(5, 4));
   assert_fails(try_call("linear", ARGS(gc_tensor(x), gc_tensor(w))), QN_E_SHAPE, "I");
-  assert_fails(try_call("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_str("act", "tanh"))), QN_E_ARG, "act");
+  assert_fails(try_call("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_str("act", "tanh"))),
+               QN_E_ARG, "act");
   qn_tensor_free(x), qn_tensor_free(w);
 }
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rows_follow_the_formula), cmocka_unit_test(gradients_bits_and_types),
-      cmocka_unit_test(no_rows_give_zero_gradients), cmocka_unit_test(a_mismatch_names_the_dimension),
+      cmocka_unit_test(rows_follow_the_formula),
+      cmocka_unit_test(gradients_bits_and_types),
+      cmocka_unit_test(no_rows_give_zero_gradients),
+      cmocka_unit_test(a_mismatch_names_the_dimension),
   };
   return RUN(tests);
 }

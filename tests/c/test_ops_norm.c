@@ -6,16 +6,19 @@ enum { R = 3, C = 21 };
 static void rows_follow_the_formulas(void **state) {
   (void)state;
   qn_tensor *x = noise(1, SHAPE(R, C)), *w = noise(2, SHAPE(C)), *b = noise(3, SHAPE(C));
-  qn_tensor *layer = call("layer_norm", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_num("eps", 1e-3)));
+  qn_tensor *layer =
+      call("layer_norm", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_num("eps", 1e-3)));
   qn_tensor *rms = call("rms_norm", ARGS(gc_tensor(x), gc_tensor(w), gc_num("eps", 1e-3)));
   qn_tensor *l2 = call("l2_normalize", ARGS(gc_tensor(x)));
   for (int r = 0; r < R; r++) {
     double mean = 0, var = 0, square = 0;
-    for (int c = 0; c < C; c++) mean += value(x, r * C + c) / C, square += pow(value(x, r * C + c), 2);
+    for (int c = 0; c < C; c++)
+      mean += value(x, r * C + c) / C, square += pow(value(x, r * C + c), 2);
     for (int c = 0; c < C; c++) var += pow(value(x, r * C + c) - mean, 2) / C;
     for (int c = 0; c < C; c++) {
       const double v = value(x, r * C + c);
-      assert_near(value(layer, r * C + c), (v - mean) / sqrt(var + 1e-3) * value(w, c) + value(b, c), 1e-13);
+      assert_near(value(layer, r * C + c),
+                  (v - mean) / sqrt(var + 1e-3) * value(w, c) + value(b, c), 1e-13);
       assert_near(value(rms, r * C + c), v / sqrt(square / C + 1e-3) * value(w, c), 1e-13);
       assert_near(value(l2, r * C + c), v / sqrt(square), 1e-13);
     }
@@ -27,7 +30,8 @@ static void rows_follow_the_formulas(void **state) {
 /* torch.nn.functional.layer_norm(torch.tensor([1., 2., 4.]), (3,)) */
 static void numbers_are_those_of_pytorch(void **state) {
   (void)state;
-  qn_tensor *x = gc_new(QN_F32, (float[]){1, 2, 4}, SHAPE(3)), *y = call("layer_norm", ARGS(gc_tensor(x)));
+  qn_tensor *x = gc_new(QN_F32, (float[]){1, 2, 4}, SHAPE(3)),
+            *y = call("layer_norm", ARGS(gc_tensor(x)));
   assert_near(value(y, 0), -1.0690411, 1e-6);
   assert_near(value(y, 1), -0.2672603, 1e-6);
   assert_near(value(y, 2), 1.3363014, 1e-6);
@@ -43,9 +47,11 @@ static void gradients_bits_and_types(void **state) {
   assert_sound("rms_norm", GRADCHECK_SECOND, ARGS(gc_tensor(x)));
   assert_sound("rms_norm", GRADCHECK_SECOND, ARGS(gc_tensor(x), gc_tensor(w)));
   assert_sound("l2_normalize", GRADCHECK_FIRST, ARGS(gc_tensor(x)));
-  assert_sound("l2_normalize", GRADCHECK_FIRST, ARGS(gc_tensor(x), gc_num("eps", 10))); /* below eps */
+  assert_sound("l2_normalize", GRADCHECK_FIRST,
+               ARGS(gc_tensor(x), gc_num("eps", 10))); /* below eps */
   qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b);
-  x = noise(7, SHAPE(700, 50)), w = noise(8, SHAPE(50)), b = noise(9, SHAPE(50)); /* several chunks */
+  x = noise(7, SHAPE(700, 50)), w = noise(8, SHAPE(50)),
+  b = noise(9, SHAPE(50)); /* several chunks */
   assert_same_bits("layer_norm", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b)));
   assert_f32_near("layer_norm", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b)), 1e-4);
   assert_same_bits("rms_norm", ARGS(gc_tensor(x), gc_tensor(w)));
@@ -66,7 +72,8 @@ static void rows_of_one_and_none(void **state) {
 /* Two passes: a large common offset does not ruin the variance. */
 static void a_large_mean_keeps_its_digits(void **state) {
   (void)state;
-  qn_tensor *x = gc_new(QN_F32, (float[]){10001, 10002, 10004}, SHAPE(3)), *y = call("layer_norm", ARGS(gc_tensor(x)));
+  qn_tensor *x = gc_new(QN_F32, (float[]){10001, 10002, 10004}, SHAPE(3)),
+            *y = call("layer_norm", ARGS(gc_tensor(x)));
   assert_near(value(y, 0), -1.0690411, 1e-3);
   assert_near(value(y, 2), 1.3363014, 1e-3);
   qn_tensor_free(x), qn_tensor_free(y);
@@ -74,8 +81,10 @@ static void a_large_mean_keeps_its_digits(void **state) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(rows_follow_the_formulas), cmocka_unit_test(numbers_are_those_of_pytorch),
-      cmocka_unit_test(gradients_bits_and_types), cmocka_unit_test(rows_of_one_and_none),
+      cmocka_unit_test(rows_follow_the_formulas),
+      cmocka_unit_test(numbers_are_those_of_pytorch),
+      cmocka_unit_test(gradients_bits_and_types),
+      cmocka_unit_test(rows_of_one_and_none),
       cmocka_unit_test(a_large_mean_keeps_its_digits),
   };
   return RUN(tests);

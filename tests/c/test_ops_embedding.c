@@ -29,6 +29,8 @@ static void gradients_bits_and_types(void **state) {
   qn_tensor *w = noise(1, SHAPE(6, 3)), *ids = some_ids(2, 6, SHAPE(2, 4)),
             *dy = noise(3, SHAPE(2, 4, 3));
   assert_sound("embedding", GRADCHECK_SECOND, ARGS(gc_tensor(w), gc_tensor(ids)));
+  assert_sound("embedding", GRADCHECK_SECOND,
+               ARGS(gc_tensor(w), gc_tensor(ids), gc_int("padding", 3)));
   assert_sound("embedding_grad", GRADCHECK_FIRST,
                ARGS(gc_tensor(dy), gc_tensor(ids), gc_int("rows", 6), gc_int("padding", 3)));
   qn_tensor_free(w), qn_tensor_free(ids), qn_tensor_free(dy);
@@ -38,11 +40,12 @@ static void gradients_bits_and_types(void **state) {
   qn_tensor_free(w), qn_tensor_free(ids), qn_tensor_free(narrow);
 }
 
-static void padding_gets_no_gradient(void **state) {
+static void padding_is_zero_and_gets_no_gradient(void **state) {
   (void)state;
   qn_tensor *w = noise(1, SHAPE(3, 2)), *ids = longs(3, (int64_t[]){0, 2, 0});
   pass p = run_pass("embedding", ARGS(gc_tensor(w), gc_tensor(ids), gc_int("padding", 0)));
-  assert_true(value(p.t[0], 0) == value(w, 0)); /* the row itself is read as it is */
+  for (int i = 0; i < 2; i++) assert_true(value(p.t[0], i) == 0 && value(w, i) != 0);
+  assert_true(value(p.t[0], 2) == value(w, 4));
   for (int i = 0; i < 4; i++) assert_true(value(p.t[1], i) == 0);
   assert_near(value(p.t[1], 4), gc_noise(99, 2), 1e-15);
   free_pass(&p);
@@ -92,7 +95,7 @@ int main(void) {
       cmocka_unit_test(rows_are_fetched),
       cmocka_unit_test(narrow_ids_and_numbers_of_pytorch),
       cmocka_unit_test(gradients_bits_and_types),
-      cmocka_unit_test(padding_gets_no_gradient),
+      cmocka_unit_test(padding_is_zero_and_gets_no_gradient),
       cmocka_unit_test(sparse_rows_are_the_dense_gradient),
       cmocka_unit_test(no_ids_give_no_rows),
       cmocka_unit_test(a_bad_id_is_named_with_its_place),

@@ -219,7 +219,8 @@ local function check_loss(self, value, what)
     ("%s, epoch %d, step %d, batch %s"):format(self.name, self.epoch + 1, self.step + 1,
       tostring(self.loader:tell().index)),
     "a lower learning rate or clip = 1.0 often helps; quern.check_finite(true) finds the op"
-    .. (self.folder and "; the last good state is in " .. self.folder or ""))
+    .. (self.folder and sys.exists(self.folder .. "/last.safetensors") and "; the last good state is in "
+        .. self.folder or ""))
 end
 
 -- One batch forward and backward; nil at the end of the epoch. Runs in a scope.
@@ -246,6 +247,7 @@ end
 
 --- One update from `accumulate` batches; false at the end of the epoch.
 function Fit:train_step()
+  quern.seed(self.seed)          -- whatever hooks or an evaluation have made of it
   quern.step(self.step + 1)
   local taken = 0
   for i = 1, self.accumulate do

@@ -19,6 +19,9 @@ function error_meta:__tostring()
   return table.concat(lines, "\n")
 end
 
+-- "@.../lua/quern/": how the sources of Quern's own files begin.
+local own = debug.getinfo(1, "S").source:match("^(@.*/)[^/]*$") or "@lua/quern/"
+
 --- Where the nearest code outside Quern's own Lua files stands, as "file:line".
 ---@param level integer? stack level to begin at
 ---@return string?
@@ -28,8 +31,7 @@ function util.where(level)
     local info = debug.getinfo(level, "Sl")
     if not info then return nil end
     local source = info.source
-    if info.what ~= "C" and info.currentline > 0 and not source:find("lua/quern/", 1, true)
-        and not source:find("/quern/lua/", 1, true) and source:sub(1, 1) == "@" then
+    if info.what ~= "C" and info.currentline > 0 and source:sub(1, 1) == "@" and source:sub(1, #own) ~= own then
       return source:sub(2) .. ":" .. info.currentline
     end
     level = level + 1

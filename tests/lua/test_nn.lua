@@ -128,7 +128,7 @@ return {
     check.equal(m.drop(x):sum():item(), 1000.0)
     m:train()
     quern.seed(3)
-    local kept = (m.drop(x) > 0):to("f32"):sum():item()
+    local kept = quern.gt(m.drop(x), 0):cast("f32"):sum():item()
     check.yes(kept > 400 and kept < 600, "kept " .. kept)
   end },
 
@@ -137,7 +137,7 @@ return {
     for _, p in ipairs(m:parameters()) do check.equal(p.tensor.dtype, "f64") end
     local text = tostring(m)
     for _, part in ipairs { "Model(", "items: Embedding(7 x 4", "2: Block(", "uvqk: Linear(4 -> 8, no bias)",
-                            "220 parameters" } do
+                            "200 parameters" } do
       check.yes(text:find(part, 1, true), part .. " is missing in\n" .. text)
     end
   end },
@@ -219,8 +219,8 @@ return {
     local m = nn.MultiheadAttention(4, { heads = 2, causal = true })
     local a, b = quern.normal { shape = { 3, 4 } }, quern.normal { shape = { 2, 4 } }
     local y = m(quern.jagged(quern.concat { a, b }, quern.tensor({ 0, 3, 5 }, "i64")))
-    check.near(y:values():narrow(1, 1, 3):totable(), m(a:reshape({ 1, 3, 4 })):totable()[1], 1e-6)
-    check.near(y:values():narrow(1, 4, 2):totable(), m(b:reshape({ 1, 2, 4 })):totable()[1], 1e-6)
+    check.near(y:totable()[1], m(a:reshape({ 1, 3, 4 })):totable()[1], 1e-6)
+    check.near(y:totable()[2], m(b:reshape({ 1, 2, 4 })):totable()[1], 1e-6)
   end },
 
   { "a GRU with lengths ends each sequence where it ends", function()

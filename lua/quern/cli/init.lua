@@ -105,7 +105,7 @@ end
 
 function simple.lua(args)
   arg = { [0] = args.file, table.unpack(args.args or {}) }   -- luacheck: ignore 111 121
-  local chunk, message = loadfile(args.file)
+  local chunk, message = load(sys.read_file(args.file):gsub("^#[^\n]*", ""), "@" .. args.file, "t")
   if not chunk then util.fail("lua", message) end
   local result = chunk(table.unpack(args.args or {}))
   return math.type(result) == "integer" and result or 0

@@ -261,7 +261,7 @@ function Module:to(dtype)
     local floating = kind.what ~= "module" and (value.dtype == "f32" or value.dtype == "f64" or value.dtype == "bf16")
     if floating and value.dtype ~= dtype then
       if not made[value] then
-        made[value] = value:detach():to(dtype)
+        made[value] = value:detach():cast(dtype)
         if kind.what == "parameter" then made[value]:requires_grad_(true) end
       end
       rawset(owner, key, made[value])

@@ -1,8 +1,8 @@
 /*
 ** Splits, batches and loaders from Lua.
 **
-** Phases are "train", "valid", "test". Rows and positions count from 0, as in the
-** loader's state, which is data; a batch is a table of tensors and counts.
+** Phases are "train", "valid", "test". Rows count from 1; the epoch and index of a
+** loader's state count from 0, they are data. A batch is a table of tensors and counts.
 ** SPDX-License-Identifier: MIT
 */
 #include <string.h>
@@ -52,16 +52,16 @@ static int s_tokens(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_s
 static int s_longest(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_split_longest(self(L), phase_arg(L))), 1; }
 static int s_dropped(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_split_dropped(self(L))), 1; }
 
-/* s:row(phase, i): user, begin, end, all from 0. */
+/* s:row(phase, i): user, first and last input event, the final target is the next; all from 1. */
 static int s_row(lua_State *L) {
   const qni_split *s = self(L);
   int32_t phase = phase_arg(L);
   int64_t i = qni_bind_int(L, 3, "row");
-  if (i < 0 || i >= qni_split_rows(s, phase))
-    return qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 0 to %lld", (long long)i, (long long)qni_split_rows(s, phase) - 1);
-  qni_row row = qni_split_row(s, phase, i);
-  lua_pushinteger(L, (lua_Integer)row.user);
-  lua_pushinteger(L, (lua_Integer)row.begin);
+  if (i < 1 || i > qni_split_rows(s, phase))
+    return qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 1 to %lld", (long long)i, (long long)qni_split_rows(s, phase));
+  qni_row row = qni_split_row(s, phase, i - 1);
+  lua_pushinteger(L, (lua_Integer)row.user + 1);
+  lua_pushinteger(L, (lua_Integer)row.begin + 1);
   lua_pushinteger(L, (lua_Integer)row.end);
   return 3;
 }
@@ -97,7 +97,7 @@ static void push_batch(lua_State *L, const qni_batch *b) {
   qni_bind_set_int(L, "index", b->index);
 }
 
-/* s:batch(phase, rows): rows a list of numbers from 0. */
+/* s:batch(phase, rows): rows a list of numbers from 1. */
 static int s_batch(lua_State *L) {
   const qni_split *s = self(L);
   int32_t phase = phase_arg(L);
@@ -106,8 +106,9 @@ static int s_batch(lua_State *L) {
   int64_t *rows = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *rows, 0);
   for (int64_t i = 0; i < n; i++) {
     lua_rawgeti(L, 3, (lua_Integer)i + 1);
-    rows[i] = qni_bind_int(L, -1, "rows");
-    if (rows[i] < 0 || rows[i] >= qni_split_rows(s, phase)) qni_bind_fail(L, QN_E_ARG, NULL, "there is no row %lld", (long long)rows[i]);
+    rows[i] = qni_bind_int(L, -1, "rows") - 1;
+    if (rows[i] < 0 || rows[i] >= qni_split_rows(s, phase))
+      qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 1 to %lld", (long long)rows[i] + 1, (long long)qni_split_rows(s, phase));
     lua_pop(L, 1);
   }
   qni_owner *owner = qni_bind_own(L, NULL, release_batch);
@@ -204,10 +205,19 @@ static int order(lua_State *L) {
   qni_bind_check(L, qni_loader_order(s, &o, epoch, rows));
   lua_createtable(L, n < 1 << 24 ? (int)n : 0, 0);
   for (int64_t i = 0; i < n; i++) {
-    lua_pushinteger(L, (lua_Integer)rows[i]);
+    lua_pushinteger(L, (lua_Integer)rows[i] + 1);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
   return 1;
+}
+
+/* x:split(options) is split(x, options). */
+static void add_split_method(lua_State *L) {
+  luaL_getmetatable(L, "quern.interactions");
+  lua_getfield(L, -1, "__index");
+  lua_pushcfunction(L, split);
+  lua_setfield(L, -2, "split");
+  lua_pop(L, 2);
 }
 
 void qni_bind_open_batch(lua_State *L) {
@@ -217,5 +227,6 @@ void qni_bind_open_batch(lua_State *L) {
   static const luaL_Reg functions[] = {{"split", split}, {"loader", loader}, {"order", order}, {NULL, NULL}};
   qni_bind_class(L, "quern.split", s);
   qni_bind_class(L, "quern.loader", l);
+  add_split_method(L);
   qni_bind_set(L, functions);
 }

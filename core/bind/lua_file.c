@@ -104,7 +104,7 @@ static int npy_save(lua_State *L) {
 static int npy_load(lua_State *L) {
   const char *path = qni_bind_str(L, 1, "path");
   qni_box *box = qni_bind_box(L);
-  qn_tensor *t;
+  qn_tensor *t = NULL;
   qni_error_reset();
   qni_bind_check(L, qni_npy_read(path, &t));
   qni_bind_fill(L, box, t);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "bind/bind.h"
+#include "graph/tape.h"
 
 /* ---- Nested tables ---- */
 
@@ -83,7 +84,7 @@ static void push_from(lua_State *L, int index, int32_t dtype) {
   lua_pop(L, 1);
   if (!dtype) dtype = first_is_boolean(L, index, ndim) ? QN_BOOL : QN_F32;
   qni_box *box = qni_bind_box(L);
-  qn_tensor *t;
+  qn_tensor *t = NULL;
   qni_error_reset();
   qni_bind_check(L, qni_tensor_empty(dtype, ndim, shape, &t));
   qni_bind_fill(L, box, t);
@@ -145,7 +146,7 @@ static int sized(lua_State *L, bool zero) {
   int64_t shape[QN_MAX_DIMS];
   int32_t dtype, n = read_sizes(L, shape, &dtype);
   qni_box *box = qni_bind_box(L);
-  qn_tensor *t;
+  qn_tensor *t = NULL;
   qni_error_reset();
   qni_bind_check(L, (zero ? qni_tensor_zeros : qni_tensor_empty)(dtype, n, shape, &t));
   qni_bind_fill(L, box, t);
@@ -187,7 +188,7 @@ static int arange(lua_State *L) {
   double step = n_args > 2 ? qni_bind_num(L, 3, "step") : 1;
   int64_t n = range_count(L, start, stop, step);
   qni_box *box = qni_bind_box(L);
-  qn_tensor *t;
+  qn_tensor *t = NULL;
   qni_error_reset();
   qni_bind_check(L, qni_tensor_empty(dtype ? dtype : integers ? QN_I64 : QN_F32, 1, &n, &t));
   qni_bind_fill(L, box, t);
@@ -203,7 +204,7 @@ static int eye(lua_State *L) {
   shape[1] = next == 3 ? qni_bind_int(L, 2, "m") : shape[0];
   int32_t dtype = given_dtype(L, next);
   qni_box *box = qni_bind_box(L);
-  qn_tensor *t;
+  qn_tensor *t = NULL;
   qni_error_reset();
   qni_bind_check(L, qni_tensor_zeros(dtype ? dtype : QN_F32, 2, shape, &t));
   qni_bind_fill(L, box, t);
@@ -233,7 +234,7 @@ static int from_string(lua_State *L) {
   qni_bind_check(L, qni_shape_bytes(dtype, n, shape, &needed));
   if (needed != n_bytes) qni_bind_fail(L, QN_E_SHAPE, NULL, "the shape needs %zu bytes, the string has %zu", needed, n_bytes);
   qni_box *box = qni_bind_box(L);
-  qn_tensor *t;
+  qn_tensor *t = NULL;
   qni_bind_check(L, qni_tensor_empty(dtype, n, shape, &t));
   qni_bind_fill(L, box, t);
   memcpy(t->view.data, bytes, n_bytes);
@@ -243,16 +244,51 @@ static int from_string(lua_State *L) {
 
 /* ---- Jagged tensors ---- */
 
-/* jagged(values, offsets): shares both. */
+/* Gives an alias the history of the tensor it repeats, so that gradients flow through it. */
+static void share_history(qn_tensor *t, const qn_tensor *from) {
+  if (!from->node) return;
+  t->node = qni_node_retain(from->node);
+  t->node_out = from->node_out;
+  t->requires_grad = from->requires_grad;
+}
+
+/* A leaf at `index` that wants a gradient becomes the result of an op, whose history can be shared. */
+static void leave_leaf(lua_State *L, int index) {
+  qn_tensor *t = qni_bind_tensor(L, index, "values");
+  if (!t->requires_grad || t->node || !qni_tape_enabled()) return;
+  qn_arg args[2] = {{.kind = QN_ARG_TENSOR, .v.tensor = t}, {.name = "shape", .kind = QN_ARG_INTS, .count = t->view.ndim, .v.ints = t->view.shape}};
+  qni_box *box = qni_bind_box(L);
+  qni_error_reset();
+  qni_bind_check(L, qni_bind_apply(box, "reshape", args, 2));
+  qni_bind_fill(L, box, box->t);
+  lua_replace(L, index);
+}
+
+/* jagged(values, offsets): shares both; a jagged `offsets` lends its own. */
 static int jagged_of(lua_State *L) {
-  qn_tensor *values = qni_bind_tensor(L, 1, "values"), *t;
+  qn_tensor *t = NULL;
   if (lua_istable(L, 2)) {
     push_from(L, 2, QN_I64);
     lua_replace(L, 2);
   }
-  qn_tensor *offsets = qni_bind_tensor(L, 2, "offsets");
+  leave_leaf(L, 1);
+  qn_tensor *values = qni_bind_tensor(L, 1, "values"), *offsets = qni_bind_tensor(L, 2, "offsets");
   qni_box *box = qni_bind_box(L);
-  qni_bind_check(L, qn_tensor_jagged(values, offsets, &t));
+  qni_bind_check(L, qn_tensor_jagged(values, offsets->offsets ? offsets->offsets : offsets, &t));
+  share_history(t, values);
+  qni_bind_fill(L, box, t);
+  return 1;
+}
+
+/* values(t): the rows of a jagged tensor as a dense one. */
+static int values(lua_State *L) {
+  qn_tensor *t = NULL;
+  leave_leaf(L, 1);
+  const qn_tensor *from = qni_bind_tensor(L, 1, "self");
+  qni_box *box = qni_bind_box(L);
+  qni_error_reset();
+  qni_bind_check(L, qni_tensor_alias(from, &from->view, &t));
+  share_history(t, from);
   qni_bind_fill(L, box, t);
   return 1;
 }
@@ -302,6 +338,6 @@ static int jagged(lua_State *L) {
 void qni_bind_open_make(lua_State *L) {
   static const luaL_Reg functions[] = {{"tensor", tensor}, {"zeros", zeros}, {"empty", empty}, {"ones", ones},
                                        {"arange", arange}, {"eye", eye}, {"from_string", from_string},
-                                       {"jagged", jagged}, {NULL, NULL}};
+                                       {"jagged", jagged}, {"values", values}, {NULL, NULL}};
   qni_bind_set(L, functions);
 }

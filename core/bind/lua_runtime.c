@@ -122,6 +122,11 @@ static int profile_trace(lua_State *L) {
 
 /* ---- The machine ---- */
 
+static int version(lua_State *L) {
+  lua_pushstring(L, qn_version());
+  return 1;
+}
+
 static int machine(lua_State *L) {
   double own = 0;
   lua_createtable(L, 0, 16);
@@ -146,12 +151,10 @@ static int machine(lua_State *L) {
 void qni_bind_open_runtime(lua_State *L) {
   static const luaL_Reg functions[] = {
       {"seed", seed}, {"step", step}, {"threads", threads}, {"memory", memory}, {"memory_reset_peak", memory_reset_peak},
-      {"memory_limit", memory_limit}, {"memory_trim", memory_trim}, {"check_finite", finite}, {"machine", machine}, {NULL, NULL}};
+      {"memory_limit", memory_limit}, {"memory_trim", memory_trim}, {"check_finite", finite}, {"system", machine}, {"version", version}, {NULL, NULL}};
   static const luaL_Reg profile[] = {{"start", profile_start}, {"stop", profile_stop}, {"rows", profile_rows}, {"trace", profile_trace}, {NULL, NULL}};
   qni_bind_set(L, functions);
   lua_newtable(L);
   qni_bind_set(L, profile);
   lua_setfield(L, -2, "profile");
-  lua_pushstring(L, qn_version());
-  lua_setfield(L, -2, "version");
 }

@@ -38,14 +38,14 @@ static bool find_files(const char *program, char *folder) {
     return has_files(folder);
   }
   for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
-    char path[PATH_ROOM * 2];
+    char path[PATH_ROOM + 32];
     snprintf(path, sizeof path, "%s/%s", program, places[i]);
-    if (has_files(path) && realpath(path, folder)) return true;
+    if (realpath(path, folder) && has_files(folder)) return true;
   }
   return false;
 }
 
-/* Runs protected: opens the libraries, sets the search path, calls the command line with arg. */
+/* Runs protected: opens the libraries, sets the search path, calls quern.cli.main with the words. */
 static int hand_over(lua_State *L) {
   const char *folder = lua_tostring(L, 1), *program = lua_tostring(L, 2);
   luaL_openlibs(L);
@@ -61,8 +61,9 @@ static int hand_over(lua_State *L) {
   lua_pushstring(L, program);
   lua_setfield(L, LUA_REGISTRYINDEX, "quern.program_folder");
   lua_getglobal(L, "require");
-  lua_pushliteral(L, "quern.cli.main");
+  lua_pushliteral(L, "quern.cli");
   lua_call(L, 1, 1);
+  lua_getfield(L, -1, "main");
   lua_pushvalue(L, 3);
   lua_call(L, 1, 1);
   return 1;
@@ -79,8 +80,8 @@ static int run(lua_State *L, const char *folder, const char *program, int argc, 
   lua_pushcfunction(L, hand_over);
   lua_pushstring(L, folder);
   lua_pushstring(L, program);
-  lua_createtable(L, argc, 1);
-  for (int i = 0; i < argc; i++) {
+  lua_createtable(L, argc, 0);
+  for (int i = 1; i < argc; i++) {
     lua_pushstring(L, argv[i]);
     lua_rawseti(L, -2, i);
   }

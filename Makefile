@@ -97,7 +97,7 @@ demo: setup-build
 test: setup-test
 	@$(MAKE) --no-print-directory -j$(J) all tests
 	@tests/run.sh $(BUILD)
-ctest: tests
+ctest: tests $(PLUGIN_F)
 	@tests/run.sh $(BUILD) c
 luatest: all
 	@tests/run.sh $(BUILD) lua

@@ -81,12 +81,17 @@ function Recipe:help()
   if #self.leaves > 0 then
     parts[#parts + 1] = "\nSettings (--set name=value):\n" .. params.help(self.leaves)
   end
-  for _, size in ipairs(util.keys(self.sizes)) do
+  local shown = {}
+  for _, size in ipairs { "smoke", "small", "full" } do shown[size] = self.sizes[size] end
+  local order = {}
+  for _, size in ipairs { "smoke", "small", "full" } do if shown[size] then order[#order + 1] = size end end
+  for _, size in ipairs(util.keys(self.sizes)) do if not shown[size] then order[#order + 1] = size end end
+  for at, size in ipairs(order) do
     local _, flat = params.resolve(self.leaves, { self.sizes[size] })
     local changed = params.changed(self.leaves, flat)
     local text = #changed > 0 and table.concat(changed, " ") or "the defaults"
     if size == (self.size or "small") then text = text .. "  (taken without --size)" end
-    parts[#parts + 1] = (#parts == 2 and "\nSizes (--size):\n" or "") .. ("  %-6s  %s"):format(size, text)
+    parts[#parts + 1] = (at == 1 and "\nSizes (--size):\n" or "") .. ("  %-6s  %s"):format(size, text)
   end
   return table.concat(parts, "\n")
 end
@@ -138,6 +143,7 @@ function recipe.load(path)
   local text = sys.read_file(path)
   local random = det.random(0)
   local env = det.environment { folder = sys.folder(path), random = random }
+  require("quern.plugin").recipe_folder = sys.folder(path)
   local chunk, message = load(text, "@" .. path, "t", env)
   if not chunk then
     local where, what = message:match("^(.-:%d+): (.*)$")

@@ -56,17 +56,16 @@ function actions.load(args)
 end
 
 local function print_result(r)
-  print(("%-12s %-8s %s"):format(r.check, r.result or (r.ok and "passed" or "FAILED"), r.text or r.message or ""))
+  print(("%-14s %-3s %-7s %s"):format(r.check, r.level, r.ok and "passed" or "FAILED",
+    r.text:gsub("%s+$", ""):gsub("\n", "\n    ")))
 end
 
 function actions.check(args)
   local only = args.only and args.only[1] and args.only or nil
-  local results = quern.plugin.check(args.name, { seed = args.seed, only = only })
+  print(("%s, seed %d"):format(args.name, args.seed or 1))
+  local results = quern.plugin.check(args.name, { seed = args.seed, only = only, each = print_result })
   local failed = 0
-  for _, r in ipairs(results) do
-    print_result(r)
-    if not (r.ok or r.result == "passed" or r.result == "skipped") then failed = failed + 1 end
-  end
+  for _, r in ipairs(results) do failed = failed + (r.ok and 0 or 1) end
   print(("%d checks, %d failed"):format(#results, failed))
   return failed == 0 and 0 or 3
 end

@@ -1,0 +1,252 @@
+--- Plugins: finding them, reading their manifests, loading them.
+--
+--   local hstu = quern.plugin "hstu"        -- what hstu/hstu.lua returns, else its ops by name
+--
+-- Search order: a path given as such; plugins/ beside the recipe; $QUERN_PLUGIN_PATH;
+-- ~/.local/share/quern/plugins; plugins/ beside the program (a build) and
+-- ../lib/quern/plugins (an installation). The first of a name wins.
+-- Nothing of a plugin runs before its manifest, plugin.lua, has been read: data only, in an
+-- empty environment, at most 64 KiB. Its version and count of ops must equal the library's.
+-- Lua files of a loaded plugin are required as "name.file".
+-- SPDX-License-Identifier: MIT
+
+local core = require "quern.core"
+local util = require "quern.util"
+
+local plugin = { recipe_folder = nil }
+
+local CAP, STEPS = 64 * 1024, 100000
+local loaded = {}                -- name -> what quern.plugin returns
+local folders = {}               -- name -> folder
+
+-- ---- Places ---------------------------------------------------------------------------------
+
+local function program_folder() return debug.getregistry()["quern.program_folder"] end
+
+--- Folders that are searched, in order.
+---@return string[]
+function plugin.path()
+  local list = {}
+  if plugin.recipe_folder then list[#list + 1] = plugin.recipe_folder .. "/plugins" end
+  for folder in (os.getenv("QUERN_PLUGIN_PATH") or ""):gmatch("[^:]+") do list[#list + 1] = folder end
+  local home, program = os.getenv("HOME"), program_folder()
+  if home and home ~= "" then list[#list + 1] = home .. "/.local/share/quern/plugins" end
+  if program then
+    list[#list + 1] = program .. "/plugins"
+    list[#list + 1] = program .. "/../lib/quern/plugins"
+  end
+  return list
+end
+
+-- ---- Manifests ----------------------------------------------------------------------------------
+
+local fields = { id = "string", name = "string", version = "string", abi = "string", library = "string", ops = "number",
+                 objects = "table", needs = "table", paper = "table", license = "string", summary = "string" }
+
+local function data_only(value, depth)
+  if type(value) == "table" and depth < 8 then
+    for k, v in pairs(value) do
+      if not data_only(k, depth + 1) or not data_only(v, depth + 1) then return false end
+    end
+    return getmetatable(value) == nil
+  end
+  return type(value) == "string" or type(value) == "number" or type(value) == "boolean"
+end
+
+local function refuse(what, detail, hint) util.fail("plugin", what, detail, hint) end
+
+-- Runs the manifest with nothing to call and a bound on its steps.
+local function evaluate(text, path)
+  local chunk, message = load(text, "@" .. path, "t", {})
+  if not chunk then refuse(path .. " is not a manifest", message) end
+  local thread = coroutine.create(chunk)
+  debug.sethook(thread, function() error("it takes too long", 0) end, "", STEPS)
+  -- a manifest could reach functions through the metatable of texts
+  local strings = getmetatable("")
+  local index = strings.__index
+  strings.__index = nil
+  local ok, m = coroutine.resume(thread)
+  strings.__index = index
+  if not ok then refuse(path .. " cannot be read", tostring(m), "a manifest is data: return { id = ..., ... }") end
+  return m
+end
+
+--- Reads and checks the manifest of a folder.
+---@param folder string
+---@return table manifest
+function plugin.manifest(folder)
+  local path = folder .. "/plugin.lua"
+  local info = core.stat(path)
+  if not info then util.fail("not_found", ("cannot find a plugin in %s"):format(folder), "there is no plugin.lua") end
+  if info.size > CAP then refuse(("%s has %d bytes"):format(path, info.size), ("at most %d are read"):format(CAP)) end
+  local m = evaluate(core.read_file(path), path)
+  if type(m) ~= "table" or not data_only(m, 0) then
+    refuse(path .. " is not data", nil, "a manifest returns a table of texts, numbers and tables of them")
+  end
+  for key, kind in util.sorted(fields) do
+    if m[key] ~= nil and type(m[key]) ~= kind then
+      refuse(("%s: %s is a %s, not a %s"):format(path, key, type(m[key]), kind))
+    end
+  end
+  for _, key in ipairs { "id", "version", "abi" } do
+    if not m[key] then refuse(("%s has no %s"):format(path, key)) end
+  end
+  m.name = m.name or folder:match("([^/]+)/*$")
+  m.path = folder
+  return m
+end
+
+--- All plugins on the path: { name, version, path, summary } or { name, path, problem }.
+---@return table[]
+function plugin.list()
+  local out, seen = {}, {}
+  for _, place in ipairs(plugin.path()) do
+    local names = core.exists(place) and core.list(place) or {}
+    for _, name in ipairs(names) do
+      local folder = place .. "/" .. name
+      if core.exists(folder .. "/plugin.lua") then
+        local ok, m = pcall(plugin.manifest, folder)
+        local row = ok and { name = m.name, version = m.version, path = folder, paper = m.paper,
+                             summary = m.summary or m.paper and m.paper.title }
+          or { name = name, path = folder, problem = util.as_error(m).what }
+        if seen[row.name] then row.problem = ("hidden by %s"):format(seen[row.name]) end
+        seen[row.name] = seen[row.name] or folder
+        row.note = row.problem or row.summary
+        out[#out + 1] = row
+      end
+    end
+  end
+  return out
+end
+
+--- The folder (or .so file) that a name stands for.
+---@param name string
+---@return string
+function plugin.find(name)
+  if name:find("/", 1, true) or name:match("%.so$") then
+    if core.exists(name) then return (name:gsub("(.)/+$", "%1")) end
+    util.fail("not_found", ("cannot find plugin %s"):format(name), "there is no such file or folder")
+  end
+  local names = {}
+  for _, p in ipairs(plugin.list()) do
+    if p.name == name then return p.path end
+    names[#names + 1] = p.name
+  end
+  util.fail("not_found", ("there is no plugin %q"):format(name), "looked in " .. table.concat(plugin.path(), ", "),
+            util.suggest(name, names))
+end
+
+--- What a plugin's manifest says, with the library that would be loaded.
+---@param name string
+---@return table
+function plugin.info(name)
+  local path = plugin.find(name)
+  if path:match("%.so$") then return { name = path, path = path } end
+  local m = plugin.manifest(path)
+  m.library = core.plugin_file(path) or ("not built: " .. tostring(m.library or m.name) .. ".so")
+  return m
+end
+
+-- ---- Loading -------------------------------------------------------------------------------------
+
+-- "hstu.losses" is losses.lua in the folder of the loaded plugin hstu.
+table.insert(package.searchers, 2, function(name)
+  local owner, file = name:match("^([^.]+)%.(.+)$")
+  local folder = owner and folders[owner]
+  if not folder then return nil end
+  local path = folder .. "/" .. file:gsub("%.", "/") .. ".lua"
+  if not core.exists(path) then return "no file '" .. path .. "'" end
+  local chunk, message = loadfile(path, "t")
+  if not chunk then error(message, 0) end
+  return chunk, path
+end)
+
+local function agree(m, entry)
+  local function differ(key, a, b)
+    refuse(("plugin %s: its manifest and its library disagree"):format(m.name),
+      ("%s is %s in plugin.lua and %s in the library"):format(key, tostring(a), tostring(b)), "build the plugin again")
+  end
+  if m.id ~= entry.id then differ("id", m.id, entry.id) end
+  if m.version ~= entry.version then differ("version", m.version, entry.version) end
+  if m.ops and m.ops ~= entry.ops then differ("the count of ops", m.ops, entry.ops) end
+end
+
+-- Its ops as functions, for plugins without Lua of their own.
+local function ops_of(id)
+  local out = {}
+  for _, name in ipairs(core.ops()) do
+    local info = core.op_info(name)
+    if info.plugin.id == id then out[info.name] = core.op(name) end
+  end
+  return out
+end
+
+local function load_plugin(name)
+  local path = plugin.find(name)
+  if path:match("%.so$") then return ops_of(core.plugin_load(path).id) end
+  local m = plugin.manifest(path)
+  if loaded[m.name] then return loaded[m.name] end
+  local id = m.id
+  if m.library then
+    local entry = core.plugin_load(path)
+    agree(m, entry)
+    id = entry.id
+  end
+  folders[m.name] = path
+  local own = path .. "/" .. m.name .. ".lua"
+  local value
+  if core.exists(own) then
+    local chunk, message = loadfile(own, "t")
+    if not chunk then refuse(("plugin %s: its Lua does not load"):format(m.name), message) end
+    value = chunk(m.name, own)
+  else
+    value = ops_of(id)
+  end
+  loaded[m.name] = value
+  return value
+end
+
+-- ---- Checking ------------------------------------------------------------------------------------
+
+local SECONDS = 300              -- for one check
+
+local function outcome(r)
+  if r.timed_out then return false, ("no end after %d seconds"):format(SECONDS) end
+  if r.signal ~= 0 then return false, ("it crashed (signal %d)\n%s"):format(r.signal, r.output) end
+  if r.exit_code == 0 then return true, r.output end
+  if r.exit_code == 1 then return false, r.output end
+  return false, "the check could not run\n" .. r.output
+end
+
+--- Tests a plugin against the contract, each check in a process of its own.
+---@param name string name, folder or .so file; "core" for the core's own ops
+---@param options {seed: integer?, only: string[]?, each: fun(result: table)?}? each is called when one is done
+---@return {check: string, level: string, ok: boolean, text: string}[]
+function plugin.check(name, options)
+  local o, results, known, only = options or {}, {}, {}, {}
+  for i, c in ipairs(core.checks()) do known[i] = c.name end
+  for _, c in ipairs(o.only or {}) do
+    only[c] = true
+    if not table.concat(known, " "):find(c, 1, true) then
+      util.fail("argument", ("there is no check %q"):format(c), nil, util.suggest(c, known))
+    end
+  end
+  local path = name == "core" and name or plugin.find(name)
+  local script = debug.getinfo(1, "S").source:match("^@(.*/)[^/]*$") .. "check_one.lua"
+  for _, c in ipairs(core.checks()) do
+    if not next(only) or only[c.name] then
+      local command = { core.program(), "lua", script, path, c.name, tostring(o.seed or 1) }
+      local ok, text = outcome(core.child(command, SECONDS))
+      local r = { check = c.name, level = c.level, ok = ok, text = ok and c.promise or text }
+      results[#results + 1] = r
+      if o.each then o.each(r) end
+    end
+  end
+  return results
+end
+
+return setmetatable(plugin, { __call = function(_, name)
+  if type(name) ~= "string" then util.fail("argument", "quern.plugin: the name of a plugin is needed") end
+  if loaded[name] == nil then loaded[name] = load_plugin(name) end
+  return loaded[name]
+end })

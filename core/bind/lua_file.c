@@ -39,6 +39,7 @@ static int64_t count_fields(lua_State *L, int index) {
 /* save(path, {name = tensor} [, {name = text}]) */
 static int save(lua_State *L) {
   const char *path = qni_bind_str(L, 1, "path");
+  lua_settop(L, 3);
   if (!lua_istable(L, 2)) return qni_bind_bad_arg(L, 2, "tensors", "a table of tensors by name");
   if (!lua_isnoneornil(L, 3) && !lua_istable(L, 3)) return qni_bind_bad_arg(L, 3, "meta", "a table of strings by name");
   int64_t n = count_fields(L, 2);

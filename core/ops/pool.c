@@ -18,16 +18,8 @@ struct spans { /* bounds of each window along both axes */
   int64_t *top, *bottom, *left, *right;
 };
 
-#define REAL float
-#define FN(name) name##_f32
-#include "ops/pool_typed.h"
-#undef REAL
-#undef FN
-#define REAL double
-#define FN(name) name##_f64
-#include "ops/pool_typed.h"
-#undef REAL
-#undef FN
+#define QNI_TYPED "ops/pool_typed.h"
+#include "ops/both_types.h"
 
 struct pool {
   qni_window w;

@@ -5,8 +5,8 @@
 -- Search order: a path given as such; plugins/ beside the recipe; $QUERN_PLUGIN_PATH;
 -- ~/.local/share/quern/plugins; plugins/ beside the program (a build) and
 -- ../lib/quern/plugins (an installation). The first of a name wins.
--- Nothing of a plugin runs before its manifest, plugin.lua, has been read: data only, in an
--- empty environment, at most 64 KiB. Its version and count of ops must equal the library's.
+-- Nothing of a plugin runs before its manifest, plugin.lua, has been read; the manifest itself
+-- is parsed as data, never run. Its version and count of ops must equal the library's.
 -- Lua files of a loaded plugin are required as "name.file".
 -- SPDX-License-Identifier: MIT
 
@@ -15,7 +15,7 @@ local util = require "quern.util"
 
 local plugin = { recipe_folder = nil }
 
-local CAP, STEPS = 64 * 1024, 100000
+local CAP = 64 * 1024
 local loaded = {}                -- name -> what quern.plugin returns
 local folders = {}               -- name -> folder
 
@@ -43,31 +43,117 @@ end
 local fields = { id = "string", name = "string", version = "string", abi = "string", library = "string", ops = "number",
                  objects = "table", needs = "table", paper = "table", license = "string", summary = "string" }
 
-local function data_only(value, depth)
-  if type(value) == "table" and depth < 8 then
-    for k, v in pairs(value) do
-      if not data_only(k, depth + 1) or not data_only(v, depth + 1) then return false end
-    end
-    return getmetatable(value) == nil
-  end
-  return type(value) == "string" or type(value) == "number" or type(value) == "boolean"
-end
-
 local function refuse(what, detail, hint) util.fail("plugin", what, detail, hint) end
 
--- Runs the manifest with nothing to call and a bound on its steps.
-local function evaluate(text, path)
-  local chunk, message = load(text, "@" .. path, "t", {})
-  if not chunk then refuse(path .. " is not a manifest", message) end
-  local thread = coroutine.create(chunk)
-  debug.sethook(thread, function() error("it takes too long", 0) end, "", STEPS)
-  -- a manifest could reach functions through the metatable of texts
-  local strings = getmetatable("")
-  local index = strings.__index
-  strings.__index = nil
-  local ok, m = coroutine.resume(thread)
-  strings.__index = index
-  if not ok then refuse(path .. " cannot be read", tostring(m), "a manifest is data: return { id = ..., ... }") end
+-- A manifest is parsed, never run: return TABLE, where a table holds texts, numbers, true,
+-- false and tables. `at` moves through the text; errors name the line.
+local Reader = {}
+Reader.__index = Reader
+
+function Reader:refuse(what)
+  local _, lines = self.text:sub(1, self.at - 1):gsub("\n", "")
+  refuse(("%s:%d: %s"):format(self.path, lines + 1, what), nil,
+         "a manifest is data: return { id = \"...\", version = \"...\" }")
+end
+
+function Reader:blank()
+  while true do
+    local stop = self.text:match("^%s*()", self.at)
+    local long = self.text:match("^%-%-%[%[.-%]%]()", stop)
+    local comment = self.text:match("^%-%-[^\n]*()", stop)
+    self.at = long or comment or stop
+    if not long and not comment then return end
+  end
+end
+
+-- Takes a pattern's first capture, or nil.
+function Reader:take(pattern)
+  self:blank()
+  local found, stop = self.text:match("^(" .. pattern .. ")()", self.at)
+  if found then self.at = stop end
+  return found
+end
+
+local escapes = { n = "\n", t = "\t", ["\\"] = "\\", ['"'] = '"', ["'"] = "'", ["\n"] = "\n" }
+
+function Reader:string()
+  local long, stop = self.text:match("^%[%[\n?(.-)%]%]()", self.at)
+  if long then
+    self.at = stop
+    return long
+  end
+  local quote, out, i = self.text:sub(self.at, self.at), {}, self.at + 1
+  while true do
+    local c = self.text:sub(i, i)
+    if c == "" or c == "\n" then self:refuse("a text without its end") end
+    if c == quote then break end
+    if c == "\\" then
+      i = i + 1
+      c = escapes[self.text:sub(i, i)] or self:refuse("an escape that manifests do not know")
+    end
+    out[#out + 1], i = c, i + 1
+  end
+  self.at = i + 1
+  return table.concat(out)
+end
+
+function Reader:entry(t, depth)
+  local key
+  if self:take("%[%f[^%[]") and self:take("%f[\"']") then
+    key = self:string()
+    if not self:take("%]") then self:refuse("']' is missing") end
+    if not self:take("=") then self:refuse("'=' is missing") end
+  else
+    self:blank()
+    key = self.text:match("^([%a_][%w_]*)%s*=", self.at)
+    if key then self.at = self.text:match("^[%a_][%w_]*%s*=()", self.at) end
+  end
+  local value = self:value(depth)
+  key = key or #t + 1
+  if t[key] ~= nil then self:refuse(("%s is given twice"):format(tostring(key))) end
+  t[key] = value
+end
+
+function Reader:table(depth)
+  if depth > 8 then self:refuse("tables are nested too deep") end
+  local t = {}
+  while not self:take("}") do
+    self:entry(t, depth)
+    if not self:take("[,;]") then
+      if self:take("}") then return t end
+      self:refuse("',' or '}' is missing")
+    end
+  end
+  return t
+end
+
+function Reader:value(depth)
+  self:blank()
+  local c = self.text:sub(self.at, self.at)
+  if c == "{" then
+    self.at = self.at + 1
+    return self:table(depth + 1)
+  end
+  if c == '"' or c == "'" or self.text:match("^%[%[", self.at) then return self:string() end
+  local number = self:take("%-?[%d.][%w.]*")
+  if number then return tonumber(number) or self:refuse("a malformed number") end
+  local word = self:take("[%a_][%w_]*")
+  if word == "true" then return true elseif word == "false" then return false end
+  self:refuse(("%s is no data"):format(word or c ~= "" and ("%q"):format(c) or "the end"))
+end
+
+--- The table that a manifest's text stands for.
+---@param text string
+---@param path string for errors
+---@return table
+function plugin.parse(text, path)
+  local r = setmetatable({ text = text, path = path, at = 1 }, Reader)
+  if not r:take("return%f[^%w_]") then r:refuse("it does not begin with return") end
+  if not r:take("{") then r:refuse("it does not return a table") end
+  local m = r:table(1)
+  r:take(";")
+  r:blank()
+  if r.at <= #text then r:refuse("something follows the table") end
   return m
 end
 
@@ -79,16 +165,13 @@ function plugin.manifest(folder)
   local info = core.stat(path)
   if not info then util.fail("not_found", ("cannot find a plugin in %s"):format(folder), "there is no plugin.lua") end
   if info.size > CAP then refuse(("%s has %d bytes"):format(path, info.size), ("at most %d are read"):format(CAP)) end
-  local m = evaluate(core.read_file(path), path)
-  if type(m) ~= "table" or not data_only(m, 0) then
-    refuse(path .. " is not data", nil, "a manifest returns a table of texts, numbers and tables of them")
-  end
+  local m = plugin.parse(core.read_file(path), path)
   for key, kind in util.sorted(fields) do
     if m[key] ~= nil and type(m[key]) ~= kind then
       refuse(("%s: %s is a %s, not a %s"):format(path, key, type(m[key]), kind))
     end
   end
-  for _, key in ipairs { "id", "version", "abi" } do
+  for _, key in ipairs { "id", "version" } do
     if not m[key] then refuse(("%s has no %s"):format(path, key)) end
   end
   m.name = m.name or folder:match("([^/]+)/*$")

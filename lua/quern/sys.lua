@@ -46,7 +46,7 @@ function sys.append(path, text) return core.append(path, text) end
 
 --- What the machine and the runtime are: cpu, cores, isa, blas, blas_core, threads, ...
 ---@return table
-function sys.machine() return core.machine() end
+function sys.machine() return core.system() end
 
 --- All ops with what is known of them, by name.
 ---@return table[]
@@ -64,7 +64,7 @@ end
 function sys.plugins() return core.plugins() end
 
 ---@return string
-function sys.version() return core.version end
+function sys.version() return core.version() end
 
 ---@return string hex digest of a file
 function sys.sha256(path) return core.sha256_file(path) end

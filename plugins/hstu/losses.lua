@@ -47,6 +47,10 @@ end
 
 --- Mean over the batch's supervised positions.
 function Softmax:__call(model, batch)
+  if model.norm == "none" then
+    util.fail("argument", "hstu.softmax works on unit vectors, the model has norm = \"none\"", nil,
+              "train it with hstu.bce, or make it with norm = \"l2\"")
+  end
   return quern.sampled_softmax_l2(model:encode(batch), batch.targets, model.item.weight, batch.loss_weights,
     self.items, { sampler = self.sampler, negatives = self.n, temperature = self.temperature, sparse = model.sparse })
 end

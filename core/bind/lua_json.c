@@ -35,7 +35,7 @@ static json_t *object_to_json(lua_State *L, int depth) {
   json_t *object = json_object();
   for (lua_pushnil(L); object && lua_next(L, -2); lua_pop(L, 1)) {
     json_t *value = NULL;
-    if (lua_type(L, -2) != LUA_TSTRING) qni_fail(QN_E_ARG, "a table with the keys 1..n and others besides has no JSON form");
+    if (lua_type(L, -2) != LUA_TSTRING) qni_fail(QN_E_ARG, "a table whose keys are neither 1..n nor strings has no JSON form");
     else value = to_json(L, depth + 1);
     if (value && !json_object_set_new(object, lua_tostring(L, -2), value)) continue;
     qni_fail(QN_E_NOMEM, "a JSON object could not grow, or has a key that is not UTF-8");
@@ -47,6 +47,13 @@ static json_t *object_to_json(lua_State *L, int depth) {
   return object;
 }
 
+/* Fields of the table on top. */
+static int64_t count_fields(lua_State *L) {
+  int64_t n = 0;
+  for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) n++;
+  return n;
+}
+
 static json_t *table_to_json(lua_State *L, int depth) {
   if (depth > DEPTH || !lua_checkstack(L, 8)) {
     qni_fail(QN_E_ARG, "a table nested more than %d deep, or holding itself, has no JSON form", DEPTH);
@@ -54,6 +61,10 @@ static json_t *table_to_json(lua_State *L, int depth) {
   }
   int64_t n = (int64_t)lua_rawlen(L, -1);
   bool array = n > 0;
+  if (array && count_fields(L) != n) {
+    qni_fail(QN_E_ARG, "a table with the keys 1..n and others besides has no JSON form");
+    return NULL;
+  }
   if (!array && lua_getmetatable(L, -1)) {
     array = luaL_getmetatable(L, "quern.json.array") && lua_rawequal(L, -1, -2);
     lua_pop(L, 2);

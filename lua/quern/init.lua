@@ -26,13 +26,24 @@ quern._io = core
 
 -- ---- Tensors -------------------------------------------------------------------------
 
-for _, name in ipairs { "tensor", "zeros", "ones", "empty", "arange", "eye", "from_string", "jagged", "is_tensor" } do
+for _, name in ipairs { "tensor", "zeros", "ones", "empty", "arange", "eye", "from_string", "is_tensor" } do
   quern[name] = core[name]
 end
 
 -- quern.f64{1, 2} and so on: tensors of a type.
 for _, dtype in ipairs { "f32", "f64", "bf16", "i64", "i32", "u8", "bool" } do
   quern[dtype] = function(values) return core.tensor(values, dtype) end
+end
+
+--- A jagged tensor: of values and offsets (a tensor, a table, or a jagged tensor to take
+--- them from), of tables of different lengths, or of tensors, one for each sequence.
+---@param values userdata|table
+---@param offsets userdata|table|string? with tables: the element type
+function quern.jagged(values, offsets)
+  if type(values) ~= "table" or not core.is_tensor(values[1]) then return core.jagged(values, offsets) end
+  local at = { 0 }
+  for i, t in ipairs(values) do at[i + 1] = at[i] + #t end
+  return core.jagged(core.op("concat")(values), at)
 end
 
 -- ---- Gradients -----------------------------------------------------------------------

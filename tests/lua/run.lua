@@ -45,7 +45,10 @@ local function also(n, what) return n > 0 and (", %d %s"):format(n, what) or "" 
 local function run_file(file)
   local p, f, s, began = passed, failed, skipped, core.clock()
   local ok, tests = xpcall(require, explain, file)
-  if not ok then tests = { { "loads", function() error(tests, 0) end } } end
+  if not ok then
+    local problem = tests
+    tests = { { "loads", function() error(problem, 0) end } }
+  end
   for _, test in ipairs(tests) do
     if wanted(file, test[1]) then run(file, test[1], test[2]) end
   end

@@ -21,6 +21,7 @@ return {
   bce = losses.bce,
   evaluate = ranking.evaluate,
   ranks = ranking.ranks,
+  mean = ranking.mean,
   popularity = baselines.popularity,
   markov = baselines.markov,
 }

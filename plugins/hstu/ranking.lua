@@ -77,4 +77,21 @@ function ranking.evaluate(model, data, phase, options)
   return out
 end
 
+--- Means of the metrics of several runs, and for more than one the standard deviations as "NAME sd".
+---@param results table<string, number>[]
+---@return table<string, number>
+function ranking.mean(results)
+  local out = {}
+  for name in util.sorted(results[1] or {}) do
+    local sum, square = 0.0, 0.0
+    for _, m in ipairs(results) do sum = sum + m[name] end
+    local mean = sum / #results
+    for _, m in ipairs(results) do square = square + (m[name] - mean) ^ 2 end
+    out[name] = mean
+    if #results > 1 and name ~= "n" then out[name .. " sd"] = math.sqrt(square / (#results - 1)) end
+  end
+  if #results > 1 then out.runs = #results end
+  return out
+end
+
 return ranking

@@ -112,7 +112,6 @@ static int program(lua_State *L) {
 void qni_bind_open_check(lua_State *L) {
   static const luaL_Reg functions[] = {{"checks", checks}, {"check_here", check_here}, {"child_start", child_start},
                                        {"child_wait", child_wait}, {"program", program}, {NULL, NULL}};
-  static const luaL_Reg methods[] = {{NULL, NULL}};
-  qni_bind_class(L, "child", methods);
+  qni_bind_class(L, "child", NULL);
   qni_bind_set(L, functions);
 }

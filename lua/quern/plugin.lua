@@ -291,41 +291,12 @@ end
 
 -- ---- Checking ------------------------------------------------------------------------------------
 
-local SECONDS = 300              -- for one check
-
-local function outcome(r)
-  if r.timed_out then return false, ("no end after %d seconds"):format(SECONDS) end
-  if r.signal ~= 0 then return false, ("it crashed (signal %d)\n%s"):format(r.signal, r.output) end
-  if r.exit_code == 0 then return true, r.output end
-  if r.exit_code == 1 then return false, r.output end
-  return false, "the check could not run\n" .. r.output
-end
-
 --- Tests a plugin against the contract, each check in a process of its own.
 ---@param name string name, folder or .so file; "core" for the core's own ops
----@param options {seed: integer?, only: string[]?, each: fun(result: table)?}? each is called when one is done
----@return {check: string, level: string, ok: boolean, text: string}[]
+---@param options {seed: integer?, only: string[]?, jobs: integer?, timeout: number?}?
+---@return {check: string, level: string, result: string, ok: boolean, text: string}[]
 function plugin.check(name, options)
-  local o, results, known, only = options or {}, {}, {}, {}
-  for i, c in ipairs(core.checks()) do known[i] = c.name end
-  for _, c in ipairs(o.only or {}) do
-    only[c] = true
-    if not table.concat(known, " "):find(c, 1, true) then
-      util.fail("argument", ("there is no check %q"):format(c), nil, util.suggest(c, known))
-    end
-  end
-  local path = name == "core" and name or plugin.find(name)
-  local script = debug.getinfo(1, "S").source:match("^@(.*/)[^/]*$") .. "check_one.lua"
-  for _, c in ipairs(core.checks()) do
-    if not next(only) or only[c.name] then
-      local command = { core.program(), "lua", script, path, c.name, tostring(o.seed or 1) }
-      local ok, text = outcome(core.child(command, SECONDS))
-      local r = { check = c.name, level = c.level, ok = ok, text = ok and c.promise or text }
-      results[#results + 1] = r
-      if o.each then o.each(r) end
-    end
-  end
-  return results
+  return require("quern.check").run(name == "core" and name or plugin.find(name), options)
 end
 
 return setmetatable(plugin, { __call = function(_, name)

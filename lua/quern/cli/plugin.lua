@@ -55,20 +55,9 @@ function actions.load(args)
   return 0
 end
 
-local function print_result(r)
-  print(("%-14s %-3s %-7s %s"):format(r.check, r.level, r.ok and "passed" or "FAILED",
-    r.text:gsub("%s+$", ""):gsub("\n", "\n    ")))
-end
+actions.check = require "quern.cli.plugin_check"
 
-function actions.check(args)
-  local only = args.only and args.only[1] and args.only or nil
-  print(("%s, seed %d"):format(args.name, args.seed or 1))
-  local results = quern.plugin.check(args.name, { seed = args.seed, only = only, each = print_result })
-  local failed = 0
-  for _, r in ipairs(results) do failed = failed + (r.ok and 0 or 1) end
-  print(("%d checks, %d failed"):format(#results, failed))
-  return failed == 0 and 0 or 3
-end
+actions["check-one"] = function(args) return require("quern.check").one(args.path, args.check, args.seed or 1, args.frame) end
 
 ---@param args table parsed options
 ---@return integer exit code

@@ -307,7 +307,7 @@ void qni_bind_open_access(lua_State *L) {
   qni_bind_set(L, functions);
   lua_newtable(L);
   qni_bind_set(L, methods);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, qni_bind_of(L));
+  lua_rawgeti(L, LUA_REGISTRYINDEX, qni_bind_of(L)->tensor_meta);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, index_tensor, 1);
   lua_setfield(L, -2, "__index");

@@ -23,8 +23,8 @@ static void unlink_box(qni_box *box) {
 
 qni_box *qni_bind_box(lua_State *L) {
   qni_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = (qni_box){0};
-  lua_rawgetp(L, LUA_REGISTRYINDEX, qni_bind_of(L));
+  *box = (qni_box){.mark = QNI_BOX_MARK};
+  lua_rawgeti(L, LUA_REGISTRYINDEX, qni_bind_of(L)->tensor_meta);
   lua_setmetatable(L, -2);
   return box;
 }
@@ -41,20 +41,16 @@ void qni_bind_fill(lua_State *L, qni_box *box, qn_tensor *t) {
   list->prev = box;
 }
 
-qni_box *qni_bind_test(lua_State *L, int index) {
-  void *p = lua_touserdata(L, index);
-  if (!p || !lua_getmetatable(L, index)) return NULL;
-  bool is = lua_topointer(L, -1) == qni_bind_of(L)->tensor_meta;
-  lua_pop(L, 1);
-  return is ? p : NULL;
+int qni_bind_freed(lua_State *L, const char *name) {
+  return qni_bind_fail(L, QN_E_STATE,
+                       "a tensor made inside quern.scope lives as long as it, unless it is returned or t:keep() is called",
+                       "argument '%s' is a tensor that was freed", name);
 }
 
 qn_tensor *qni_bind_tensor(lua_State *L, int index, const char *name) {
   qni_box *box = qni_bind_test(L, index);
   if (!box) qni_bind_bad_arg(L, index, name, "a tensor");
-  if (!box->t)
-    qni_bind_fail(L, QN_E_STATE, "a tensor made inside quern.scope lives as long as it, unless it is returned or t:keep() is called",
-                  "argument '%s' is a tensor that was freed", name);
+  if (!box->t) qni_bind_freed(L, name);
   return box->t;
 }
 
@@ -147,8 +143,7 @@ void qni_bind_open_tensor(lua_State *L) {
   qni_bind_set(L, meta);
   lua_pushliteral(L, "quern.tensor");
   lua_setfield(L, -2, "__name");
-  b->tensor_meta = lua_topointer(L, -1);
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, b);
+  b->tensor_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_setfield(L, -2, "tensor_meta"); /* for lua/quern/tensor.lua, which adds to it */
 }

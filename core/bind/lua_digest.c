@@ -13,6 +13,7 @@
 
 #include "base/sha256.h"
 #include "bind/bind.h"
+#include "bind/modules.h"
 
 struct named {
   const char *name;

@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "bind/bind.h"
+#include "bind/modules.h"
 
 enum { MOST_WORDS = 4096 };
 

@@ -13,6 +13,7 @@
 #include <sqlite3.h>
 
 #include "bind/bind.h"
+#include "bind/modules.h"
 
 #define CLASS "quern.sqlite"
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bind/bind.h"
+#include "bind/modules.h"
 
 enum { PATH_ROOM = 4096 };
 

@@ -58,7 +58,8 @@ const char *qni_bind_source(void) {
   if (!current || !current->running || !find_frame(current->running, current, &ar)) return NULL;
   struct place *p = &places[((uintptr_t)ar.source / 16 + (uintptr_t)ar.currentline) % 64];
   size_t n = ar.srclen > 0 && ar.source[0] == '@' ? ar.srclen - 1 : 0;
-  bool same = p->source == ar.source && p->line == ar.currentline && n && !strncmp(p->text, ar.source + 1, n);
+  bool same = p->source == ar.source && p->line == ar.currentline && n &&
+              !strncmp(p->text, ar.source + 1, n);
   if (same) return p->text;
   p->source = ar.source;
   p->line = ar.currentline;

@@ -27,8 +27,10 @@ static void program_folder(char *folder) {
   ssize_t n = readlink("/proc/self/exe", folder, PATH_ROOM - 1);
   folder[n > 0 ? n : 0] = 0;
   char *slash = strrchr(folder, '/');
-  if (slash) *slash = 0;
-  else strcpy(folder, ".");
+  if (slash)
+    *slash = 0;
+  else
+    strcpy(folder, ".");
 }
 
 static bool find_files(const char *program, char *folder) {
@@ -55,8 +57,11 @@ static int hand_over(lua_State *L) {
   lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
   lua_setfield(L, -3, "path");
   lua_getfield(L, -2, "preload");
-  static const luaL_Reg modules[] = {{"quern.core", luaopen_quern_core}, {"quern.sqlite", luaopen_quern_sqlite},
-                                     {"quern.process", luaopen_quern_process}, {"quern.digest", luaopen_quern_digest}, {NULL, NULL}};
+  static const luaL_Reg modules[] = {{"quern.core", luaopen_quern_core},
+                                     {"quern.sqlite", luaopen_quern_sqlite},
+                                     {"quern.process", luaopen_quern_process},
+                                     {"quern.digest", luaopen_quern_digest},
+                                     {NULL, NULL}};
   qni_bind_set(L, modules);
   lua_pushstring(L, folder);
   lua_setfield(L, LUA_REGISTRYINDEX, "quern.lua_folder");
@@ -98,7 +103,10 @@ int main(int argc, char **argv) {
   char program[PATH_ROOM], folder[PATH_ROOM];
   program_folder(program);
   if (!find_files(program, folder)) {
-    fprintf(stderr, "quern: its Lua files were not found beside %s\nhint: set QUERN_LUA to the folder that holds quern/init.lua\n", program);
+    fprintf(stderr,
+            "quern: its Lua files were not found beside %s\nhint: set QUERN_LUA to the folder that "
+            "holds quern/init.lua\n",
+            program);
     return 6;
   }
   lua_State *L = luaL_newstate();

@@ -88,6 +88,7 @@ return function(fn, inputs, options)
   if not worst or worst.error <= 0 then return true, worst end
   if o.raise == false then return false, worst end
   util.fail("numeric", ("gradcheck: the gradient of input %d is wrong"):format(worst.input),
-    ("element %d: the tape says %.9g, central differences say %.9g"):format(worst.element, worst.tape, worst.difference),
+    ("element %d: the tape says %.9g, central differences say %.9g"):format(worst.element, worst.tape,
+                                                                            worst.difference),
     "check the backward function; at kinks (relu at 0, ties of max) differences are no guide")
 end

@@ -3,7 +3,8 @@ local quern = require "quern"
 local check = require "check"
 local core = quern._io
 
-local text = "1\t10\t5\t100\n1\t20\t3\t300\n1\t30\t4\t200\n1\t40\t4\t400\n2\t10\t1\t5\n2\t20\t1\t6\n2\t40\t1\t7\n2\t30\t1\t8\n"
+local text = "1\t10\t5\t100\n1\t20\t3\t300\n1\t30\t4\t200\n1\t40\t4\t400\n" ..
+  "2\t10\t1\t5\n2\t20\t1\t6\n2\t40\t1\t7\n2\t30\t1\t8\n"
 
 return {
   { "interactions are read, split and batched", function()
@@ -22,7 +23,8 @@ return {
     check.fails(function() x:split { max_length = 3 } end, "max_len")
   end },
   { "malformed rows name file and line", function()
-    check.fails(function() core.parse_interactions("1\t2\t3\t4\n1\tx\t3\t4\n", "mem.data", { format = "ml-100k" }) end, "mem.data", "2")
+    local bad = "1\t2\t3\t4\n1\tx\t3\t4\n"
+    check.fails(function() core.parse_interactions(bad, "mem.data", { format = "ml-100k" }) end, "mem.data", "2")
   end },
   { "the loader's order is a function of seed and epoch, and it resumes", function()
     local x = core.dirichlet { n_items = 50, n_categories = 5, n_records = 40, length = 8, seed = 3 }
@@ -58,10 +60,12 @@ return {
   end },
   { "manifests are data: nothing in them runs", function()
     local parse = quern.plugin.parse
-    check.equal(parse('return { id = "a.b", name = \'x\', ops = 3, ["k"] = { 1, -2.5, true }, -- note\n t = [[long]], }', "p"),
-      { id = "a.b", name = "x", ops = 3, k = { 1, -2.5, true }, t = "long" })
-    for _, bad in ipairs { "return { x = f() }", "return { x = function() end }", "x = 1 return {}", "return { x = 1 } os.exit()",
-                           "return { x = ('a'):rep(9) }", "return { x = 1 + 1 }", "return 5", "while true do end", "return {",
+    local good = 'return { id = "a.b", name = \'x\', ops = 3, ["k"] = { 1, -2.5, true }, -- note\n t = [[long]], }'
+    check.equal(parse(good, "p"), { id = "a.b", name = "x", ops = 3, k = { 1, -2.5, true }, t = "long" })
+    for _, bad in ipairs { "return { x = f() }", "return { x = function() end }", "x = 1 return {}",
+                           "return { x = 1 } os.exit()",
+                           "return { x = ('a'):rep(9) }", "return { x = 1 + 1 }", "return 5", "while true do end",
+                           "return {",
                            "return { a = 1, a = 2 }", "return { x = \"a }", "return {{{{{{{{{{}}}}}}}}}}" } do
       check.fails(function() parse(bad, "p.lua") end, "p.lua:1")
     end

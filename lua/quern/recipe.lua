@@ -194,7 +194,7 @@ function recipe.run(self, o)
     seed = found.seed
   end
   local run = runs.Run { name = self.name, parent = o.out or "runs", text = self.text, settings = cfg,
-                         seed = seed, size = size, folder = folder }
+                         seed = seed, size = size, about = { doc = self.doc, paper = self.paper }, folder = folder }
   self.random.state = run.random.state
   run.random = self.random
   self.run, self.folder, self.cfg, self.seed, self.flat = run, run.folder, cfg, seed, flat

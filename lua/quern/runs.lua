@@ -1,6 +1,6 @@
 --- Runs: the folder that keeps all of one run of a recipe.
 --
---   recipe.lua settings.json lock.json state.json metrics.jsonl log.txt report.json report.txt checkpoints/
+--   recipe.lua settings.json about.json lock.json state.json metrics.jsonl log.txt report.json report.txt checkpoints/
 --
 -- metrics.jsonl is append-only and holds no times, so that a resumed run ends with the
 -- same bytes as an unbroken one: a resumed run says again what it said before, which is
@@ -36,8 +36,8 @@ local function fresh_folder(parent, name)
   return path
 end
 
----@param o {name: string, parent: string, text: string, settings: table, seed: integer, size: string?, folder: string?}
----  folder: of the run to continue
+---@param o {name: string, parent: string, text: string, settings: table, seed: integer, size: string?, about: table?, folder: string?}
+---  about: doc and the paper's numbers; folder: of the run to continue
 function Run:init(o)
   self.name, self.seed = o.name, o.seed
   self.resumed = o.folder ~= nil
@@ -51,6 +51,7 @@ function Run:init(o)
     sys.write_file(self.folder .. "/recipe.lua", o.text)
     sys.write_file(self.folder .. "/settings.json",
       pretty { name = o.name, seed = o.seed, size = o.size, settings = o.settings } .. "\n")
+    sys.write_file(self.folder .. "/about.json", pretty(o.about or {}) .. "\n")
   end
   self:state("running")
   runs.current = self
@@ -158,7 +159,11 @@ function Run:report(label, metrics, note)
   sys.write_file(self.folder .. "/report.json", pretty(plain(self.reports)) .. "\n")
 end
 
-local function paper_of(paper, label)
+--- The paper's numbers for a label: those under it, or all when labels are not told apart.
+---@param paper table?
+---@param label string
+---@return table<string, number>
+function runs.paper_of(paper, label)
   if type(paper) ~= "table" then return {} end
   if type(paper[label]) == "table" then return paper[label] end
   for _, v in pairs(paper) do if type(v) == "number" then return paper end end
@@ -169,7 +174,7 @@ local function metric_names(reports, paper)
   local seen = {}
   for _, r in ipairs(reports) do
     for k, v in pairs(r.metrics) do if type(v) == "number" then seen[k] = true end end
-    for k, v in pairs(paper_of(paper, r.label)) do if type(v) == "number" then seen[k] = true end end
+    for k, v in pairs(runs.paper_of(paper, r.label)) do if type(v) == "number" then seen[k] = true end end
   end
   return util.keys(seen)
 end
@@ -180,7 +185,7 @@ end
 function Run:report_text(paper)
   local rows = { { "", "metric", "ours", "paper", "gap" } }
   for _, r in ipairs(self.reports) do
-    local theirs, label = paper_of(paper, r.label), r.label
+    local theirs, label = runs.paper_of(paper, r.label), r.label
     for _, name in ipairs(metric_names({ r }, paper)) do
       local a, b = r.metrics[name], theirs[name]
       local gap = a and b and b ~= 0 and ("%+.1f %%"):format((a - b) / math.abs(b) * 100) or ""

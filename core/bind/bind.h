@@ -161,8 +161,5 @@ void qni_bind_open_check(lua_State *L);    /* lua_check.c: the conformance kit *
 void qni_bind_set(lua_State *L, const luaL_Reg *functions);
 
 int luaopen_quern_core(lua_State *L);      /* lua_open.c */
-int luaopen_quern_sqlite(lua_State *L);    /* lua_sqlite.c */
-int luaopen_quern_process(lua_State *L);   /* lua_process.c */
-int luaopen_quern_digest(lua_State *L);    /* lua_digest.c */
 
 #endif

@@ -14,10 +14,12 @@
 
 #define HSTU_REAL_BITS 32
 #include "hstu_real.h"
+#include "tile_typed.h"
 #include "gate_typed.h"
 #undef HSTU_REAL_BITS
 #define HSTU_REAL_BITS 64
 #include "hstu_real.h"
+#include "tile_typed.h"
 #include "gate_typed.h"
 
 enum { ROWS_PER_CHUNK = 64 };

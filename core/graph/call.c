@@ -421,7 +421,7 @@ static qn_status execute(struct binder *b) {
   if (!st) st = allocate(b);
   if (!st && wanted) st = record(b);
   if (!st) st = run_forward(c);
-  if (!st) st = c->pending;
+  if (c->pending) st = c->pending;
   if (!st && check_finite) st = qni_finite_outputs(c);
   if (!st) copy_back(b);
   if (!st && c->node) adopt_outputs(c);

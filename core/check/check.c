@@ -60,7 +60,7 @@ qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char 
   st = check->run(&x);
   if (st && st != QN_E_NOMEM) {
     const qn_error *e = qn_error_last();
-    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "; " : "", e->detail, *e->hint ? "; hint: " : "", e->hint);
+    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "\n" : "", e->detail, *e->hint ? "\nhint: " : "", e->hint);
     st = QN_OK;
   }
   qni_mem_free(ops);

@@ -49,7 +49,7 @@ function check.one(path, name, seed, frame)
   local ok, passed, text = pcall(core.check_here, path, name, seed)
   if not ok then
     local e = util.as_error(passed)
-    passed, text = nil, table.concat({ e.what, e.detail, e.hint }, "\n")
+    passed, text = nil, table.concat({ e.what, e.detail or "", e.hint or "" }, "\n"):gsub("\n+", "\n")
   elseif name == "schema" and path ~= "core" and (core.stat(path) or {}).folder then
     for _, line in ipairs(compare_manifest(path)) do
       passed, text = false, (text == "" and "" or text .. "\n") .. line
@@ -99,7 +99,8 @@ local function judge(r, job, seconds)
   local findings, stray = unframe(r.output, job.frame)
   local again = ("\nto see it alone: quern plugin check-one %s %s --seed %d"):format(job.path, job.name, job.seed)
   if r.timed_out then
-    return "ended", ("does not come to an end within %g seconds; look for a loop that never stops, or give --timeout"):format(seconds) .. again
+    local text = "does not come to an end within %g seconds; look for a loop that never stops, or give --timeout"
+    return "ended", text:format(seconds) .. again
   elseif r.signal ~= 0 then
     return "ended", ("crashes the process: signal %d, %s%s"):format(r.signal, signals[r.signal] or "unknown",
       stray ~= "" and "\n" .. first_lines(stray, 20) or "") .. again
@@ -111,15 +112,17 @@ local function judge(r, job, seconds)
     return "ended", ("ends the process with exit code %d; return an error status through h->fail instead%s"):format(
       r.exit_code, stray ~= "" and "\n" .. first_lines(stray, 20) or "") .. again
   elseif stray ~= "" then
-    return "failed", ("writes to standard output or error (a plugin speaks through h->fail alone):\n%s"):format(first_lines(stray, 5))
+    return "failed", "writes to standard output or error (a plugin speaks through h->fail alone):\n" ..
+      first_lines(stray, 5)
   end
   return "passed", ""
 end
 
 local function start(job, seconds)
   job.frame = new_frame()
-  job.child = core.child_start({ core.program(), "plugin", "check-one", job.path, job.name, "--seed", tostring(job.seed),
-                                 "--frame", job.frame }, seconds)
+  local words = { core.program(), "plugin", "check-one", job.path, job.name, "--seed", tostring(job.seed),
+                  "--frame", job.frame }
+  job.child = core.child_start(words, seconds)
 end
 
 -- Runs a list of jobs, at most n at once; fills in status and text.
@@ -150,7 +153,8 @@ local function select_checks(only)
   for _, list in ipairs(only or {}) do
     for name in list:gmatch("[^,%s]+") do
       if not known[name] then
-        util.fail("usage", ("there is no check %q"):format(name), "checks: " .. table.concat(names, ", "), util.suggest(name, names))
+        util.fail("usage", ("there is no check %q"):format(name), "checks: " .. table.concat(names, ", "),
+                  util.suggest(name, names))
       end
       wanted[name] = true
     end
@@ -163,7 +167,8 @@ local function make_jobs(path, options)
   local wanted, jobs = select_checks(options.only), {}
   for _, c in ipairs(core.checks()) do
     if not next(wanted) or wanted[c.name] then
-      jobs[#jobs + 1] = { name = c.name, level = c.level, promise = c.promise, loads = c.loads, path = path, seed = options.seed or 1 }
+      jobs[#jobs + 1] = { name = c.name, level = c.level, promise = c.promise, path = path,
+                          seed = options.seed or 1 }
     end
   end
   return jobs
@@ -176,12 +181,14 @@ local function settle(job, why)
   elseif not job.ok then
     job.status = "failed"
   end
-  return { check = job.name, level = job.level, promise = job.promise, seed = job.seed, result = job.status, ok = job.ok, text = job.text or "" }
+  return { check = job.name, level = job.level, promise = job.promise, seed = job.seed, result = job.status,
+           ok = job.ok, text = job.text or "" }
 end
 
 --- The level reached: "L1" and so on, or nil. Only whole runs have one.
 function check.reached(results)
   local level
+  if #results < #core.checks() then return nil end
   for _, l in ipairs { "L1", "L2", "L3" } do
     local any, all = false, true
     for _, r in ipairs(results) do
@@ -212,9 +219,8 @@ function check.run(path, options)
   run_all(first, n, seconds, note)
   if not why then run_all(rest, n, seconds, note) end
   for _, job in ipairs(jobs) do
-    if not why and (job.name == "load" or job.name == "versions" or job.name == "schema") and job.status == "failed" then
-      why = "not run: the plugin does not load"
-    end
+    local first_level = job.name == "load" or job.name == "versions" or job.name == "schema"
+    if not why and first_level and job.status == "failed" then why = "not run: the plugin does not load" end
   end
   local results = {}
   for i, job in ipairs(jobs) do results[i] = settle(job, why) end

@@ -57,7 +57,9 @@ end
 
 actions.check = require "quern.cli.plugin_check"
 
-actions["check-one"] = function(args) return require("quern.check").one(args.path, args.check, args.seed or 1, args.frame) end
+actions["check-one"] = function(args)
+  return require("quern.check").one(args.path, args.check, args.seed or 1, args.frame)
+end
 
 ---@param args table parsed options
 ---@return integer exit code

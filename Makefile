@@ -31,7 +31,7 @@ DEFS    := -D_GNU_SOURCE $(foreach i,$(ISAS),-DQNI_BUILD_$(i)) $(EXTRA)
 BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidden -fno-math-errno \
            -ffp-contract=off -pthread -MMD -MP $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LUA_INC  = $(shell pkg-config --cflags lua5.4)
-LUA_LIB  = $(shell pkg-config --libs lua5.4) -lsqlite3
+LUA_LIB  = $(shell pkg-config --libs lua5.4) -lsqlite3 -ledit
 LIBS    := -ljansson -lcurl -lm -ldl -pthread
 LINK    := $(if $(SAN),-fsanitize=$(SAN)) $(LINK_EXTRA)
 ISA_plain  :=

@@ -38,7 +38,7 @@ local function note_failure(e)
   if not run then return end
   local status = (e.status == "interrupted" or e.status == "cancelled") and "interrupted" or "failed"
   pcall(run.log, run, errors.text(e))
-  pcall(run.finish, run, status, e.what)
+  pcall(run.finish, run, status, e.what, e.status)
 end
 
 local function run_recipe(args)
@@ -53,8 +53,12 @@ local function run_recipe(args)
   if args.profile then quern.profile("start", true) end
   local resume = args.resume and (args.resume[1] or args.resume ~= nil and true) or nil
   if type(args.resume) == "string" then resume = args.resume end
+  if args.id and runs.is_done(args.out .. "/" .. args.id) then
+    print(("run folder %s/%s is done"):format(args.out, args.id))
+    return 0
+  end
   local run = recipe.run(r, { size = args.size, sets = sets, seed = args.seed, out = args.out, resume = resume,
-                              started = started })
+                              id = args.id, started = started })
   lock.write(run)
   if run.text then print("\n" .. run.text) end
   if args.profile then show_profile(run) end

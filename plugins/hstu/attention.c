@@ -85,9 +85,6 @@ int64_t hstu_attn_longest(const struct hstu_attn *a) {
 static qn_status check_position(struct hstu_attn *a, const qn_view *bp) {
   a->bp = bp->data;
   a->P = bp->shape[0];
-  if (a->P != 2 * a->n - 1)
-    return a->h->fail(a->c, QN_E_SHAPE, "bp has %lld entries; with n = %lld it must have %lld",
-                      (long long)a->P, (long long)a->n, (long long)(2 * a->n - 1));
   int64_t longest = hstu_attn_longest(a);
   if (longest > a->n)
     return a->h->fail(a->c, QN_E_SHAPE,
@@ -101,16 +98,20 @@ static qn_status check_time(struct hstu_attn *a, const qn_view *bt, const qn_vie
     return a->h->fail(a->c, QN_E_ARG,
                       "%s; a model without timestamps uses position bias only (rab = \"pos\")",
                       bt ? "bt needs buckets (time_bucket makes them)" : "buckets need bt");
-  a->bt = bt->data;
-  a->K = bt->shape[0];
+  a->K = BUCKETS;
   a->bucket = bucket->data;
   a->bucket_row = bucket->shape[1];
-  if (a->K != BUCKETS)
-    return a->h->fail(a->c, QN_E_SHAPE, "bt has %lld entries, not %d", (long long)a->K, BUCKETS);
   int64_t longest = hstu_attn_longest(a);
   if (longest > a->bucket_row)
     return a->h->fail(a->c, QN_E_SHAPE, "a sequence has %lld events, buckets are %lld wide",
                       (long long)longest, (long long)a->bucket_row);
+  /* any byte may be an index: those above 128 have no bias */
+  void *wide;
+  qn_status st = a->h->scratch(a->c, BUCKET_ROOM * (int64_t)real_bytes(a), &wide);
+  if (st) return st;
+  memset(wide, 0, BUCKET_ROOM * real_bytes(a));
+  memcpy(wide, bt->data, BUCKETS * real_bytes(a));
+  a->bt = wide;
   return QN_OK;
 }
 
@@ -254,7 +255,7 @@ const qn_op hstu_attention_op = {
   .batch = QN_BATCH_SEQUENCES,
   .flags = QN_OP_RANDOM,
   .schema = "hstu_attention(q: f[T@B,H,D] strided, k: f[T@B,H,D] strided, v: f[T@B,H,E] strided, "
-            "bp: f[P]? = nil, bt: f[K]? = nil, buckets: u8[T@B,W]? = nil, *, n: int{1..}, "
+            "bp: f[2*n-1]? = nil, bt: f[129]? = nil, buckets: u8[T@B,W]? = nil, *, n: int{1..}, "
             "score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, "
             "scale: num? = nil, attn_dropout: num{0..1} = 0) -> y: f[T@B,H,E]",
   .summary = "Attention without softmax: silu(q k + bias) / n, causal, by sequence.",

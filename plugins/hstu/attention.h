@@ -26,12 +26,12 @@ struct hstu_attn {
   double alpha, scale, dropout;
   const int64_t *offsets;
   struct hstu_mat q, k, v;
-  const void *bp, *bt;             /* biases [2n-1], [<=129], or NULL */
+  const void *bp, *bt;             /* biases [2n-1], [BUCKET_ROOM], or NULL */
   const uint8_t *bucket;           /* [T,bucket_row], or NULL */
   struct hstu_mat y;               /* forward: written */
   struct hstu_mat dy, dq, dk, dv;  /* backward */
   int64_t dy_first;                /* token whose gradient is row 0 of dy */
-  int64_t P, K;                    /* lengths of bp and bt */
+  int64_t P, K;                    /* lengths of their gradients */
   void *dbp, *dbt;                 /* gradients to be written, or NULL */
   struct hstu_cut cut;             /* units (sequence, head) to chunks */
   void *partial;                   /* [chunks][P + K] sums of dbp and dbt */

@@ -165,7 +165,7 @@ static void FN(keep_row)(const struct FN(head) *s, int64_t i, int64_t cols) {
 
 static void FN(drop_row)(const struct FN(head) *s, int64_t cols, REAL *row) {
   const REAL grow = (REAL)(1 / (1 - s->a->dropout));
-  for (int64_t j = 0; j < cols; j++) row[j] = s->keep[j] ? row[j] * grow : 0;
+  for (int64_t j = 0; j < cols; j++) row[j] *= s->keep[j] ? grow : 0;
 }
 
 /* Columns that a whole group of rows is multiplied with: beyond a row's own they must be 0. */
@@ -243,7 +243,7 @@ static void FN(bias_grad_row)(const struct FN(head) *s, int64_t i, int64_t cols,
   if (dbp)
     for (int64_t j = 0; j < cols; j++) dbp[j - i] += ds[j];
   if (!dbt) return;
-  for (int64_t j = 0; j < cols; j++) dbt[(j & 3) * BUCKETS + bucket[j]] += ds[j];
+  for (int64_t j = 0; j < cols; j++) dbt[(j & 3) * BUCKET_ROOM + bucket[j]] += ds[j];
 }
 
 static void FN(recompute_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *dbp,
@@ -312,14 +312,15 @@ static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *wor
   FN(pack_rows)(s.L, a->D, k, a->k.row, a->k.col, s.kr, s.Dp);
   memset(s.dk, 0, (size_t)(s.Lp * s.Dp) * sizeof(REAL));
   memset(s.dv, 0, (size_t)(s.Lp * s.Ep) * sizeof(REAL));
-  REAL *sums = bias, time[4 * BUCKETS] = {0};
+  REAL *sums = bias, time[4 * BUCKET_ROOM] = {0};
   REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? time : NULL;
   for (int64_t i0 = 0; i0 < s.L; i0 += BACK_ROWS)
     FN(backward_block)(&s, i0, least(BACK_ROWS, s.L - i0), dbp, dbt);
   FN(give)(&s, &a->dk, a->D, s.dk, s.Dp);
   FN(give)(&s, &a->dv, a->E, s.dv, s.Ep);
   for (int64_t b = 0; dbt && b < a->K; b++)
-    sums[a->P + b] += (time[b] + time[BUCKETS + b]) + (time[2 * BUCKETS + b] + time[3 * BUCKETS + b]);
+    sums[a->P + b] += (time[b] + time[BUCKET_ROOM + b]) +
+                      (time[2 * BUCKET_ROOM + b] + time[3 * BUCKET_ROOM + b]);
 }
 
 static void FN(attn_reduce)(const struct hstu_attn *a) {

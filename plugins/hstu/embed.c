@@ -49,7 +49,7 @@ static qn_status open_embed(struct embed *s, const qn_host *h, qn_call *c) {
   return st ? st : hstu_offsets(h, c, s->T, &s->offsets, &s->n_seq);
 }
 
-static qn_status check_ids(const struct embed *s) {
+static qn_status check_input(const struct embed *s) {
   for (int64_t b = 0; s->p && b < s->n_seq; b++)
     if (s->offsets[b + 1] - s->offsets[b] > s->N)
       return s->h->fail(s->c, QN_E_SHAPE, "sequence %lld has %lld events, there are %lld positions",
@@ -79,7 +79,7 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   struct embed s = {.ids = h->in(c, 0)->data, .e = h->in(c, 1)->data, .p = p ? p->data : NULL,
                     .x = h->out(c, 0)->data};
   qn_status st = open_embed(&s, h, c);
-  if (!st) st = check_ids(&s);
+  if (!st) st = check_input(&s);
   if (!st && s.dropout > 0) {
     int64_t shape[2] = {s.T, s.D};
     qn_view *keep;
@@ -152,7 +152,7 @@ const qn_op hstu_sequence_embedding_op = {
   .det = QN_DET_BITWISE,
   .batch = QN_BATCH_SEQUENCES,
   .flags = QN_OP_RANDOM,
-  .schema = "sequence_embedding(ids: i64[T@B], e: f[V,D], p: f[N,D]? = nil, *, scale: num = 1, "
+  .schema = "sequence_embedding(ids: i64[T@B]{1..V-1}, e: f[V,D], p: f[N,D]? = nil, *, scale: num = 1, "
             "dropout: num{0..1} = 0, sparse: bool = false) -> x: f[T@B,D]",
   .summary = "Item embeddings times scale plus position embeddings, with dropout, by sequence.",
   .doc = "x_t = dropout(scale e[ids_t] + p[i]), i being the place of t in its sequence, from the "

@@ -9,7 +9,7 @@ static void FN(embed_row)(const struct embed *s, int64_t t, int64_t place) {
   if (!s->keep) return;
   const uint8_t *keep = s->keep + t * s->D;
   const REAL grow = (REAL)(1 / (1 - s->dropout));
-  for (int64_t d = 0; d < s->D; d++) x[d] = keep[d] ? x[d] * grow : 0;
+  for (int64_t d = 0; d < s->D; d++) x[d] *= keep[d] ? grow : 0;
 }
 
 /* to += by * the gradient of row t before dropout */

@@ -13,7 +13,7 @@ static REAL FN(normalize)(const struct hstu_gate *g, const REAL *y, REAL *hat) {
 static void FN(drop)(const struct hstu_gate *g, int64_t n, const uint8_t *keep, const REAL *from,
                      REAL *to) {
   const REAL grow = (REAL)(1 / (1 - g->dropout));
-  for (int64_t i = 0; i < n; i++) to[i] = keep[i] ? from[i] * grow : 0;
+  for (int64_t i = 0; i < n; i++) to[i] = from[i] * (keep[i] ? grow : 0);
 }
 
 void FN(hstu_gate_forward)(const struct hstu_gate *g, const REAL *u, const REAL *y,

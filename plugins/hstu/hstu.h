@@ -18,7 +18,7 @@ extern const qn_op hstu_time_bucket_op, hstu_attention_op, hstu_mixer_op, hstu_n
 extern const qn_op hstu_sampled_softmax_op, hstu_sampled_bce_op, hstu_rank_targets_op;
 extern const qn_op hstu_rank_scores_op, hstu_sequence_embedding_op;
 
-enum { BUCKETS = 129 };          /* rows of a time bias: buckets 0..128 */
+enum { BUCKETS = 129, BUCKET_ROOM = 256 }; /* rows of a time bias; room for any byte */
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }

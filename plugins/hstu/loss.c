@@ -10,6 +10,7 @@
 ** Both return sum_i w_i l_i / sum_i w_i. With p the softmax:
 **   dô_i = w_i / (W tau) (sum_j p_ij ê_j - ê_pos)    dê_j = sum_i w_i / (W tau) p_ij ô_i ...
 **   do = (dô - ô <ô, dô>) / |o|, dE alike; where |x| < 1e-6 that is dô / 1e-6
+**   dw_i = (l_i - loss) / W
 **
 ** The factor of the loss is known before backward but for one number, so forward
 ** makes the gradients at once, while scores are in cache, and backward multiplies
@@ -21,7 +22,7 @@
 */
 #include "loss.h"
 
-enum { SAVED_O, SAVED_E, SAVED_ROWS };
+enum { SAVED_O, SAVED_E, SAVED_ROWS, SAVED_W };
 
 static qn_status open_arguments(struct hstu_loss *s) {
   const qn_host *h = s->h;
@@ -46,7 +47,7 @@ static qn_status add_weights(struct hstu_loss *s) {
   s->total = s->w ? 0 : (double)s->T;
   for (int64_t i = 0; s->w && i < s->T; i++) {
     double w = s->dtype == QN_F32 ? (double)((const float *)s->w)[i] : ((const double *)s->w)[i];
-    if (!(w >= 0))
+    if (w < 0)
       return s->h->fail(s->c, QN_E_ARG, "w[%lld] is %g; weights are 0 or more", (long long)(i + 1), w);
     s->total += w;
   }
@@ -69,6 +70,7 @@ static qn_status open_loss(struct hstu_loss *s, const qn_host *h, qn_call *c, bo
   s->e = e->data;
   s->want_o = h->needs_grad(c, 0);
   s->want_e = h->needs_grad(c, 2);
+  s->want_w = h->in(c, 3) && h->needs_grad(c, 3);
   qn_status st = open_arguments(s);
   return st ? st : add_weights(s);
 }
@@ -87,10 +89,11 @@ static qn_status run(const qn_host *h, qn_call *c, bool bce) {
   qn_status st = open_loss(&s, h, c, bce);
   double loss = 0;
   if (st) return st;
-  bool idle = !(s.total > 0); /* nothing counts: no loss, no gradient */
-  if (idle) s.want_e = s.want_o = false;
+  bool idle = s.total == 0; /* nothing counts: no loss, no gradient */
+  if (idle) s.want_e = s.want_o = s.want_w = false;
   if (!idle) st = hstu_loss_draw(&s);
   if (!st && s.want_o) st = save_matrix(&s, SAVED_O, s.dtype, 2, s.T, &s.grad_o);
+  if (!st && s.want_w) st = save_matrix(&s, SAVED_W, s.dtype, 1, s.T, &s.grad_w);
   if (!st && s.want_e) st = save_matrix(&s, SAVED_E, s.dtype, 2, s.A, &s.grad_e);
   if (!st && !idle) st = hstu_loss_run(&s, &loss);
   if (!st && s.want_e && s.row_of) {
@@ -134,40 +137,38 @@ static qn_status scale_rows(void *ctx, int64_t begin, int64_t end) {
   return QN_OK;
 }
 
-static void fill_zero(const qn_view *v) {
-  size_t bytes = v->dtype == QN_F32 ? 4 : 8;
-  memset(v->data, 0, (size_t)(v->shape[0] * v->shape[1]) * bytes);
+/* Gradient of `input`, from what forward saved; nothing saved: zeros. */
+static qn_status give(const qn_host *h, qn_call *c, int32_t input, int32_t slot,
+                      const int64_t *rows, double by) {
+  if (!h->needs_grad(c, input)) return QN_OK;
+  const qn_view *from = h->saved(c, slot);
+  qn_view *out = h->out(c, input);
+  struct scale s = {.from = from, .to = out->data, .by = by, .rows = rows,
+                    .width = out->ndim == 2 ? out->shape[1] : 1};
+  if (!from || rows)
+    memset(out->data, 0, (size_t)(out->shape[0] * s.width) * (out->dtype == QN_F32 ? 4 : 8));
+  return from ? h->parallel(c, from->shape[0], 64, scale_rows, &s) : QN_OK;
 }
 
-static qn_status give_rows(const qn_host *h, qn_call *c, struct scale *s, const qn_view *ids) {
+static qn_status give_rows(const qn_host *h, qn_call *c, const qn_view *ids, double by) {
   int64_t *to, n = ids ? ids->shape[0] : 0;
   qn_view *rows;
   qn_status st = h->grad_rows(c, 2, n, &to, &rows);
   if (st || n == 0) return st;
   memcpy(to, ids->data, (size_t)n * sizeof *to);
-  s->to = rows->data;
-  return h->parallel(c, n, 64, scale_rows, s);
+  struct scale s = {.from = h->saved(c, SAVED_E), .to = rows->data, .by = by,
+                    .width = h->like(c, 2)->shape[1]};
+  return h->parallel(c, n, 64, scale_rows, &s);
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *g = h->in(c, 0), *ids = h->saved(c, SAVED_ROWS);
   double by = g->dtype == QN_F32 ? (double)*(const float *)g->data : *(const double *)g->data;
-  struct scale o = {.from = h->saved(c, SAVED_O), .by = by, .width = h->like(c, 0)->shape[1]};
-  struct scale e = {.from = h->saved(c, SAVED_E), .by = by, .width = o.width};
-  qn_status st = QN_OK;
-  if (h->needs_grad(c, 0)) {
-    qn_view *out = h->out(c, 0);
-    o.to = out->data;
-    if (!o.from) fill_zero(out);
-    else st = h->parallel(c, out->shape[0], 64, scale_rows, &o);
-  }
+  qn_status st = give(h, c, 0, SAVED_O, NULL, by);
+  if (!st && h->like(c, 3)) st = give(h, c, 3, SAVED_W, NULL, by);
   if (st || !h->needs_grad(c, 2)) return st;
-  if (h->arg_bool(c, "sparse")) return give_rows(h, c, &e, ids);
-  qn_view *out = h->out(c, 2);
-  e.to = out->data;
-  if (ids) e.rows = ids->data;
-  if (ids || !e.from) fill_zero(out);
-  return e.from ? h->parallel(c, e.from->shape[0], 64, scale_rows, &e) : QN_OK;
+  if (h->arg_bool(c, "sparse")) return give_rows(h, c, ids, by);
+  return give(h, c, 2, SAVED_E, ids ? ids->data : NULL, by);
 }
 
 const qn_op hstu_sampled_softmax_op = {
@@ -175,9 +176,10 @@ const qn_op hstu_sampled_softmax_op = {
   .det = QN_DET_BITWISE,
   .batch = QN_BATCH_SUM,
   .flags = QN_OP_RANDOM,
-  .schema = "sampled_softmax_l2(o: f[T,D], pos: i64[T], e: f[V,D], w: f[T]? = nil, "
-            "items: i64[C]? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
-            "negatives: int{1..} = 128, temperature: num = 0.05, sparse: bool = false) -> loss: f[]",
+  .schema = "sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
+            "items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
+            "negatives: int{1..} = 128, temperature: num{0..} = 0.05, sparse: bool = false) "
+            "-> loss: f[]",
   .summary = "Softmax loss on unit vectors against drawn items, or against all.",
   .doc = "Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among "
          "the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, "
@@ -195,8 +197,9 @@ const qn_op hstu_sampled_bce_op = {
   .det = QN_DET_BITWISE,
   .batch = QN_BATCH_SUM,
   .flags = QN_OP_RANDOM,
-  .schema = "sampled_bce(o: f[T,D], pos: i64[T], e: f[V,D], w: f[T]? = nil, items: i64[C]? = nil, *, "
-            "negatives: int{1..} = 1, temperature: num = 1, l2: bool = false, "
+  .schema = "sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
+            "items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, "
+            "temperature: num{0..} = 1, l2: bool = false, "
             "sparse: bool = false) -> loss: f[]",
   .summary = "Binary cross-entropy of the next item against drawn ones.",
   .doc = "Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = "

@@ -20,7 +20,7 @@ struct hstu_loss {
   const qn_math *math;
   int32_t dtype;
   bool bce, l2;                    /* which loss; unit vectors or plain products */
-  bool want_o, want_e, sparse;     /* gradients asked for; of e by rows */
+  bool want_o, want_e, want_w, sparse;     /* gradients asked for; of e by rows */
   int64_t T, D, V, Dp;             /* positions, width, table rows, padded width */
   const void *o, *e, *w;           /* [T,D], [V,D], weights [T] or NULL */
   const int64_t *pos;              /* [T] */
@@ -56,7 +56,8 @@ struct hstu_loss {
   void *pair_grad;                 /* [n_sums][A][Dp] */
   int32_t *chain, *chain_first;    /* pool entries of a slot: first [A], next [P]; -1 ends */
 
-  void *grad_o, *grad_e;           /* [T,D], [A,D]: with respect to o and the rows of e */
+  void *grad_o, *grad_e, *grad_w;  /* [T,D], [A,D], [T]: with respect to o, rows of e, w */
+  double *row_loss;                /* [T] l_i */
 };
 
 /* Candidates: draws pairs and pool, numbers the active rows. loss_draw.c */

@@ -16,9 +16,14 @@ static int64_t drawn_id(const struct hstu_loss *s, uint32_t bits) {
   return id_at(s, (int64_t)(((uint64_t)bits * (uint64_t)s->n_ids) >> 32));
 }
 
-static bool counts(const struct hstu_loss *s, int64_t i) {
-  if (!s->w) return true;
-  return s->dtype == QN_F32 ? ((const float *)s->w)[i] > 0 : ((const double *)s->w)[i] > 0;
+/* All ids of a list are rows of the table, and not its padding. */
+static qn_status check_ids(const struct hstu_loss *s, const char *name, const int64_t *ids,
+                           int64_t n) {
+  for (int64_t i = 0; i < n; i++)
+    if (ids[i] < 1 || ids[i] >= s->V)
+      return s->h->fail(s->c, QN_E_ARG, "%s[%lld] is %lld; ids are 1..%lld (0 is padding)", name,
+                        (long long)(i + 1), (long long)ids[i], (long long)(s->V - 1));
+  return QN_OK;
 }
 
 static void draw_row(const struct hstu_loss *s, uint32_t stream, int64_t row, int64_t n, int32_t *to) {
@@ -30,38 +35,13 @@ static void draw_row(const struct hstu_loss *s, uint32_t stream, int64_t row, in
   }
 }
 
-/* Rows that count for nothing hold row 0, which has no part in anything. */
 static qn_status draw_pairs(void *ctx, int64_t begin, int64_t end) {
   const struct hstu_loss *s = ctx;
   for (int64_t i = begin; i < end; i++) {
     int32_t *pair = s->pair + i * s->n_pair;
-    if (!counts(s, i)) {
-      memset(pair, 0, (size_t)s->n_pair * sizeof *pair);
-      continue;
-    }
     if (s->n_pair > 1) draw_row(s, 0, i, s->n_pair - 1, pair);
     pair[s->n_pair - 1] = (int32_t)s->pos[i];
   }
-  return QN_OK;
-}
-
-/* ---- Checks ---- */
-
-static qn_status check_positives(const struct hstu_loss *s) {
-  for (int64_t i = 0; i < s->T; i++)
-    if (counts(s, i) && (s->pos[i] < 1 || s->pos[i] >= s->V))
-      return s->h->fail(s->c, QN_E_ARG,
-                        "pos[%lld] is %lld; ids are 1..%lld (0 is padding: give it weight 0)",
-                        (long long)(i + 1), (long long)s->pos[i], (long long)(s->V - 1));
-  return QN_OK;
-}
-
-static qn_status check_ids(const struct hstu_loss *s) {
-  for (int64_t i = 0; s->ids && i < s->n_ids; i++)
-    if (s->ids[i] < 1 || s->ids[i] >= s->V)
-      return s->h->fail(s->c, QN_E_ARG, "items[%lld] is %lld; ids are 1..%lld", (long long)(i + 1),
-                        (long long)s->ids[i], (long long)(s->V - 1));
-  if (s->n_ids < 1) return s->h->fail(s->c, QN_E_ARG, "there is no item to draw negatives from");
   return QN_OK;
 }
 
@@ -74,8 +54,7 @@ static qn_status ids_of_batch(struct hstu_loss *s) {
   int64_t *ids = memory;
   uint8_t *seen = (uint8_t *)(ids + least(s->T, s->V));
   memset(seen, 0, (size_t)s->V);
-  for (int64_t i = 0; i < s->T; i++)
-    if (counts(s, i)) seen[s->pos[i]] = 1;
+  for (int64_t i = 0; i < s->T; i++) seen[s->pos[i]] = 1;
   s->n_ids = 0;
   for (int64_t v = 1; v < s->V; v++)
     if (seen[v]) ids[s->n_ids++] = v;
@@ -132,10 +111,11 @@ static qn_status make_pool(struct hstu_loss *s) {
 qn_status hstu_loss_draw(struct hstu_loss *s) {
   bool pooled = s->sampler == SAMPLER_SHARED || s->sampler == SAMPLER_FULL;
   void *memory;
-  qn_status st = check_positives(s);
+  qn_status st = check_ids(s, "pos", s->pos, s->T);
+  if (!st && s->ids) st = check_ids(s, "items", s->ids, s->n_ids);
   if (!st && s->sampler == SAMPLER_IN_BATCH) st = ids_of_batch(s);
-  if (!st) st = check_ids(s);
   if (st) return st;
+  if (s->n_ids < 1) return s->h->fail(s->c, QN_E_ARG, "there is no item to draw negatives from");
   s->n_pair = pooled ? 1 : s->R + 1;
   st = s->h->scratch(s->c, s->T * s->n_pair * (int64_t)sizeof(int32_t), &memory);
   if (st) return st;

@@ -58,13 +58,21 @@ static void chain_pool(struct hstu_loss *s) {
   }
 }
 
+static void weight_gradient(const struct hstu_loss *s, double loss) {
+  for (int64_t i = 0; i < s->T; i++) {
+    double g = (s->row_loss[i] - loss) / s->total;
+    if (s->dtype == QN_F32) ((float *)s->grad_w)[i] = (float)g;
+    else ((double *)s->grad_w)[i] = g;
+  }
+}
+
 qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
   plan(s);
   int64_t real = (int64_t)hstu_loss_real(s), pairs = s->T * s->n_pair, word = sizeof(int32_t);
   int64_t pool = s->n_panels * PANEL, grad = s->want_e, chains = s->P ? grad : 0;
   struct want want[] = {
     {&s->unit, s->A * s->Dp * real}, {&s->inverse, s->A * real}, {&s->coef, pairs * real},
-    {&s->unit_o, s->T * s->Dp * real}, {&s->pool_columns, pool * s->D * real},
+    {&s->row_loss, s->T * (int64_t)sizeof(double)}, {&s->unit_o, s->T * s->Dp * real}, {&s->pool_columns, pool * s->D * real},
     {&s->pool_rows, pool * s->Dp * real}, {&s->lane_loss, s->n_lanes * (int64_t)sizeof(double)},
     {&s->pool_grad, grad * s->n_lanes * pool * s->Dp * real},
     {&s->start, grad * s->n_sums * (s->A + 1) * (int64_t)sizeof(int64_t)},
@@ -78,5 +86,6 @@ qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
   *loss = 0;
   for (int64_t l = 0; !st && l < s->n_lanes; l++) *loss += s->lane_loss[l];
   if (!st) *loss /= s->total;
+  if (!st && s->want_w) weight_gradient(s, *loss);
   return st;
 }

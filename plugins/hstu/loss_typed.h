@@ -102,7 +102,7 @@ static double FN(softmax_scores)(const struct hstu_loss *s, REAL weight, REAL *x
   for (int64_t j = 0; j < n; j++) x[j] -= top;
   FN(exp_many)(s->math, n, x, x);
   for (int64_t j = 0; j < n - 1; j++) sum += x[j];
-  double loss = (double)weight * FN(nll)(x[n - 1], sum, (double)top - (double)own);
+  double loss = FN(nll)(x[n - 1], sum, (double)top - (double)own);
   REAL by = weight / (REAL)(s->total * s->temperature), each = by / (sum + x[n - 1]);
   for (int64_t j = 0; j < n - 1; j++) x[j] *= each;
   x[n - 1] = -sum * each;
@@ -120,30 +120,23 @@ static double FN(bce_scores)(const struct hstu_loss *s, REAL weight, const int32
     if (!masked) loss += (t > 0 ? t : 0) + log1p(e);
     x[j] = masked ? 0 : (REAL)(j == n - 1 ? -by * sig : by * sig);
   }
-  return (double)weight * loss;
+  return loss;
 }
 
-static double FN(pair_row)(const struct hstu_loss *s, int64_t i) {
+static void FN(pair_row)(const struct hstu_loss *s, int64_t i) {
   const int32_t *slot = s->pair + i * s->n_pair;
   REAL *x = (REAL *)s->coef + i * s->n_pair, *o = (REAL *)s->unit_o + i * s->Dp;
   REAL weight = FN(weight)(s, i), by = (REAL)(1 / s->temperature), g[MAX_WIDTH];
   REAL *grad_o = s->want_o ? (REAL *)s->grad_o + i * s->D : NULL;
-  if (!(weight > 0)) {
-    memset(x, 0, (size_t)s->n_pair * sizeof(REAL));
-    memset(o, 0, (size_t)s->Dp * sizeof(REAL));
-    if (grad_o) memset(grad_o, 0, (size_t)s->D * sizeof(REAL));
-    return 0;
-  }
   REAL inverse = FN(to_unit)(s, (const REAL *)s->o + i * s->D, o);
   FN(gather_dots)(s, s->n_pair, slot, o, x);
   for (int64_t j = 0; j < s->n_pair; j++) x[j] *= by;
   for (int64_t j = 0; !s->bce && j + 1 < s->n_pair; j++)
     if (slot[j] == slot[s->n_pair - 1]) x[j] = (REAL)MASKED;
-  double loss = s->bce ? FN(bce_scores)(s, weight, slot, x) : FN(softmax_scores)(s, weight, x);
-  if (!grad_o) return loss;
+  s->row_loss[i] = s->bce ? FN(bce_scores)(s, weight, slot, x) : FN(softmax_scores)(s, weight, x);
+  if (!grad_o) return;
   FN(gather_sum)(s->Dp, s->n_pair, slot, x, s->unit, g);
   FN(from_unit)(s, o, inverse, g, grad_o);
-  return loss;
 }
 
 /* ---- One pool of candidates for all positions ---- */
@@ -213,20 +206,18 @@ static void FN(sum_panels)(const struct hstu_loss *s, struct FN(chunk) *k) {
   }
 }
 
-/* Unit rows of o, the positives' scores; rows without weight become 0. */
+/* Unit rows of o, the positives' scores. */
 static void FN(open_chunk)(const struct hstu_loss *s, struct FN(chunk) *k) {
   for (int64_t r = 0; r < k->rows; r++) {
     int64_t i = k->first + r;
     REAL *o = (REAL *)s->unit_o + i * s->Dp;
     k->inverse[r] = FN(to_unit)(s, (const REAL *)s->o + i * s->D, o);
-    if (!(FN(weight)(s, i) > 0)) memset(o, 0, (size_t)s->Dp * sizeof(REAL));
     k->own[r] = FN(dot)(s->Dp, o, (const REAL *)s->unit + s->pair[i] * s->Dp) / (REAL)s->temperature;
   }
 }
 
 /* Loss of the rows; factor of each row's exponentials and the positive's coefficient. */
-static double FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *factor) {
-  double loss = 0;
+static void FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *factor) {
   for (int64_t r = 0; r < k->rows; r++) {
     int64_t i = k->first + r;
     REAL weight = FN(weight)(s, i), by = weight / (REAL)(s->total * s->temperature);
@@ -234,9 +225,8 @@ static double FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) *k, REA
     REAL own = (REAL)exp(-gap);
     factor[r] = by / (k->sum[r] + own);
     ((REAL *)s->coef)[i] = -k->sum[r] * factor[r];
-    if (weight > 0) loss += (double)weight * FN(nll)(own, k->sum[r], gap);
+    s->row_loss[i] = FN(nll)(own, k->sum[r], gap);
   }
-  return loss;
 }
 
 /* The second way through the panels: dô += P ê, dê += P^T ô, both without their factors. */
@@ -254,14 +244,14 @@ static void FN(spread_panels)(const struct hstu_loss *s, struct FN(chunk) *k, RE
   }
 }
 
-static double FN(pool_chunk)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *pool_grad) {
+static void FN(pool_chunk)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *pool_grad) {
   REAL factor[CHUNK_ROWS];
   int64_t Dp = s->Dp;
   FN(open_chunk)(s, k);
   FN(find_shift)(s, k);
   FN(sum_panels)(s, k);
-  double loss = FN(close_sums)(s, k, factor);
-  if (!s->want_o && !s->want_e) return loss;
+  FN(close_sums)(s, k, factor);
+  if (!s->want_o && !s->want_e) return;
   const REAL *o = (const REAL *)s->unit_o + k->first * Dp;
   for (int64_t r = 0; r < k->rows; r++)
     for (int64_t d = 0; d < Dp; d++) k->scaled[r * Dp + d] = o[r * Dp + d] * factor[r];
@@ -273,7 +263,6 @@ static double FN(pool_chunk)(const struct hstu_loss *s, struct FN(chunk) *k, REA
     for (int64_t d = 0; d < Dp; d++) g[d] = g[d] * factor[r] + own * unit[d];
     FN(from_unit)(s, o + r * Dp, k->inverse[r], g, (REAL *)s->grad_o + i * s->D);
   }
-  return loss;
 }
 
 /* ---- Lanes: contiguous positions, whose sums are added in order ---- */
@@ -292,7 +281,7 @@ static qn_status FN(pool_lane)(const struct hstu_loss *s, int64_t lane, int64_t 
   if (grad) memset(grad, 0, (size_t)size * sizeof(REAL));
   for (k.first = begin; k.first < end; k.first += CHUNK_ROWS) {
     k.rows = least(CHUNK_ROWS, end - k.first);
-    s->lane_loss[lane] += FN(pool_chunk)(s, &k, grad);
+    FN(pool_chunk)(s, &k, grad);
   }
   return QN_OK;
 }
@@ -302,9 +291,11 @@ static qn_status FN(run_lanes)(void *ctx, int64_t first, int64_t last) {
   qn_status st = QN_OK;
   for (int64_t lane = first; !st && lane < last; lane++) {
     int64_t begin = lane * s->lane_rows, end = least(s->T, begin + s->lane_rows);
-    s->lane_loss[lane] = 0;
     if (s->P) st = FN(pool_lane)(s, lane, begin, end);
-    else for (int64_t i = begin; i < end; i++) s->lane_loss[lane] += FN(pair_row)(s, i);
+    else for (int64_t i = begin; i < end; i++) FN(pair_row)(s, i);
+    s->lane_loss[lane] = 0;
+    for (int64_t i = begin; i < end; i++)
+      s->lane_loss[lane] += (double)FN(weight)(s, i) * s->row_loss[i];
   }
   return st;
 }

@@ -37,10 +37,6 @@ static qn_status open_mixer(struct mixer *s, const qn_host *h, qn_call *c, bool 
   a->D = h->arg_int(c, "dqk");
   a->E = h->arg_int(c, "dv");
   s->M = h->like(c, 0)->shape[1];
-  if (s->M != 2 * a->H * (a->D + a->E))
-    return h->fail(c, QN_E_SHAPE, "m has %lld columns; %lld heads of dqk = %lld, dv = %lld need %lld",
-                   (long long)s->M, (long long)a->H, (long long)a->D, (long long)a->E,
-                   (long long)(2 * a->H * (a->D + a->E)));
   qn_status st = hstu_attn_open(a, h, c, 1, backward);
   if (st) return st;
   int64_t value = a->H * a->E, query = a->H * a->D;
@@ -191,7 +187,8 @@ const qn_op hstu_mixer_op = {
   .det = QN_DET_BITWISE,
   .batch = QN_BATCH_SEQUENCES,
   .flags = QN_OP_RANDOM,
-  .schema = "hstu_mixer(m: f[T@B,M], bp: f[P]? = nil, bt: f[K]? = nil, buckets: u8[T@B,W]? = nil, "
+  .schema = "hstu_mixer(m: f[T@B,2*heads*(dqk+dv)], bp: f[2*n-1]? = nil, bt: f[129]? = nil, "
+            "buckets: u8[T@B,W]? = nil, "
             "*, heads: int{1..}, dqk: int{1..}, dv: int{1..}, n: int{1..}, "
             "score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, "
             "scale: num? = nil, attn_dropout: num{0..1} = 0, gate: bool = true, "

@@ -1,3 +1,4 @@
+-- What this plugin is; read before its library is loaded. SPDX-License-Identifier: MIT
 return {
   id = "org.quern.hstu", name = "hstu", version = "1.0.0", abi = "1.0", library = "hstu", ops = 9,
   paper = { title = "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative Recommendations",

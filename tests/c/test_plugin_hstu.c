@@ -258,14 +258,14 @@ static double seeded(const char *op, int32_t n, const qn_arg *args) {
   return x;
 }
 
-/* Differences against backward with the same draws each time. args[0] is o, args[2] is e. */
+/* Differences against backward with the same draws each time. args[0] is o, args[2] e, args[3] w. */
 static void check_seeded(const char *op, int32_t n, const qn_arg *args) {
-  qn_tensor *in[] = {args[0].v.tensor, args[2].v.tensor}, *grad[2], *out = NULL;
-  for (int k = 0; k < 2; k++) assert_ok(qn_tensor_require_grad(in[k], 1));
+  qn_tensor *in[] = {args[0].v.tensor, args[2].v.tensor, args[3].v.tensor}, *grad[3], *out = NULL;
+  for (int k = 0; k < 3; k++) assert_ok(qn_tensor_require_grad(in[k], 1));
   qn_random_seed(5);
   assert_ok(call(op, n, args, &out, 1));
-  assert_ok(qn_grad(out, NULL, in, 2, 0, grad));
-  for (int k = 0; k < 2; k++) {
+  assert_ok(qn_grad(out, NULL, in, 3, 0, grad));
+  for (int k = 0; k < 3; k++) {
     const qn_view *v = qn_tensor_view(in[k]);
     for (int64_t i = 0; i < gc_count(v); i++) {
       double *at = gc_at(v, i), old = *at, step = 1e-6;
@@ -286,8 +286,8 @@ static void check_seeded(const char *op, int32_t n, const qn_arg *args) {
 static void gradients_of_the_losses(void **state) {
   (void)state;
   static const char *const samplers[] = {"uniform", "shared", "in_batch", "full"};
-  static const double weights[] = {1, .5, 0, 2, 1, 1, .25};
-  int64_t pos[] = {1, 4, 0, 9, 4, 2, 7};
+  static const double weights[] = {1, .5, .125, 2, 1, 1, .25};
+  int64_t pos[] = {1, 4, 3, 9, 4, 2, 7};
   qn_tensor *o = noise(1, 1, 2, 7, 3, 0), *e = noise(2, 1, 2, 10, 3, 0), *p = i64(pos, 7);
   qn_tensor *w = gradcheck_f64(weights, 1, (int64_t[]){7});
   for (int s = 0; s < 4; s++) {
@@ -678,9 +678,9 @@ static void bad_input_is_refused_in_words(void **state) {
   assert_fails(STATUS("hstu_mixer", out, tensor(NULL, m), tensor("bt", bt), shape[0], shape[1], shape[2], gc_int("n", 4)),
                QN_E_ARG, "rab = \"pos\"");
   assert_fails(STATUS("hstu_mixer", out, tensor(NULL, m), tensor(NULL, bp), shape[0], shape[1], shape[2], gc_int("n", 5)),
-               QN_E_SHAPE, "must have 9");
+               QN_E_SHAPE, "2*n-1 is 9");
   assert_fails(STATUS("hstu_mixer", out, tensor(NULL, m), shape[0], shape[1], gc_int("dv", 3), gc_int("n", 4)), QN_E_SHAPE,
-               "m has 8 columns");
+               "2*heads*(dqk+dv) is 10");
   assert_fails(STATUS("hstu_mixer", out, tensor(NULL, m), shape[0], shape[1], shape[2], gc_int("n", 4), gc_num("dropout", 1)),
                QN_E_ARG, "[0, 1)");
   qn_tensor *time = jagged(i64((int64_t[]){1, 2}, 2), 1, (int64_t[]){2});

@@ -156,6 +156,7 @@ void qni_bind_open_data(lua_State *L);     /* lua_data.c: interactions, data set
 void qni_bind_open_batch(lua_State *L);    /* lua_batch.c: splits, loaders */
 void qni_bind_open_system(lua_State *L);   /* lua_system.c */
 void qni_bind_open_check(lua_State *L);    /* lua_check.c: the conformance kit */
+void qni_bind_open_edit(lua_State *L);     /* lua_edit.c: lines typed at a terminal */
 
 /* Registers functions into the table on top. */
 void qni_bind_set(lua_State *L, const luaL_Reg *functions);

@@ -1,9 +1,9 @@
 /*
 ** Convolution over [N,C,H,W] or [N,C,L], and its two adjoints as ops of their own.
 **
-**   y[n,o,p]   = b[o] + sum_{c,k} w[o,c,k] x[n, c, p s + k d - pad]       conv
-**   <u, T(g,w)> = <g, conv(u, w)>                                         conv_transpose
-**   <v, G(x,g)> = <g, conv(x, v)>                                         conv_weight_grad
+**   y[n,o,p]   = b[o] + sum_{c,k} w[o,c,k] x[n, c, p s + k d - pad]       conv1d, conv2d
+**   <u, T(g,w)> = <g, conv(u, w)>                                         conv_transpose1d, 2d
+**   <v, G(x,g)> = <g, conv(x, v)>                                         conv1d_weight_grad, 2d
 **
 ** The three are one trilinear form seen from its three sides, so each one's backward
 ** is made of the other two, to any order. Each image is turned into columns and
@@ -182,17 +182,17 @@ static qn_arg sizes(const char *name, const qn_view *v, int32_t skip) {
 /* T(g, w) for the image's spatial sizes, G(x, g) for the kernel's, conv(x, w): as ops. */
 static qn_status apply_transpose(const qn_host *h, qn_call *c, qn_tensor *g, qn_tensor *w, const qn_view *image, qn_tensor **out) {
   qn_arg args[7] = {tensor(g), tensor(w), sizes("size", image, 2)};
-  return h->apply(c, "conv_transpose", args, 3 + options(h, c, args + 3), out, 1);
+  return h->apply(c, image->ndim == 4 ? "conv_transpose2d" : "conv_transpose1d", args, 3 + options(h, c, args + 3), out, 1);
 }
 
 static qn_status apply_weight(const qn_host *h, qn_call *c, qn_tensor *x, qn_tensor *g, const qn_view *kernel, qn_tensor **out) {
   qn_arg args[7] = {tensor(x), tensor(g), sizes("size", kernel, 2)};
-  return h->apply(c, "conv_weight_grad", args, 3 + options(h, c, args + 3), out, 1);
+  return h->apply(c, kernel->ndim == 4 ? "conv2d_weight_grad" : "conv1d_weight_grad", args, 3 + options(h, c, args + 3), out, 1);
 }
 
 static qn_status apply_conv(const qn_host *h, qn_call *c, qn_tensor *x, qn_tensor *w, qn_tensor **out) {
   qn_arg args[6] = {tensor(x), tensor(w)};
-  return h->apply(c, "conv", args, 2 + options(h, c, args + 2), out, 1);
+  return h->apply(c, h->like(c, 0)->ndim == 4 ? "conv2d" : "conv1d", args, 2 + options(h, c, args + 2), out, 1);
 }
 
 static qn_status conv_bias_grad(const qn_host *h, qn_call *c) {
@@ -371,32 +371,54 @@ static qn_status weight_compose(const qn_host *h, qn_call *c) {
   return st;
 }
 
-#define OPTIONS "stride: [int] = [1], padding: [int] = [0], dilation: [int] = [1], groups: int{1..} = 1"
+#define OPTIONS "stride: [int{1..}] = [1], padding: [int{0..}] = [0], dilation: [int{1..}] = [1], groups: int{1..} = 1"
+#define COMMON .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE
+#define CONV                                                                                               \
+  .batch = QN_BATCH_ROWS, .infer = conv_infer, .forward = conv_forward, .compose = conv_compose,          \
+  .flops = conv_flops,                                                                                     \
+  .doc = "y[n,o,p] = b[o] + sum w[o,c,k] x[n,c,p s + k d - pad]; w has C/groups input channels. stride, "  \
+         "padding, dilation: one number or one per axis. Result size: floor((I + 2 pad - d (k-1) - 1) / s) + 1."
+#define TRANSPOSE                                                                                          \
+  .batch = QN_BATCH_ROWS, .infer = transpose_infer, .forward = transpose_forward,                          \
+  .compose = transpose_compose, .summary = "Transposed convolution: the adjoint with respect to the image.", \
+  .doc = "<u, T(x, w)> = <x, conv(u, w)>; x has the kernel's O channels, the result C = I groups. Result " \
+         "size: `size`, or (X - 1) s - 2 pad + d (k-1) + 1."
+#define WEIGHT                                                                                             \
+  .batch = QN_BATCH_SUM, .infer = weight_infer, .forward = weight_forward, .compose = weight_compose,      \
+  .summary = "The adjoint of the convolution with respect to the kernel.",                                 \
+  .doc = "<v, G(x, g)> = <g, conv(x, v)>. size: the kernel's spatial sizes."
 
-static const qn_op conv = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
-    .schema = "conv(x: f[?], w: f[?], b: f[O]? = nil, *, " OPTIONS ") -> y: f[?]",
-    .summary = "Convolution of images [N,C,H,W] or series [N,C,L].",
-    .doc = "y[n,o,p] = b[o] + sum w[o,c,k] x[n,c,p s + k d - pad]. w: [O,C/groups,kh,kw] or [O,C/groups,k]. stride, padding, "
-           "dilation: one number or one per axis. Result size: floor((I + 2 pad - d (k-1) - 1) / s) + 1.",
-    .example = "print(quern.conv(quern.ones{1, 1, 4, 4}, quern.ones{2, 1, 3, 3}, {padding = 1}))",
-    .infer = conv_infer, .forward = conv_forward, .compose = conv_compose, .flops = conv_flops};
+static const qn_op conv1d = {
+    COMMON, CONV,
+    .schema = "conv1d(x: f[N,C,L], w: f[O,I,K], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P]",
+    .summary = "Convolution of series [N,C,L].",
+    .example = "print(quern.conv1d(quern.ones{1, 1, 4}, quern.ones{2, 1, 3}, {padding = 1}))"};
 
-static const qn_op conv_transpose = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
-    .schema = "conv_transpose(x: f[?], w: f[?], *, size: [int]? = nil, " OPTIONS ") -> y: f[?]",
-    .summary = "Transposed convolution: the adjoint of conv with respect to its image.",
-    .doc = "<u, conv_transpose(x, w)> = <x, conv(u, w)>. x: [N,O,...], w: [O,C/groups,...]. Result size: `size`, or "
-           "(I - 1) s - 2 pad + d (k-1) + 1.",
-    .example = "print(quern.conv_transpose(quern.ones{1, 2, 2, 2}, quern.ones{2, 1, 3, 3}, {stride = 2}))",
-    .infer = transpose_infer, .forward = transpose_forward, .compose = transpose_compose};
+static const qn_op conv2d = {
+    COMMON, CONV,
+    .schema = "conv2d(x: f[N,C,H,W], w: f[O,I,KH,KW], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P,Q]",
+    .summary = "Convolution of images [N,C,H,W].",
+    .example = "print(quern.conv2d(quern.ones{1, 1, 4, 4}, quern.ones{2, 1, 3, 3}, {padding = 1}))"};
 
-static const qn_op conv_weight_grad = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_SUM,
-    .schema = "conv_weight_grad(x: f[?], g: f[?], *, size: [int], " OPTIONS ") -> dw: f[?]",
-    .summary = "The adjoint of conv with respect to its kernel.",
-    .doc = "<v, conv_weight_grad(x, g)> = <g, conv(x, v)>. size: the kernel's spatial sizes.",
-    .example = "print(quern.conv_weight_grad(quern.ones{1, 1, 4, 4}, quern.ones{1, 2, 2, 2}, {size = {3, 3}}))",
-    .infer = weight_infer, .forward = weight_forward, .compose = weight_compose};
+static const qn_op conv_transpose1d = {
+    COMMON, TRANSPOSE,
+    .schema = "conv_transpose1d(x: f[N,O,L], w: f[O,I,K], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P]",
+    .example = "print(quern.conv_transpose1d(quern.ones{1, 2, 2}, quern.ones{2, 1, 3}, {stride = 2}))"};
 
-const qn_op *const qni_ops_conv[] = {&conv, &conv_transpose, &conv_weight_grad, NULL};
+static const qn_op conv_transpose2d = {
+    COMMON, TRANSPOSE,
+    .schema = "conv_transpose2d(x: f[N,O,H,W], w: f[O,I,KH,KW], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P,Q]",
+    .example = "print(quern.conv_transpose2d(quern.ones{1, 2, 2, 2}, quern.ones{2, 1, 3, 3}, {stride = 2}))"};
+
+static const qn_op conv1d_weight_grad = {
+    COMMON, WEIGHT,
+    .schema = "conv1d_weight_grad(x: f[N,C,L], g: f[N,O,P], *, size: [int{1..}], " OPTIONS ") -> dw: f[O,I,K]",
+    .example = "print(quern.conv1d_weight_grad(quern.ones{1, 1, 4}, quern.ones{1, 2, 2}, {size = {3}}))"};
+
+static const qn_op conv2d_weight_grad = {
+    COMMON, WEIGHT,
+    .schema = "conv2d_weight_grad(x: f[N,C,H,W], g: f[N,O,P,Q], *, size: [int{1..}], " OPTIONS ") -> dw: f[O,I,KH,KW]",
+    .example = "print(quern.conv2d_weight_grad(quern.ones{1, 1, 4, 4}, quern.ones{1, 2, 2, 2}, {size = {3, 3}}))"};
+
+const qn_op *const qni_ops_conv[] = {&conv1d, &conv2d, &conv_transpose1d, &conv_transpose2d,
+                                     &conv1d_weight_grad, &conv2d_weight_grad, NULL};

@@ -13,16 +13,7 @@ end
 -- ---- Operators -----------------------------------------------------------------------
 
 for event, name in pairs { __add = "add", __sub = "sub", __mul = "mul", __div = "div", __pow = "pow" } do
-  local fn
-  meta[event] = function(a, b)
-    fn = fn or op(name)
-    return fn(a, b)
-  end
-end
-
--- The ops themselves serve as metamethods where they are there already.
-for event, name in pairs { __add = "add", __sub = "sub", __mul = "mul", __div = "div", __pow = "pow" } do
-  meta[event] = core.op(name) or meta[event]
+  meta[event] = op(name)
 end
 
 function meta.__unm(a) return op("neg")(a) end
@@ -36,6 +27,32 @@ function methods.to(t, dtype)
   local out = op("cast")(t, dtype)
   if t.is_jagged and not out.is_jagged then out = core.jagged(out, t:offsets()) end
   return out
+end
+
+--- Views of consecutive parts along a dimension; gradients flow through them.
+---@param parts integer|integer[] how many equal parts, or the size of each
+---@param dim integer? default 1; negative from the end
+---@return userdata ... one tensor for each part
+function methods.split(t, parts, dim)
+  dim = dim or 1
+  local size, narrow = t:size(dim), op("narrow")
+  if math.type(parts) == "integer" then
+    if parts < 1 or size % parts ~= 0 then
+      error(("split: dimension %d of size %d cannot be cut into %d equal parts"):format(dim, size, parts), 2)
+    end
+    local n, each = parts, size // parts
+    parts = {}
+    for i = 1, n do parts[i] = each end
+  end
+  local out, start = {}, 1
+  for i, length in ipairs(parts) do
+    out[i] = narrow(t, dim, start, length)
+    start = start + length
+  end
+  if start ~= size + 1 then
+    error(("split: the parts add up to %d, dimension %d has size %d"):format(start - 1, dim, size), 2)
+  end
+  return table.unpack(out)
 end
 
 methods.keep = core.keep

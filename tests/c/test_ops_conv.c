@@ -46,7 +46,7 @@ static void convolution_follows_its_definition(void **state) {
         for (int64_t groups = 1; groups <= 2; groups++) {
           qn_tensor *x = noise(1, 4, (int64_t[]){2, 4, 7, 6}, dtype), *w = noise(2, 4, (int64_t[]){6, 4 / groups, 3, 3}, dtype);
           qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_int("stride", s), gc_int("padding", 1), gc_int("dilation", d), gc_int("groups", groups)};
-          qn_tensor *y = call("conv", args, 6);
+          qn_tensor *y = call("conv2d", args, 6);
           const int64_t *ys = y->view.shape;
           for (int64_t i = 0; i < qni_tensor_count(y); i++) {
             double expected = conv_at(x, w, i / (ys[1] * ys[2] * ys[3]), i / (ys[2] * ys[3]) % ys[1], i / ys[3] % ys[2], i % ys[3], s, 1, d, groups);
@@ -60,16 +60,16 @@ static void convolutions_differentiate_to_second_order(void **state) {
   (void)state;
   qn_tensor *x = noise(1, 4, (int64_t[]){2, 2, 4, 3}, QN_F64), *w = noise(2, 4, (int64_t[]){4, 1, 2, 2}, QN_F64), *b = noise(3, 1, (int64_t[]){4}, QN_F64);
   qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_int("stride", 2), gc_int("padding", 1), gc_int("groups", 2)};
-  assert_true(gradcheck("conv", 6, args, GRADCHECK_SECOND));
+  assert_true(gradcheck("conv2d", 6, args, GRADCHECK_SECOND));
   qn_tensor *x1 = noise(1, 3, (int64_t[]){2, 2, 5}, QN_F64), *w1 = noise(2, 3, (int64_t[]){3, 2, 3}, QN_F64);
   qn_arg series[] = {gc_tensor(x1), gc_tensor(w1), gc_int("padding", 1)};
-  assert_true(gradcheck("conv", 3, series, GRADCHECK_SECOND));
+  assert_true(gradcheck("conv1d", 3, series, GRADCHECK_SECOND));
   qn_tensor *g = noise(4, 4, (int64_t[]){1, 4, 2, 2}, QN_F64), *w2 = noise(5, 4, (int64_t[]){4, 2, 3, 2}, QN_F64);
   qn_arg transposed[] = {gc_tensor(g), gc_tensor(w2), gc_int("stride", 2)};
-  assert_true(gradcheck("conv_transpose", 3, transposed, GRADCHECK_SECOND));
+  assert_true(gradcheck("conv_transpose2d", 3, transposed, GRADCHECK_SECOND));
   qn_tensor *g2 = noise(6, 4, (int64_t[]){2, 3, 3, 2}, QN_F64);
   qn_arg weight[] = {gc_tensor(x), gc_tensor(g2), gc_ints("size", 2, (int64_t[]){2, 2})};
-  assert_true(gradcheck("conv_weight_grad", 3, weight, GRADCHECK_SECOND));
+  assert_true(gradcheck("conv2d_weight_grad", 3, weight, GRADCHECK_SECOND));
   qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b), qn_tensor_free(x1), qn_tensor_free(w1);
   qn_tensor_free(g), qn_tensor_free(w2), qn_tensor_free(g2);
 }
@@ -163,7 +163,7 @@ static uint64_t fingerprint(void) {
   assert_ok(qn_tensor_require_grad(x, 1));
   assert_ok(qn_tensor_require_grad(w, 1));
   qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_int("padding", 1)};
-  qn_tensor *y = call("conv", args, 3);
+  qn_tensor *y = call("conv2d", args, 3);
   qn_arg one[] = {gc_tensor(y), gc_int("kernel", 2)};
   qn_tensor *p = call("max_pool", one, 2);
   one[0] = gc_tensor(p);
@@ -197,11 +197,11 @@ static void misfits_are_named(void **state) {
   (void)state;
   qn_tensor *x = noise(1, 4, (int64_t[]){1, 3, 4, 4}, QN_F32), *w = noise(2, 4, (int64_t[]){2, 2, 3, 3}, QN_F32), *big = noise(2, 4, (int64_t[]){2, 3, 9, 9}, QN_F32), *y = NULL;
   qn_arg args[] = {gc_tensor(x), gc_tensor(w)};
-  assert_fails(qni_call_named("conv", args, 2, &y, 1), QN_E_SHAPE, "3 channels");
+  assert_fails(qni_call_named("conv2d", args, 2, &y, 1), QN_E_SHAPE, "3 channels");
   args[1] = gc_tensor(big);
-  assert_fails(qni_call_named("conv", args, 2, &y, 1), QN_E_SHAPE, "9x9");
+  assert_fails(qni_call_named("conv2d", args, 2, &y, 1), QN_E_SHAPE, "9x9");
   qn_arg stride[] = {gc_tensor(x), gc_tensor(x), gc_ints("stride", 3, (int64_t[]){1, 1, 1})};
-  assert_fails(qni_call_named("conv", stride, 3, &y, 1), QN_E_ARG, "'stride' has 3 numbers");
+  assert_fails(qni_call_named("conv2d", stride, 3, &y, 1), QN_E_ARG, "'stride' has 3 numbers");
   qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(big);
 }
 

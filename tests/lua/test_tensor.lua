@@ -96,6 +96,17 @@ return {
     (y:values() * y:values()):sum():backward()
     check.equal(x.grad:totable(), { 2.0, 4.0, 6.0 })
   end },
+  { "parts are views with gradients, equal or of given sizes", function()
+    local x = quern.arange(6):to("f32"):reshape(2, 3):requires_grad_(true)
+    local a, b, c = x:split(3, -1)
+    check.equal(b:totable(), { { 1.0 }, { 4.0 } });
+    (a * 2 + c):sum():backward()
+    check.equal(x.grad:totable(), { { 2.0, 0.0, 1.0 }, { 2.0, 0.0, 1.0 } })
+    local d, e = x:split({ 2, 1 }, 2)
+    check.equal({ d.shape, e.shape }, { { 2, 2 }, { 2, 1 } })
+    check.fails(function() x:split(4, 2) end, "4 equal parts")
+    check.fails(function() x:split({ 1, 1 }, 2) end, "add up to 2")
+  end },
   { "item wants one element", function()
     check.equal(quern.i64 { 5 }:item(), 5)
     check.equal(quern.bool { true }:item(), true)

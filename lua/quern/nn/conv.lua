@@ -59,8 +59,9 @@ end
 function Conv:init(inputs, outputs, kernel, options) setup(self, inputs, outputs, kernel, options) end
 
 function Conv:forward(x)
-  return quern.conv(x, self.weight, self.bias, { stride = self.stride, padding = self.padding,
-                                                 dilation = self.dilation, groups = self.groups })
+  local convolve = self.axes == 1 and quern.conv1d or quern.conv2d
+  return convolve(x, self.weight, self.bias, { stride = self.stride, padding = self.padding,
+                                               dilation = self.dilation, groups = self.groups })
 end
 
 function Conv:describe()
@@ -84,8 +85,8 @@ conv.ConvTranspose2d, ConvTranspose2d.axes, ConvTranspose2d.transposed = ConvTra
 ---@param x userdata [N,inputs,H,W]
 ---@param size integer[]? of the result, where stride leaves a choice
 function ConvTranspose2d:forward(x, size)
-  local y = quern.conv_transpose(x, self.weight, { size = size, stride = self.stride, padding = self.padding,
-                                                   dilation = self.dilation, groups = self.groups })
+  local y = quern.conv_transpose2d(x, self.weight, { size = size, stride = self.stride, padding = self.padding,
+                                                     dilation = self.dilation, groups = self.groups })
   return self.bias and y + self.bias:reshape({ 1, self.outputs, 1, 1 }) or y
 end
 

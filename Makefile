@@ -27,7 +27,7 @@ ISAS    ?= plain $(if $(X86),avx2 avx512)
 # snprintf may cut a text on purpose; under sanitizers GCC guesses wrongly about what is set, and
 # Clang does not vectorize.
 WARN    := -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror \
-           $(if $(CLANG),$(if $(SAN),-Wno-pass-failed),-Wno-format-truncation $(if $(SAN)$(filter -O0 -O1,$(OPT)),-Wno-maybe-uninitialized))
+           $(if $(CLANG),$(if $(SAN),-Wno-pass-failed),-Wno-format-truncation $(if $(SAN)$(filter -O0 -O1,$(OPT)),-Wno-maybe-uninitialized -Wno-stringop-overflow))
 DEFS    := -D_GNU_SOURCE $(foreach i,$(ISAS),-DQNI_BUILD_$(i)) $(EXTRA)
 BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidden -fno-math-errno \
            -ffp-contract=off -pthread -MMD -MP $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)

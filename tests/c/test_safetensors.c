@@ -219,7 +219,7 @@ static void other_types_are_widened_without_loss(void **state) {
                {"U32", 4, {0xffffffff, 1}, QN_I64, {4294967295, 1}}};
   for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
     char header[128];
-    uint8_t file[160];
+    uint8_t file[256];
     qni_safetensors *f;
     qn_tensor *t;
     snprintf(header, sizeof header,

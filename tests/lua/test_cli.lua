@@ -53,7 +53,7 @@ return {
     code, out = run { "help" }
     check.equal(code, 0)
     contains(out, "run", "doctor", "Exit codes", "7 interrupted")
-    check.equal((run {}), 1)
+    check.equal((run { "prompt", "--nothing" }), 1)
     code, out = run { "help", "run" }
     check.equal(code, 0)
     contains(out, "--set", "--resume")

@@ -5,13 +5,17 @@ local argparse = require "argparse"
 local sys = require "quern.sys"
 local util = require "quern.util"
 local errors = require "quern.cli.errors"
+local store_commands = require "quern.cli.store_commands"
 
 local cli = {}
 
 local commands = {}
-for _, name in ipairs { "run", "ops", "plugin", "data", "doctor", "lua", "version", "help" } do
+cli.commands = commands
+for _, name in ipairs { "run", "ops", "plugin", "data", "doctor", "report", "prompt", "lua", "version",
+                        "help" } do
   commands[#commands + 1] = name
 end
+for _, name in ipairs(store_commands.names) do commands[#commands + 1] = name end
 
 -- ---- Options ---------------------------------------------------------------------------------
 
@@ -24,6 +28,7 @@ local function add_run(parser)
   c:option("--seed", "Seed of all random numbers."):argname("N"):convert(math.tointeger)
   c:option("--threads", "Worker threads; the results do not depend on it."):argname("N"):convert(math.tointeger)
   c:option("--out", "Where run folders go."):argname("DIR"):default("runs")
+  c:option("--id", "Name of the run's folder; one that is there is continued, or left if done."):argname("NAME")
   c:option("--resume", "Continue the newest unfinished run, or the one named."):argname("RUN"):args("?")
   c:flag("--profile", "Show time by op at the end; the trace goes to trace.json in the run's folder.")
   return c
@@ -67,6 +72,22 @@ local function add_data(parser)
   return c
 end
 
+local function add_report(parser)
+  local c = parser:command("report", "Make one offline page about runs: results, curves, spread, settings, environment.")
+  c:argument("run", "Run folder, or the beginning of its name under --out."):args("+")
+  c:option("-o --output", "The page."):argname("FILE"):default("report.html")
+  c:option("--svg", "Also write each chart as a file into this folder."):argname("DIR")
+  c:option("--out", "Where run folders are."):argname("DIR"):default("runs")
+end
+
+local function add_help(parser)
+  local c = parser:command("help", "Show help on a command or an op.")
+  c:argument("topic", "Command or op."):args("?")
+  c:option("--completion", "Print completions for a shell: bash or zsh."):argname("SHELL"):choices { "bash", "zsh" }
+  c:flag("--man", "Print the manual page.")
+  c._is_help_command = true      -- shells complete it by commands
+end
+
 local function make_parser()
   local parser = argparse("quern", "Grind whatever grain is poured in: recipes, plugins, data.")
     :epilog(errors.codes):command_target("command"):require_command(false)
@@ -77,12 +98,14 @@ local function make_parser()
   add_plugin(parser)
   add_data(parser)
   parser:command("doctor", "Look at compiler, BLAS, CPU, threads, memory, plugins, data; say what to fix.")
+  store_commands.add(parser)
+  add_report(parser)
+  parser:command("prompt", "Open the prompt, as `quern` alone does.")
   local lua = parser:command("lua", "Run a Lua file with quern at hand."):handle_options(false)
   lua:argument("file", "Lua file.")
   lua:argument("args", "Its arguments."):args("*")
   parser:command("version", "Show the version.")
-  local help = parser:command("help", "Show help on a command or an op.")
-  help:argument("topic", "Command or op."):args("?")
+  add_help(parser)
   return parser
 end
 
@@ -96,6 +119,7 @@ function simple.version()
 end
 
 function simple.help(args, parser)
+  if args.completion or args.man then return require("quern.cli.completion")(args, parser) end
   if not args.topic then
     print(parser:get_help())
     return 0
@@ -124,10 +148,7 @@ end
 local function dispatch(parser, args)
   local name = args.command
   if args.version and not name then name = "version" end
-  if not name then
-    print(parser:get_help())
-    return 1
-  end
+  if not name then name = "prompt" end
   local fn = simple[name] or require("quern.cli." .. name)
   return fn(args, parser)
 end

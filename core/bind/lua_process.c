@@ -62,12 +62,12 @@ static int start(lua_State *L) {
   return 1;
 }
 
-/* wait([seconds]): id, "exit" or "signal", number; nil when none ended in that time or none is left. */
+/* wait([seconds]): id, "exit" or "signal", number; nil when none ended in that time, or none is left to wait for. */
 static int wait_any(lua_State *L) {
   double seconds = lua_isnoneornil(L, 1) ? -1 : qni_bind_num(L, 1, "seconds");
   int how = 0;
   pid_t child = waitpid(-1, &how, WNOHANG);
-  for (double waited = 0; child == 0 && (seconds < 0 || waited < seconds); waited += 0.01) {
+  for (double waited = 0; child <= 0 && (seconds < 0 ? child == 0 : waited < seconds); waited += 0.01) {
     usleep(10000);
     child = waitpid(-1, &how, WNOHANG);
   }

@@ -30,6 +30,8 @@ local function add_run(parser)
   c:option("--out", "Where run folders go."):argname("DIR"):default("runs")
   c:option("--id", "Name of the run's folder; one that is there is continued, or left if done."):argname("NAME")
   c:option("--resume", "Continue the newest unfinished run, or the one named."):argname("RUN"):args("?")
+  c:option("--check", "Stop at the first op that makes a NaN or an infinity, forward or backward.")
+    :argname("finite"):choices { "finite" }
   c:flag("--profile", "Show time by op at the end; the trace goes to trace.json in the run's folder.")
   return c
 end
@@ -73,7 +75,7 @@ local function add_data(parser)
 end
 
 local function add_report(parser)
-  local c = parser:command("report", "Make one offline page about runs: results, curves, spread, settings, environment.")
+  local c = parser:command("report", "Make one offline page about runs: results, curves, settings, environment.")
   c:argument("run", "Run folder, or the beginning of its name under --out."):args("+")
   c:option("-o --output", "The page."):argname("FILE"):default("report.html")
   c:option("--svg", "Also write each chart as a file into this folder."):argname("DIR")

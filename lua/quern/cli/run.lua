@@ -51,6 +51,7 @@ local function run_recipe(args)
   as_usage(r.resolve, r, args.size, sets)
   if args.threads then as_usage(quern.threads, args.threads) end
   if args.profile then quern.profile("start", true) end
+  quern.check_finite(args.check == "finite")
   local resume = args.resume and (args.resume[1] or args.resume ~= nil and true) or nil
   if type(args.resume) == "string" then resume = args.resume end
   if args.id and runs.is_done(args.out .. "/" .. args.id) then

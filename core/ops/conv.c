@@ -390,24 +390,24 @@ static qn_status weight_compose(const qn_host *h, qn_call *c) {
 
 static const qn_op conv1d = {
     COMMON, CONV,
-    .schema = "conv1d(x: f[N,C,L], w: f[O,I,K], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P]",
+    .schema = "conv1d(x: f[N,C,L], w: f[O,I,K], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P] where K >= 1",
     .summary = "Convolution of series [N,C,L].",
     .example = "print(quern.conv1d(quern.ones{1, 1, 4}, quern.ones{2, 1, 3}, {padding = 1}))"};
 
 static const qn_op conv2d = {
     COMMON, CONV,
-    .schema = "conv2d(x: f[N,C,H,W], w: f[O,I,KH,KW], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P,Q]",
+    .schema = "conv2d(x: f[N,C,H,W], w: f[O,I,KH,KW], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P,Q] where KH >= 1, KW >= 1",
     .summary = "Convolution of images [N,C,H,W].",
     .example = "print(quern.conv2d(quern.ones{1, 1, 4, 4}, quern.ones{2, 1, 3, 3}, {padding = 1}))"};
 
 static const qn_op conv_transpose1d = {
     COMMON, TRANSPOSE,
-    .schema = "conv_transpose1d(x: f[N,O,L], w: f[O,I,K], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P]",
+    .schema = "conv_transpose1d(x: f[N,O,L], w: f[O,I,K], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P] where K >= 1",
     .example = "print(quern.conv_transpose1d(quern.ones{1, 2, 2}, quern.ones{2, 1, 3}, {stride = 2}))"};
 
 static const qn_op conv_transpose2d = {
     COMMON, TRANSPOSE,
-    .schema = "conv_transpose2d(x: f[N,O,H,W], w: f[O,I,KH,KW], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P,Q]",
+    .schema = "conv_transpose2d(x: f[N,O,H,W], w: f[O,I,KH,KW], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P,Q] where KH >= 1, KW >= 1",
     .example = "print(quern.conv_transpose2d(quern.ones{1, 2, 2, 2}, quern.ones{2, 1, 3, 3}, {stride = 2}))"};
 
 static const qn_op conv1d_weight_grad = {

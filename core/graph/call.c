@@ -413,7 +413,7 @@ static qn_status run_forward(qn_call *c) {
 
 static qn_status execute(struct binder *b) {
   qn_call *c = b->c;
-  bool wanted;
+  bool wanted = false;
   qn_status st = make_dense(b);
   if (!st) st = infer(b);
   if (!st) st = grad_wanted(b, &wanted);

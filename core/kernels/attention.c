@@ -2,7 +2,7 @@
 #include "kernels/attention.h"
 
 #define QNI_TYPED_FILE "kernels/attention_typed.h"
-#include "kernels/real_both.h"
+#include "kernels/both_typed.h"
 
 extern const qni_attention_table QNI_KERNEL(attention);
 const qni_attention_table QNI_KERNEL(attention) = {

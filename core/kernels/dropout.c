@@ -2,7 +2,7 @@
 #include "kernels/dropout.h"
 
 #define QNI_TYPED_FILE "kernels/dropout_typed.h"
-#include "kernels/real_both.h"
+#include "kernels/both_typed.h"
 
 extern const qni_dropout_table QNI_KERNEL(dropout);
 const qni_dropout_table QNI_KERNEL(dropout) = {

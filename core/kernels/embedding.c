@@ -2,7 +2,7 @@
 #include "kernels/embedding.h"
 
 #define QNI_TYPED_FILE "kernels/embedding_typed.h"
-#include "kernels/real_both.h"
+#include "kernels/both_typed.h"
 
 extern const qni_embedding_table QNI_KERNEL(embedding);
 const qni_embedding_table QNI_KERNEL(embedding) = {

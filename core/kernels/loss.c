@@ -4,7 +4,7 @@
 enum { BLOCK = 256 };
 
 #define QNI_TYPED_FILE "kernels/loss_typed.h"
-#include "kernels/real_both.h"
+#include "kernels/both_typed.h"
 
 extern const qni_loss_table QNI_KERNEL(loss);
 const qni_loss_table QNI_KERNEL(loss) = {

@@ -203,7 +203,7 @@ VF_INLINE vf vf_silu_of(const struct vf_decay *s) {
 #else /* one rounding more would be one too many: these few steps go in f64 */
   const vf p = vf_pick(s->negative, s->p, vf_all(1.0f)),
            rest = vf_pick(s->negative, s->rest, vf_all(0));
-  vf y;
+  vf y = {0};
   for (int i = 0; i < VF_N; i++)
     y[i] = (float)(((double)p[i] + (double)rest[i]) * (double)s->x[i] / (1.0 + (double)s->z[i]));
   return vf_scale2(y, power);

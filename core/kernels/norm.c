@@ -2,7 +2,7 @@
 #include "kernels/norm.h"
 
 #define QNI_TYPED_FILE "kernels/norm_typed.h"
-#include "kernels/real_both.h"
+#include "kernels/both_typed.h"
 
 extern const qni_norm_table QNI_KERNEL(norm);
 const qni_norm_table QNI_KERNEL(norm) = {

@@ -12,7 +12,7 @@ static const uint8_t *mask_row(const qni_softmax_job *j, int64_t r) {
 }
 
 #define QNI_TYPED_FILE "kernels/softmax_typed.h"
-#include "kernels/real_both.h"
+#include "kernels/both_typed.h"
 
 extern const qni_softmax_table QNI_KERNEL(softmax);
 const qni_softmax_table QNI_KERNEL(softmax) = {

@@ -44,7 +44,7 @@ static qn_status fold_into(const qn_host *h, qn_call *c, int32_t fold, bool mean
   bool reduced[QN_MAX_DIMS];
   const qn_view *x = h->in(c, 0);
   qn_view *y = h->out(c, 0);
-  qni_fold f;
+  qni_fold f = {0};
   void *acc = NULL;
   qn_status st = qni_fold_dims(h, c, x, reduced);
   if (!st) st = qni_fold_start(h, c, x, reduced, &f);
@@ -201,7 +201,7 @@ static qn_status prod_backward(const qn_host *h, qn_call *c) {
   const qn_view *g = h->in(c, 0), *x = h->saved(c, 0);
   qn_view *dx = h->out(c, 0), gv, moved, from;
   void *out = NULL, *gd = NULL;
-  qni_fold f;
+  qni_fold f = {0};
   if (!dx) return QN_OK;
   qn_status st = qni_fold_dims(h, c, x, reduced);
   if (!st) st = qni_fold_start_rows(h, c, x, reduced, &f);
@@ -227,7 +227,7 @@ static double degrees(const qn_host *h, qn_call *c, int64_t n) {
 static qn_status spread_forward(const qn_host *h, qn_call *c, bool root) {
   bool reduced[QN_MAX_DIMS];
   const qn_view *x = h->in(c, 0);
-  qni_fold f;
+  qni_fold f = {0};
   void *mean = NULL, *acc = NULL;
   qn_status st = qni_fold_dims(h, c, x, reduced);
   if (!st) st = qni_fold_start(h, c, x, reduced, &f);
@@ -314,7 +314,7 @@ static qn_status lse_range(void *ctx, int64_t begin, int64_t end) {
 static qn_status logsumexp_forward(const qn_host *h, qn_call *c) {
   bool reduced[QN_MAX_DIMS];
   const qn_view *x = h->in(c, 0);
-  qni_fold f;
+  qni_fold f = {0};
   void *acc = NULL;
   qn_status st = qni_fold_dims(h, c, x, reduced);
   if (!st) st = qni_fold_start_rows(h, c, x, reduced, &f);
@@ -343,7 +343,7 @@ static qn_status truth(const qn_host *h, qn_call *c, int32_t fold) {
   bool reduced[QN_MAX_DIMS];
   const qn_view *x = h->in(c, 0);
   void *memory = NULL, *acc = NULL;
-  qni_fold f;
+  qni_fold f = {0};
   qn_status st = qni_fold_dims(h, c, x, reduced);
   if (!st) st = h->scratch(c, qni_map_count(x), &memory);
   if (st) return st;

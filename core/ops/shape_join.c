@@ -173,6 +173,7 @@ static const int64_t *repeat_times(const qn_host *h, qn_call *c, const qn_view *
     else if (__builtin_mul_overflow(e < 0 ? 1 : x->shape[e], times[d], &y->shape[d]))
       *st = h->fail(c, QN_E_SHAPE, "the result is too large");
   }
+  /* cppcheck-suppress returnDanglingLifetime ; the list is the call's, only its length is in n */
   return times;
 }
 

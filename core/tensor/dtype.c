@@ -59,6 +59,7 @@ double qni_dtype_load(int32_t dtype, const void *element) {
 
 /* Toward zero, and to the nearest end of the range; NaN gives 0. */
 static int64_t to_integer(double value, double low, double high) {
+  /* cppcheck-suppress floatConversionOverflow ; low is one of the three ends below */
   if (!(value > low)) return value <= low ? (int64_t)low : 0;
   return value >= high ? (high > 9e18 ? INT64_MAX : (int64_t)high) : (int64_t)value;
 }

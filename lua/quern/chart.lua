@@ -23,11 +23,13 @@ local CHARACTER = 6.4            -- width of a character of 12 units, near enoug
 
 --- The charts' colours, on light and on dark ground and on paper (Okabe and Ito's palette).
 chart.style = [[
-.chart{--ink:#1c2430;--soft:#5c6773;--rule:#dfe3e8;--ground:#fff;--c1:#0072b2;--c2:#d55e00;--c3:#009e73;--c4:#cc79a7;
---c5:#b98a00;--c6:#3a9bd0;--c7:#6b4fa0;--c8:#444c56;font:12px system-ui,sans-serif}
+.chart{--ink:#1c2430;--soft:#5c6773;--rule:#dfe3e8;--ground:#fff;
+--c1:#0072b2;--c2:#d55e00;--c3:#009e73;--c4:#cc79a7;--c5:#b98a00;
+--c6:#3a9bd0;--c7:#6b4fa0;--c8:#444c56;font:12px system-ui,sans-serif}
 .chart text{fill:var(--soft)}.chart .title{fill:var(--ink);font-weight:600}.chart .rule{stroke:var(--rule)}
 .chart .axis{stroke:var(--soft)}.chart .line{fill:none;stroke-width:1.8;stroke-linejoin:round}.chart .band{opacity:.18}
-.chart .reference{stroke:var(--ink);stroke-dasharray:5 4;stroke-width:1.3}.chart .dot{stroke:var(--ground);stroke-width:1}
+.chart .reference{stroke:var(--ink);stroke-dasharray:5 4;stroke-width:1.3}
+.chart .dot{stroke:var(--ground);stroke-width:1}
 ]]
 
 --- The dark colours, to be put where a page knows that it is dark.
@@ -78,7 +80,7 @@ end
 ---@return number step
 function chart.ticks(low, high, wanted, whole)
   local span = high - low
-  if not (span > 0) then return { low }, math.max(math.abs(low), 1) end
+  if span ~= span or span <= 0 then return { low }, math.max(math.abs(low), 1) end
   local raw = span / (wanted or 5)
   local power = 10.0 ^ math.floor(math.log(raw, 10) + 1e-9)
   local step = power * (raw / power < 1.5 and 1 or raw / power < 3 and 2 or raw / power < 7 and 5 or 10)
@@ -188,6 +190,12 @@ local function band_path(band, x, y)
   return "M" .. table.concat(up, "L") .. "L" .. table.concat(down, "L") .. "Z"
 end
 
+-- A dot that tells what it stands for.
+local function dot(colour_index, x, y, radius, text)
+  return ('<circle class="dot" fill="%s" cx="%s" cy="%s" r="%s"><title>%s</title></circle>'):format(
+    colour(colour_index), at(x), at(y), radius, escape(text))
+end
+
 local function draw_series(out, s, i, x, y, x_name)
   local points = thin(s.points)
   local band = s.band and band_path(s.band, x, y)
@@ -196,8 +204,8 @@ local function draw_series(out, s, i, x, y, x_name)
   if #points > MARKED then return end
   for _, p in ipairs(points) do
     if drawable(p, x, y) then
-      out[#out + 1] = ('<circle class="dot" fill="%s" cx="%s" cy="%s" r="2.8"><title>%s</title></circle>'):format(colour(i),
-        at(x.place(p[1])), at(y.place(p[2])), escape(("%s: %s %s, %s"):format(s.name, x_name, util.number(p[1]), util.number(p[2]))))
+      local text = ("%s: %s %s, %s"):format(s.name, x_name, util.number(p[1]), util.number(p[2]))
+      out[#out + 1] = dot(i, x.place(p[1]), y.place(p[2]), "2.8", text)
     end
   end
 end
@@ -209,20 +217,24 @@ local function open_svg(o, height)
     .. ('<text class="title" x="4" y="15">%s</text>'):format(escape(o.title))
 end
 
+local function label(anchor, x, y, text)
+  return ('<text text-anchor="%s" x="%s" y="%s">%s</text>'):format(anchor, at(x), at(y), escape(text))
+end
+
 local function draw_axes(out, x, y, box, o)
   for i, v in ipairs(y.ticks) do
     local h = at(y.place(v))
     out[#out + 1] = ('<path class="rule" d="M%s %sH%s"/>'):format(at(box.left), h, at(box.right))
-    out[#out + 1] = ('<text text-anchor="end" x="%s" y="%s">%s</text>'):format(at(box.left - 6), at(y.place(v) + 4), y.labels[i])
+    out[#out + 1] = label("end", box.left - 6, y.place(v) + 4, y.labels[i])
   end
   out[#out + 1] = ('<path class="axis" fill="none" d="M%s %sH%s"/>'):format(at(box.left), at(box.bottom), at(box.right))
   for i, v in ipairs(x and x.ticks or {}) do
     local w = at(x.place(v))
     out[#out + 1] = ('<path class="axis" d="M%s %sv4"/>'):format(w, at(box.bottom))
-    out[#out + 1] = ('<text text-anchor="middle" x="%s" y="%s">%s</text>'):format(w, at(box.bottom + 17), x.labels[i])
+    out[#out + 1] = label("middle", x.place(v), box.bottom + 17, x.labels[i])
   end
   if o.x then
-    out[#out + 1] = ('<text text-anchor="end" x="%s" y="%s">%s</text>'):format(at(box.right), at(box.bottom + 31), escape(o.x))
+    out[#out + 1] = label("end", box.right, box.bottom + 31, o.x)
   end
 end
 
@@ -242,7 +254,8 @@ local function draw_legend(out, rows, top)
   for r, row in ipairs(rows) do
     for _, e in ipairs(row) do
       local y = top + r * 18
-      local style = e.index and ('class="line" stroke="%s"%s'):format(colour(e.index), dash(e.index)) or 'class="reference"'
+      local style = e.index and ('class="line" stroke="%s"%s'):format(colour(e.index), dash(e.index))
+        or 'class="reference"'
       out[#out + 1] = ('<path %s d="M%s %sh18"/>'):format(style, at(e.x), at(y - 4))
       out[#out + 1] = ('<text x="%s" y="%s">%s</text>'):format(at(e.x + 23), at(y), escape(e.name))
     end
@@ -273,7 +286,8 @@ end
 local function draw_reference(out, reference, y, box)
   if not reference then return end
   out[#out + 1] = ('<path class="reference" d="M%s %sH%s"><title>%s</title></path>'):format(at(box.left),
-    at(y.place(reference.value)), at(box.right), escape(("%s: %s"):format(reference.name, util.number(reference.value))))
+    at(y.place(reference.value)), at(box.right),
+    escape(("%s: %s"):format(reference.name, util.number(reference.value))))
 end
 
 -- ---- Charts ---------------------------------------------------------------------------------------
@@ -340,14 +354,14 @@ local function draw_group(out, g, i, centre, y)
   for k, v in ipairs(g.values) do
     if finite(v) then
       local shift = #g.values > 1 and ((k - 1) / (#g.values - 1) - 0.5) * 28 or 0
-      out[#out + 1] = ('<circle class="dot" fill="%s" cx="%s" cy="%s" r="4"><title>%s</title></circle>'):format(colour(i),
-        at(centre + shift), at(y.place(v)),
-        escape(("%s%s: %s"):format(g.name, g.labels and g.labels[k] and ", " .. g.labels[k] or "", util.number(v))))
+      local text = ("%s%s: %s"):format(g.name, g.labels and g.labels[k] and ", " .. g.labels[k] or "", util.number(v))
+      out[#out + 1] = dot(i, centre + shift, y.place(v), "4", text)
     end
   end
   local mean = mean_of(g.values)
   if not mean then return end
-  out[#out + 1] = ('<path class="line" stroke="%s" d="M%s %sh40"/>'):format(colour(i), at(centre - 20), at(y.place(mean)))
+  out[#out + 1] = ('<path class="line" stroke="%s" d="M%s %sh40"/>'):format(colour(i), at(centre - 20),
+    at(y.place(mean)))
 end
 
 --- A column of dots for each group, with a bar at its mean: the spread over seeds.

@@ -278,7 +278,7 @@ end
 
 function commands.profile(self, _, rest)
   if rest == "" then
-    return self:fail { what = ":profile needs code to run", hint = ":profile quern.normal { shape = { 64, 64 } }:sum()" }
+    return self:fail { what = ":profile needs code to run", hint = ":profile quern.ones({ 64, 64 }):sum()" }
   end
   local chunk, message = self:compile(rest)
   if not chunk then return self:fail(message) end

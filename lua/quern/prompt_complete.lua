@@ -14,8 +14,8 @@ local prompt = require "quern.prompt"
 
 local complete = {}
 
-local keywords = { "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in", "local",
-                   "nil", "not", "or", "repeat", "return", "then", "true", "until", "while" }
+local keywords = { "and", "break", "do", "else", "elseif", "end", "false", "for", "function", "goto", "if", "in",
+                   "local", "nil", "not", "or", "repeat", "return", "then", "true", "until", "while" }
 local fields = { "dtype", "grad", "is_jagged", "requires_grad", "shape" }   -- of tensors, beside methods and ops
 
 -- ---- Where names come from -----------------------------------------------------------------------

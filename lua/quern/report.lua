@@ -79,8 +79,9 @@ end
 function report.read(folder)
   local found = read_json(folder .. "/settings.json")
   if not found then util.fail("not_found", folder .. " is not a run", "it has no settings.json") end
-  local run = { folder = folder, id = folder:match("([^/]+)/*$"), name = found.name, seed = found.seed, size = found.size,
-                settings = flatten(found.settings or {}, "", {}), text = sys.try_read(folder .. "/recipe.lua") or "" }
+  local run = { folder = folder, id = folder:match("([^/]+)/*$"), name = found.name, seed = found.seed,
+                size = found.size, settings = flatten(found.settings or {}, "", {}),
+                text = sys.try_read(folder .. "/recipe.lua") or "" }
   local state = read_json(folder .. "/state.json") or {}
   run.status, run.message = state.status or "unknown", state.message
   run.records = read_records(folder .. "/metrics.jsonl")
@@ -138,7 +139,8 @@ local function group_runs(list)
   for _, run in ipairs(list) do
     local key = key_of(run)
     if not by_key[key] then
-      by_key[key] = { name = run.name, size = run.size, settings = run.settings, about = run.about, text = run.text, runs = {} }
+      by_key[key] = { name = run.name, size = run.size, settings = run.settings, about = run.about,
+                      text = run.text, runs = {} }
       groups[#groups + 1] = by_key[key]
     end
     table.insert(by_key[key].runs, run)
@@ -157,7 +159,8 @@ function report.spread(values)
   for _, v in ipairs(values) do sum, low, high = sum + v, math.min(low, v), math.max(high, v) end
   local mean, squares = sum / #values, 0.0
   for _, v in ipairs(values) do squares = squares + (v - mean) ^ 2 end
-  return { n = #values, mean = mean, sd = #values > 1 and math.sqrt(squares / (#values - 1)) or nil, low = low, high = high }
+  local sd = #values > 1 and math.sqrt(squares / (#values - 1)) or nil
+  return { n = #values, mean = mean, sd = sd, low = low, high = high }
 end
 
 -- Labels in the order of their appearance, and their metrics.
@@ -407,10 +410,12 @@ function report.folders(names, parent)
       end
     end
     if #found == 0 then
-      util.fail("not_found", ("cannot find the run %s"):format(name), "looked in . and in " .. parent, util.suggest(name, known))
+      util.fail("not_found", ("cannot find the run %s"):format(name), "looked in . and in " .. parent,
+                util.suggest(name, known))
     elseif #found > 1 then
-      util.fail("not_found", ("cannot tell which run %s is"):format(name), "it begins the names of " .. #found .. " runs in "
-        .. parent, "for example " .. found[#found]:match("[^/]+$"))
+      util.fail("not_found", ("cannot tell which run %s is"):format(name),
+                ("it begins the names of %d runs in %s"):format(#found, parent),
+                "for example " .. found[#found]:match("[^/]+$"))
     end
     out[i] = found[1]:gsub("/+$", "")
   end

@@ -12,22 +12,32 @@ local sys = require "quern.sys"
 local escape = chart.escape
 local MOST_ROWS = 50             -- of a curve's numbers, before they are thinned
 
-local light = "--ink:#1c2430;--soft:#5c6773;--rule:#dfe3e8;--ground:#fff;--raised:#f5f7f9;--good:#00734f;--bad:#b1380f;"
-local dark = "--ink:#e6e9ee;--soft:#a4adb8;--rule:#333b46;--ground:#161b22;--raised:#1f2630;--good:#4fd1a5;--bad:#ff9a76;"
+local light = "--ink:#1c2430;--soft:#5c6773;--rule:#dfe3e8;--ground:#fff;--raised:#f5f7f9;"
+  .. "--good:#00734f;--bad:#b1380f;"
+local dark = "--ink:#e6e9ee;--soft:#a4adb8;--rule:#333b46;--ground:#161b22;--raised:#1f2630;"
+  .. "--good:#4fd1a5;--bad:#ff9a76;"
 
 local style = ":root{color-scheme:light;" .. light .. "}\n" .. chart.style ..
-  "@media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;" .. dark .. "}" .. chart.dark_style .. "}\n" .. [[
-*{box-sizing:border-box}body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:68rem;background:var(--ground);color:var(--ink);
-font:16px/1.5 system-ui,sans-serif}h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
-p{margin:.4rem 0}.soft{color:var(--soft)}.scroll{overflow-x:auto}table{border-collapse:collapse;font-size:.9rem;
-font-variant-numeric:tabular-nums}th,td{padding:.28rem .9rem .28rem 0;text-align:left;vertical-align:top;
-border-bottom:1px solid var(--rule)}th{color:var(--soft);font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}
-.good{color:var(--good)}.bad{color:var(--bad)}.changed{font-weight:600}code,pre{font:13px/1.45 ui-monospace,monospace}
-td code{overflow-wrap:anywhere}pre{background:var(--raised);padding:1rem;border-radius:6px;overflow-x:auto}
+  "@media screen and (prefers-color-scheme:dark){:root{color-scheme:dark;" .. dark .. "}" .. chart.dark_style
+  .. "}\n" .. [[
+*{box-sizing:border-box}
+body{margin:0 auto;padding:1.5rem 1rem 4rem;max-width:68rem;background:var(--ground);color:var(--ink);
+font:16px/1.5 system-ui,sans-serif}
+h1{font-size:1.6rem;line-height:1.2;margin:.5rem 0}h2{font-size:1.15rem;margin:2.2rem 0 .6rem}
+p{margin:.4rem 0}.soft{color:var(--soft)}.scroll{overflow-x:auto}
+table{border-collapse:collapse;font-size:.9rem;font-variant-numeric:tabular-nums}
+th,td{padding:.28rem .9rem .28rem 0;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
+th{color:var(--soft);font-weight:600;white-space:nowrap}.n{text-align:right;white-space:nowrap}
+.good{color:var(--good)}.bad{color:var(--bad)}.changed{font-weight:600}
+code,pre{font:13px/1.45 ui-monospace,monospace}td code{overflow-wrap:anywhere}
+pre{background:var(--raised);padding:1rem;border-radius:6px;overflow-x:auto}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1.2rem 1.6rem}
-figure{margin:0;min-width:0}svg.chart{width:100%;height:auto;display:block}summary{cursor:pointer;color:var(--soft);font-size:.85rem}
-@media print{body{max-width:none;padding:0;font-size:10.5pt}h2{break-after:avoid}figure,tr{break-inside:avoid}details{display:none}
-.charts{grid-template-columns:1fr 1fr}.scroll,pre{overflow:visible}pre{white-space:pre-wrap;padding:0;font-size:8pt}table{font-size:8.5pt}}
+figure{margin:0;min-width:0}svg.chart{width:100%;height:auto;display:block}
+summary{cursor:pointer;color:var(--soft);font-size:.85rem}
+@media print{
+body{max-width:none;padding:0;font-size:10.5pt}h2{break-after:avoid}figure,tr{break-inside:avoid}
+details{display:none}.charts{grid-template-columns:1fr 1fr}.scroll,pre{overflow:visible}
+pre{white-space:pre-wrap;padding:0;font-size:8pt}table{font-size:8.5pt}}
 ]]
 
 -- ---- Pieces ------------------------------------------------------------------------------
@@ -70,17 +80,17 @@ local function results(r)
     local line = { row.label ~= label and row.label or "", row.metric }
     if several then line[#line + 1] = row.group.label end
     line[#line + 1] = s and number(s.mean) or { "-", "n" }
+    line[#line + 1] = number(row.paper)
+    line[#line + 1] = { row.gap and ("%+.1f %%"):format(row.gap) or "", "n" }
     line[#line + 1] = { s and s.sd and "± " .. util.number(s.sd) or "", "n" }
     line[#line + 1] = { s and s.n > 1 and util.number(s.low) .. " .. " .. util.number(s.high) or "", "n" }
     line[#line + 1] = { s and ("%d"):format(s.n) or "0", "n" }
-    line[#line + 1] = number(row.paper)
-    line[#line + 1] = { row.gap and ("%+.1f %%"):format(row.gap) or "", "n" }
     rows[#rows + 1] = line
     label = row.label
   end
   local head = { "", "metric" }
   if several then head[3] = "runs" end
-  for _, name in ipairs { "ours", "sd", "range", "seeds", "paper", "gap" } do head[#head + 1] = { name, "n" } end
+  for _, name in ipairs { "ours", "paper", "gap", "sd", "range", "seeds" } do head[#head + 1] = { name, "n" } end
   local parts, noted = { html_table(head, rows) }, {}
   for _, row in ipairs(r.results) do
     if row.note and not noted[row.label] then
@@ -88,7 +98,8 @@ local function results(r)
       parts[#parts + 1] = soft(row.label .. ": " .. tostring(row.note))
     end
   end
-  parts[#parts + 1] = soft("Ours is the mean over seeds, sd the standard deviation (n - 1), the gap is relative to the paper's number.")
+  parts[#parts + 1] = soft("Ours is the mean over seeds, sd the standard deviation (n - 1), "
+    .. "the gap is relative to the paper's number.")
   return section("Results", table.unpack(parts))
 end
 
@@ -127,7 +138,9 @@ local function curves(r)
   for _, g in ipairs(r.groups) do
     if #g.runs > 1 then text[1] = "Lines are means over seeds, bands reach from the least to the greatest." end
   end
-  if r.left_out > 0 then text[#text + 1] = ("%d more are left out here; they stand in metrics.jsonl."):format(r.left_out) end
+  if r.left_out > 0 then
+    text[#text + 1] = ("%d more are left out here; they stand in metrics.jsonl."):format(r.left_out)
+  end
   return figures("Curves", r.curves, #text > 0 and table.concat(text, " ") or nil)
 end
 
@@ -138,8 +151,8 @@ local function run_table(r)
       { run.status, run.status == "done" and "good" or "bad" }, { run.epochs and ("%d"):format(run.epochs) or "", "n" },
       run.began or "", { run.seconds and util.duration(run.seconds) or "", "n" }, { run.peak or "", "n" } }
   end
-  local out = html_table({ "folder", "recipe", { "seed", "n" }, "state", { "epochs", "n" }, "began (UTC)", { "took", "n" },
-                           { "peak memory", "n" } }, rows)
+  local out = html_table({ "folder", "recipe", { "seed", "n" }, "state", { "epochs", "n" }, "began (UTC)",
+                           { "took", "n" }, { "peak memory", "n" } }, rows)
   local notes = {}
   for _, run in ipairs(r.runs) do
     if run.message then notes[#notes + 1] = soft(run.id .. ": " .. run.message) end
@@ -157,7 +170,10 @@ local function settings(r)
       differs = differs or not util.same(v, r.groups[1].settings[path])
       row[i + 1] = { v == nil and "-" or util.number(v), "n" }
     end
-    if differs then for i, c in ipairs(row) do row[i] = { type(c) == "table" and c[1] or c, i > 1 and "n changed" or "changed" } end end
+    if differs then
+      row[1] = { path, "changed" }
+      for i = 2, #row do row[i][2] = "n changed" end
+    end
     rows[#rows + 1] = row
   end
   if #rows == 0 then return section("Settings", soft "The recipe has no settings.") end
@@ -175,7 +191,9 @@ local function lock_rows(lock)
   for name, p in util.sorted(lock.plugins or {}) do
     rows[#rows + 1] = { "plugin " .. name, ("%s %s"):format(p.version or "", (p.sha256 or ""):sub(1, 16)) }
   end
-  for name, hash in util.sorted(lock.data or {}) do rows[#rows + 1] = { "data " .. name, tostring(hash):sub(1, 16) } end
+  for name, hash in util.sorted(lock.data or {}) do
+    rows[#rows + 1] = { "data " .. name, tostring(hash):sub(1, 16) }
+  end
   if lock.ops then rows[#rows + 1] = { "op schemas", ("%d"):format(#util.keys(lock.ops)) } end
   return rows
 end
@@ -239,8 +257,8 @@ local function heading(r)
     end
   end
   local began = r.runs[1].began
-  out[#out + 1] = soft(("%d run%s%s, Quern %s"):format(#r.runs, #r.runs == 1 and "" or "s", began and ", from " .. began .. " UTC" or "",
-    r.runs[1].lock.quern or sys.version()))
+  out[#out + 1] = soft(("%d run%s%s, Quern %s"):format(#r.runs, #r.runs == 1 and "" or "s",
+    began and ", from " .. began .. " UTC" or "", r.runs[1].lock.quern or sys.version()))
   return table.concat(out, "\n")
 end
 
@@ -250,8 +268,10 @@ end
 return function(r)
   return table.concat { '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
     '<meta name="viewport" content="width=device-width, initial-scale=1">\n',
-    [[<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">]], "\n",
-    "<title>", escape(title_of(r)), " - report</title>\n<style>\n", style, "</style>\n</head>\n<body>\n", heading(r), "\n",
-    results(r), curves(r), figures("Spread over seeds", r.spreads, "A dot is a run, the bar their mean."), run_table(r), settings(r),
-    environment(r), recipes(r), "</body>\n</html>\n" }
+    [[<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">]],
+    "\n",
+    "<title>", escape(title_of(r)), " - report</title>\n<style>\n", style, "</style>\n</head>\n<body>\n",
+    heading(r), "\n",
+    results(r), curves(r), figures("Spread over seeds", r.spreads, "A dot is a run, the bar their mean."),
+    run_table(r), settings(r), environment(r), recipes(r), "</body>\n</html>\n" }
 end

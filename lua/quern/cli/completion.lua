@@ -69,7 +69,9 @@ local function add_elements(out, command)
     out[#out + 1] = (".TP\n\\fI%s\\fR\n%s"):format(roff(a._name), describe(a))
   end
   for _, o in ipairs(command._options) do
-    if not o._hidden and (o._name ~= "--help" or not command._parent) then out[#out + 1] = (".TP\n%s\n%s"):format(label(o), describe(o)) end
+    if not o._hidden and (o._name ~= "--help" or not command._parent) then
+      out[#out + 1] = (".TP\n%s\n%s"):format(label(o), describe(o))
+    end
   end
 end
 
@@ -98,8 +100,9 @@ local function manual(parser)
   local out = { ('.TH QUERN 1 "" "quern %s" "User Commands"'):format(sys.version()),
     ".SH NAME\nquern \\- " .. roff((parser._description:gsub("%.$", ""))),
     ".SH SYNOPSIS\n.B quern\n[\\fIcommand\\fR] [\\fIoption\\fR ...]",
-    ".SH DESCRIPTION\n" .. roff("Quern runs machine-learning experiments on CPUs: recipes in Lua compose plugins, and every "
-      .. "run leaves a folder from which it can be resumed, reported and compared. Without a command the prompt is opened.") }
+    ".SH DESCRIPTION\n" .. roff("Quern runs machine-learning experiments on CPUs: recipes in Lua compose plugins, "
+      .. "and every run leaves a folder from which it can be resumed, reported and compared. "
+      .. "Without a command the prompt is opened.") }
   add_elements(out, parser)
   out[#out + 1] = ".SH COMMANDS"
   for _, command in ipairs(parser._commands) do add_command(out, command, "quern") end

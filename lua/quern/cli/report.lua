@@ -17,7 +17,9 @@ end
 local function write_charts(folder, charts)
   local taken = {}
   sys.mkdir(folder)
-  for _, c in ipairs(charts) do sys.write_file(("%s/%s.svg"):format(folder, file_name(c.title, taken)), chart.file(c.svg)) end
+  for _, c in ipairs(charts) do
+    sys.write_file(("%s/%s.svg"):format(folder, file_name(c.title, taken)), chart.file(c.svg))
+  end
   print(("%s: %d charts"):format(folder, #charts))
 end
 
@@ -27,7 +29,8 @@ return function(args)
   local r = report.gather(report.folders(args.run, args.out))
   local html, charts = report.page(r)
   sys.write_file(args.output, html)
-  print(("%s: %d run%s, %d charts, %s"):format(args.output, #r.runs, #r.runs == 1 and "" or "s", #charts, util.bytes(#html)))
+  print(("%s: %d run%s, %d charts, %s"):format(args.output, #r.runs, #r.runs == 1 and "" or "s", #charts,
+    util.bytes(#html)))
   if args.svg then write_charts(args.svg, charts) end
   return 0
 end

@@ -8,7 +8,8 @@
 #include "graph/tape.h"
 
 /* Forward and, where there is one, backward; the first output's gradient is its own value. */
-static qn_status run_both(const qn_opref *op, qni_sample *sample, qni_outputs *out, qn_tensor **grads, int32_t *n_grads) {
+static qn_status run_both(const qn_opref *op, qni_sample *sample, qni_outputs *out,
+                          qn_tensor **grads, int32_t *n_grads) {
   qn_tensor *floats[QN_MAX_TENSORS];
   int32_t n = qni_check_floats(sample, floats, QN_MAX_TENSORS);
   bool differentiate = qni_check_differentiable(op);
@@ -20,10 +21,10 @@ static qn_status run_both(const qn_opref *op, qni_sample *sample, qni_outputs *o
   qn_status st = qni_check_call(op, sample, out);
   for (int32_t o = 0; !st && o < out->n; o++) {
     if (!out->t[o]->requires_grad) continue;
-    qn_tensor *seed;
+    qn_tensor *seed = NULL;
     st = qni_tensor_detach(out->t[o], &seed);
     if (!st) st = qn_backward(out->t[o], seed, QN_BACKWARD_KEEP);
-    if (!st) qn_tensor_free(seed);
+    qn_tensor_free(seed);
   }
   for (int32_t i = 0; i < n; i++) {
     qn_tensor *g = floats[i]->grad ? floats[i]->grad : floats[i]->grad_rows;
@@ -52,7 +53,9 @@ static void stays_inside(qni_check_context *x, const qn_opref *op, qni_sample *s
   }
   free_all(&out, grads, n);
   int64_t damaged = qni_mem_guard_damage();
-  if (damaged) qni_check_find(x, "%s writes outside its buffers (%lld of them)", qni_check_describe(op, sample, text, sizeof text), (long long)damaged);
+  if (damaged)
+    qni_check_find(x, "%s writes outside its buffers (%lld of them)",
+                   qni_check_describe(op, sample, text, sizeof text), (long long)damaged);
 }
 
 static qn_status run_bounds(qni_check_context *x) {
@@ -67,16 +70,21 @@ static qn_status run_bounds(qni_check_context *x) {
   return st;
 }
 
-const qni_check qni_check_bounds = {"bounds", "L3", "reads and writes stay inside the buffers, forward and backward", true, run_bounds};
+const qni_check qni_check_bounds = {
+    "bounds", "L3", "reads and writes stay inside the buffers, forward and backward", true,
+    run_bounds};
 
 /* ---- determinism: 1, 2, 3, 7 workers, shaken schedules, repeats ---- */
 
-static void compare(qni_check_context *x, const qn_opref *op, const qni_sample *sample, qn_tensor *const *a, qn_tensor *const *b,
-                    int32_t n, const char *what, int32_t workers) {
+static void compare(qni_check_context *x, const qn_opref *op, const qni_sample *sample,
+                    qn_tensor *const *a, qn_tensor *const *b, int32_t n, const char *what,
+                    int32_t workers) {
   char text[1024];
   for (int32_t i = 0; i < n; i++)
     if (!qni_check_equal(a[i], b[i]))
-      qni_check_find(x, "%s: %s %d has other bits with %d workers", qni_check_describe(op, sample, text, sizeof text), what, (int)i + 1, (int)workers);
+      qni_check_find(x, "%s: %s %d has other bits with %d workers",
+                     qni_check_describe(op, sample, text, sizeof text), what, (int)i + 1,
+                     (int)workers);
 }
 
 static void bits_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
@@ -110,4 +118,6 @@ static qn_status run_determinism(qni_check_context *x) {
   return qni_check_each(x, &o, bits_agree);
 }
 
-const qni_check qni_check_determinism = {"determinism", "L2", "equal bits with 1, 2, 3 and 7 workers, forward and backward", true, run_determinism};
+const qni_check qni_check_determinism = {
+    "determinism", "L2", "equal bits with 1, 2, 3 and 7 workers, forward and backward", true,
+    run_determinism};

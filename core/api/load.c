@@ -42,17 +42,20 @@ static qn_status choose_build(const char *folder, char *file, size_t room) {
   size_t base = length;
   while (base > 0 && folder[base - 1] != '/') base--;
   for (int32_t i = best; i < 4; i++) {
-    int n = snprintf(file, room, "%.*s/%.*s%s", (int)length, folder, (int)(length - base), folder + base, builds[i]);
+    int n = snprintf(file, room, "%.*s/%.*s%s", (int)length, folder, (int)(length - base),
+                     folder + base, builds[i]);
     if (n > 0 && (size_t)n < room && is_file(file)) return QN_OK;
   }
   qni_fail(QN_E_NOT_FOUND, "no plugin library lies in %s", folder);
-  qni_error_detail("looked for %.*s.so and its builds for this CPU", (int)(length - base), folder + base);
+  qni_error_detail("looked for %.*s.so and its builds for this CPU", (int)(length - base),
+                   folder + base);
   qni_error_hint("build the plugin first; the library is named after its folder");
   return QN_E_NOT_FOUND;
 }
 
 qn_status qni_load_find(const char *path, char *file, size_t room) {
-  if (strlen(path) >= room) return qni_fail(QN_E_ARG, "the plugin's path is longer than %zu bytes", room - 1);
+  if (strlen(path) >= room)
+    return qni_fail(QN_E_ARG, "the plugin's path is longer than %zu bytes", room - 1);
   if (is_folder(path)) return choose_build(path, file, room);
   if (!is_file(path)) return qni_fail(QN_E_NOT_FOUND, "there is no plugin at %s", path);
   strcpy(file, path);
@@ -84,7 +87,8 @@ static const char *state_restore(const struct state *before) {
   state_read(&now);
   const char *changed = NULL;
   for (int signal = 1; signal < 32; signal++)
-    if (sigismember(&before->signals, signal) != sigismember(&now.signals, signal)) changed = "the signal mask";
+    if (sigismember(&before->signals, signal) != sigismember(&now.signals, signal))
+      changed = "the signal mask";
   if (strcmp(before->folder, now.folder)) changed = "the working folder";
   if (before->umask != now.umask) changed = "the umask";
   if (strcmp(before->locale, now.locale)) changed = "the locale";
@@ -110,7 +114,8 @@ static qn_status open_library(const char *file, void **library) {
   }
   if (!changed) return QN_OK;
   qni_fail(QN_E_PLUGIN, "loading %s changed %s of the whole process", file, changed);
-  qni_error_hint("build the plugin without -Ofast or -ffast-math, and without constructors that touch process state");
+  qni_error_hint("build the plugin without -Ofast or -ffast-math, and without constructors that "
+                 "touch process state");
   return QN_E_PLUGIN;
 }
 
@@ -118,14 +123,15 @@ static qn_status open_library(const char *file, void **library) {
 
 static qn_status check_versions(const char *file, const qn_plugin *p) {
   if (p->abi_major != QN_ABI_MAJOR) {
-    qni_fail(QN_E_VERSION, "%s was built for plugin ABI %d, this host has %d.%d", file, p->abi_major, QN_ABI_MAJOR, QN_ABI_MINOR);
+    qni_fail(QN_E_VERSION, "%s was built for plugin ABI %d, this host has %d.%d", file,
+             p->abi_major, QN_ABI_MAJOR, QN_ABI_MINOR);
     qni_error_hint(p->abi_major < QN_ABI_MAJOR ? "get a newer release of the plugin, or rebuild it"
-                                              : "get a newer release of Quern");
+                                               : "get a newer release of Quern");
     return QN_E_VERSION;
   }
   if (p->abi_minor_least > QN_ABI_MINOR) {
-    qni_fail(QN_E_VERSION, "%s needs plugin ABI %d.%d or later, this host has %d.%d", file, p->abi_major,
-             p->abi_minor_least, QN_ABI_MAJOR, QN_ABI_MINOR);
+    qni_fail(QN_E_VERSION, "%s needs plugin ABI %d.%d or later, this host has %d.%d", file,
+             p->abi_major, p->abi_minor_least, QN_ABI_MAJOR, QN_ABI_MINOR);
     qni_error_hint("get a newer release of Quern, or an older one of the plugin");
     return QN_E_VERSION;
   }
@@ -146,13 +152,16 @@ static qn_status check_needs(const char *file, const qn_plugin *p) {
 qn_status qni_load_check(const char *file, const qn_plugin *p) {
   if (memcmp(p->magic, QN_MAGIC, sizeof p->magic) || p->struct_size < sizeof(qn_plugin)) {
     qni_fail(QN_E_PLUGIN, "%s is not a Quern plugin", file);
-    qni_error_detail("its descriptor begins with '%.7s' and says it is %u bytes long; expected '%s' and %zu or more",
+    qni_error_detail("its descriptor begins with '%.7s' and says it is %u bytes long; expected "
+                     "'%s' and %zu or more",
                      p->magic, p->struct_size, QN_MAGIC, sizeof(qn_plugin));
-    qni_error_hint("fill .magic with QN_MAGIC and .struct_size with sizeof(qn_plugin) of an installed <quern/abi.h>");
+    qni_error_hint("fill .magic with QN_MAGIC and .struct_size with sizeof(qn_plugin) of an "
+                   "installed <quern/abi.h>");
     return QN_E_PLUGIN;
   }
   qn_status st = check_versions(file, p);
-  if (!st && (!p->id || !p->name || !p->version)) st = qni_fail(QN_E_PLUGIN, "%s has no id, name or version in its descriptor", file);
+  if (!st && (!p->id || !p->name || !p->version))
+    st = qni_fail(QN_E_PLUGIN, "%s has no id, name or version in its descriptor", file);
   return st ? st : check_needs(file, p);
 }
 
@@ -174,9 +183,12 @@ static qn_status already(const char *file, const qn_plugin *p, const char *sha25
 
 static qn_status publish(const char *file, const qn_plugin *p, const char *sha256) {
   static const qn_op *const none[] = {NULL};
-  qni_plugin record = {.id = (char *)(uintptr_t)p->id, .name = (char *)(uintptr_t)p->name,
-                       .version = (char *)(uintptr_t)p->version, .path = (char *)(uintptr_t)file,
-                       .build = (char *)(uintptr_t)(p->build ? p->build : ""), .entry = p};
+  qni_plugin record = {.id = (char *)(uintptr_t)p->id,
+                       .name = (char *)(uintptr_t)p->name,
+                       .version = (char *)(uintptr_t)p->version,
+                       .path = (char *)(uintptr_t)file,
+                       .build = (char *)(uintptr_t)(p->build ? p->build : ""),
+                       .entry = p};
   snprintf(record.sha256, sizeof record.sha256, "%s", sha256);
   qn_status st = p->init ? p->init(&qni_host) : QN_OK;
   if (st) return qni_fail(st, "plugin %s could not start", p->id);

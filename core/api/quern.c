@@ -69,7 +69,8 @@ void qn_stop(void) {
 
 qn_status qn_threads_set(int32_t threads) {
   qni_error_reset();
-  if (threads < 1 || threads > 1024) return qni_fail(QN_E_ARG, "%d threads were asked for; allowed are 1 to 1024", (int)threads);
+  if (threads < 1 || threads > 1024)
+    return qni_fail(QN_E_ARG, "%d threads were asked for; allowed are 1 to 1024", (int)threads);
   return qni_pool_resize(threads);
 }
 
@@ -92,8 +93,8 @@ const char *qn_op_schema(const qn_opref *op) { return op->schema->canonical; }
 int32_t qn_op_count(void) { return qni_registry_op_count(); }
 const qn_opref *qn_op_at(int32_t i) { return qni_registry_op(i); }
 
-qn_status qn_op_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs, int32_t max_outs,
-                     int32_t *n_outs) {
+qn_status qn_op_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
+                     int32_t max_outs, int32_t *n_outs) {
   qni_error_reset();
   return qni_call(op, args, n_args, outs, max_outs, n_outs);
 }

@@ -32,13 +32,19 @@ void *qni_guard_buffer(int mode, size_t bytes) {
   size_t body = (rounded + page - 1) / page * page;
   struct guarded *g = qni_mem_alloc(sizeof *g);
   if (!g) return NULL;
-  unsigned char *p = mmap(NULL, body + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) || mprotect(p + page + body, page, PROT_NONE)) {
+  unsigned char *p =
+      mmap(NULL, body + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) ||
+      mprotect(p + page + body, page, PROT_NONE)) {
     qni_mem_free(g);
     return NULL;
   }
   unsigned char *begin = p + page + (mode == QNI_GUARD_END ? body - rounded : 0);
-  *g = (struct guarded){.pages = p, .mapped = body + 2 * page, .begin = begin, .bytes = bytes, .end = p + page + body};
+  *g = (struct guarded){.pages = p,
+                        .mapped = body + 2 * page,
+                        .begin = begin,
+                        .bytes = bytes,
+                        .end = p + page + body};
   memset(begin + bytes, PATTERN, (size_t)(g->end - begin) - bytes);
   pthread_mutex_lock(&lock);
   g->next = all;

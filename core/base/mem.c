@@ -41,7 +41,8 @@ int64_t qni_mem_count(void) { return atomic_load(&n_allocations); }
 
 static void *no_memory(size_t bytes) {
   qni_fail(QN_E_NOMEM, "out of memory: %zu bytes could not be had", bytes);
-  qni_error_hint("use a smaller batch or model, free tensors you no longer need, or raise the memory limit");
+  qni_error_hint(
+      "use a smaller batch or model, free tensors you no longer need, or raise the memory limit");
   return NULL;
 }
 
@@ -132,7 +133,8 @@ static void *cached_buffer(int class, size_t bytes) {
 void *qni_mem_buffer(size_t bytes) {
   size_t rounded;
   if (bytes > SIZE_MAX / 4 || refused()) return no_memory(bytes);
-  int class = size_class(bytes, &rounded), guarded = atomic_load_explicit(&guard_mode, memory_order_relaxed);
+  int class = size_class(bytes, &rounded),
+      guarded = atomic_load_explicit(&guard_mode, memory_order_relaxed);
   pthread_mutex_lock(&cache_lock);
   void *buffer = NULL;
   if (!limit_bytes || live_bytes + (int64_t)rounded <= limit_bytes) {
@@ -230,8 +232,10 @@ void *qni_arena_alloc(qni_arena *arena, size_t bytes) {
     size_t last = arena->current ? arena->current->bytes * 2 : (size_t)ARENA_FIRST;
     struct qni_arena_block *b = arena_block(bytes > last ? bytes : last);
     if (!b) return NULL;
-    if (arena->current) arena->current->next = b;
-    else arena->first = b;
+    if (arena->current)
+      arena->current->next = b;
+    else
+      arena->first = b;
     arena->current = b;
     arena->used = 0;
   }

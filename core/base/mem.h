@@ -19,20 +19,20 @@ void *qni_mem_realloc(void *block, size_t bytes); /* on failure `block` stays va
 void qni_mem_free(void *block);
 char *qni_mem_strdup(const char *text);
 
-void *qni_mem_buffer(size_t bytes);               /* not zeroed */
+void *qni_mem_buffer(size_t bytes);                   /* not zeroed */
 void qni_mem_buffer_free(void *buffer, size_t bytes); /* the same bytes as asked */
-void qni_mem_trim(void);                          /* gives cached buffers back to the system */
+void qni_mem_trim(void);                              /* gives cached buffers back to the system */
 
 /* Fails the n-th allocation from now (1 = next), once or, with `onward`, all later ones too; 0: off. */
 void qni_mem_fail_after(int64_t n, int onward);
-int64_t qni_mem_count(void);                      /* allocations so far */
+int64_t qni_mem_count(void); /* allocations so far */
 /*
 ** Test aid: buffers that end just before an unreadable page, or begin just after one.
 ** The bytes between the asked size and the aligned end are watched for writes.
 */
 enum qni_guard { QNI_GUARD_OFF, QNI_GUARD_END, QNI_GUARD_BEGIN };
-void qni_mem_guard(int mode);                     /* of buffers made from now on */
-int64_t qni_mem_guard_damage(void);               /* buffers found overwritten since the last call */
+void qni_mem_guard(int mode);       /* of buffers made from now on */
+int64_t qni_mem_guard_damage(void); /* buffers found overwritten since the last call */
 /* Refuses buffers beyond this many live bytes; 0: no limit. */
 void qni_mem_limit(int64_t bytes);
 
@@ -43,12 +43,12 @@ int qni_size_mul_add(size_t a, size_t b, size_t c, size_t *result);
 
 typedef struct qni_arena {
   struct qni_arena_block *first, *current;
-  size_t used;                                    /* in the current block */
+  size_t used; /* in the current block */
 } qni_arena;
 
 /* 64-byte aligned; NULL with QN_E_NOMEM. An arena of zero bytes is ready for use. */
 void *qni_arena_alloc(qni_arena *arena, size_t bytes);
-void qni_arena_reset(qni_arena *arena);           /* keeps the blocks for reuse */
+void qni_arena_reset(qni_arena *arena); /* keeps the blocks for reuse */
 void qni_arena_free(qni_arena *arena);
 
 #endif

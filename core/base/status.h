@@ -33,7 +33,7 @@ typedef struct qni_error_copy {
   qn_status status;
   char text[4 * 1024];
 } qni_error_copy;
-void qni_error_take(qni_error_copy *copy);        /* from this thread, which forgets it */
-void qni_error_give(const qni_error_copy *copy);  /* becomes this thread's error */
+void qni_error_take(qni_error_copy *copy);       /* from this thread, which forgets it */
+void qni_error_give(const qni_error_copy *copy); /* becomes this thread's error */
 
 #endif

@@ -25,25 +25,25 @@
 #define QNI_BOX_MARK UINT64_C(0x726f736e65740071)
 
 typedef struct qni_box {
-  uint64_t mark;                 /* QNI_BOX_MARK */
-  qn_tensor *t;                  /* NULL: freed */
-  struct qni_box *prev, *next;   /* in the list of a scope; NULL: in none */
+  uint64_t mark;               /* QNI_BOX_MARK */
+  qn_tensor *t;                /* NULL: freed */
+  struct qni_box *prev, *next; /* in the list of a scope; NULL: in none */
 } qni_box;
 
 typedef struct qni_scope {
-  qni_box list;                  /* sentinel of a ring */
+  qni_box list; /* sentinel of a ring */
   struct qni_scope *outer;
   bool open;
 } qni_scope;
 
 typedef struct qni_bind {
-  int32_t tensor_meta;           /* registry reference of the tensors' metatable */
-  qni_scope *scope;              /* innermost */
-  lua_State *running;            /* the thread that called last, for source lines and hooks */
-  int64_t pending, allowance;    /* bytes made since the memory was last looked at; when to look */
-  int64_t soft;                  /* live bytes beyond which garbage is collected */
-  int32_t call_error;            /* registry reference of an error raised inside a callback, LUA_NOREF */
-  char folder[1024];             /* of Quern's own Lua files, with / at the end; "" unknown */
+  int32_t tensor_meta;        /* registry reference of the tensors' metatable */
+  qni_scope *scope;           /* innermost */
+  lua_State *running;         /* the thread that called last, for source lines and hooks */
+  int64_t pending, allowance; /* bytes made since the memory was last looked at; when to look */
+  int64_t soft;               /* live bytes beyond which garbage is collected */
+  int32_t call_error; /* registry reference of an error raised inside a callback, LUA_NOREF */
+  char folder[1024];  /* of Quern's own Lua files, with / at the end; "" unknown */
 } qni_bind;
 
 static inline qni_bind *qni_bind_of(lua_State *L) { return *(qni_bind **)lua_getextraspace(L); }
@@ -55,7 +55,8 @@ int qni_bind_raise(lua_State *L);
 /* Raises if status is an error. */
 void qni_bind_check(lua_State *L, qn_status status);
 /* Raises an error of the binding itself; hint may be NULL. */
-int qni_bind_fail(lua_State *L, qn_status status, const char *hint, const char *what, ...) QNI_PRINTF(4, 5);
+int qni_bind_fail(lua_State *L, qn_status status, const char *hint, const char *what, ...)
+    QNI_PRINTF(4, 5);
 /* The argument at `index` is not what it should be. */
 int qni_bind_bad_arg(lua_State *L, int index, const char *name, const char *expected);
 /* Raises the value on top of the stack. */
@@ -64,11 +65,11 @@ int qni_bind_rethrow(lua_State *L);
 void qni_bind_keep_error(lua_State *L);
 /* The recipe's "file:line" for tape nodes. */
 const char *qni_bind_source(void);
-void qni_bind_errors_open(lua_State *L);         /* pushes nothing; makes the metatable */
+void qni_bind_errors_open(lua_State *L); /* pushes nothing; makes the metatable */
 
 /* ---- Arguments (lua_value.c) ---- */
 
-int64_t qni_bind_int(lua_State *L, int index, const char *name);   /* refuses floats */
+int64_t qni_bind_int(lua_State *L, int index, const char *name); /* refuses floats */
 int64_t qni_bind_opt_int(lua_State *L, int index, const char *name, int64_t otherwise);
 double qni_bind_num(lua_State *L, int index, const char *name);
 const char *qni_bind_str(lua_State *L, int index, const char *name);
@@ -103,16 +104,16 @@ void qni_bind_disown(qni_owner *owner);
 void *qni_bind_thing(lua_State *L, int index, const char *class);
 /* A class with methods; also :close() and <close>. */
 void qni_bind_class(lua_State *L, const char *class, const luaL_Reg *methods);
-void qni_bind_release_memory(void *thing);       /* qni_mem_free */
+void qni_bind_release_memory(void *thing); /* qni_mem_free */
 
 /* ---- Tensors (lua_tensor.c) ---- */
 
-qni_box *qni_bind_box(lua_State *L);             /* pushes an empty box */
+qni_box *qni_bind_box(lua_State *L); /* pushes an empty box */
 /* Puts a new reference into the box; counts its bytes; links it to the scope. */
 void qni_bind_fill(lua_State *L, qni_box *box, qn_tensor *t);
 /* Looks at the memory now and then and collects garbage; call when all boxes are filled. */
 void qni_bind_relieve(lua_State *L);
-void qni_bind_collect(lua_State *L);             /* a full collection now */
+void qni_bind_collect(lua_State *L);                            /* a full collection now */
 static inline qni_box *qni_bind_test(lua_State *L, int index) { /* NULL if it is no tensor */
   qni_box *box = lua_touserdata(L, index);
   return box && lua_rawlen(L, index) == sizeof *box && box->mark == QNI_BOX_MARK ? box : NULL;
@@ -123,7 +124,8 @@ qn_tensor *qni_bind_tensor(lua_State *L, int index, const char *name); /* raises
 void qni_bind_push_borrowed(lua_State *L, qn_tensor *t);
 void qni_bind_push_element(lua_State *L, const qn_view *v, int64_t offset); /* in elements */
 /* Calls an op by name for one output into a box on top of the stack. */
-qn_status qni_bind_apply(qni_box *box, const char *op, const qn_arg *args, int32_t n_args) QNI_WARN_UNUSED;
+qn_status qni_bind_apply(qni_box *box, const char *op, const qn_arg *args,
+                         int32_t n_args) QNI_WARN_UNUSED;
 
 /* ---- Ops (lua_call.c) ---- */
 
@@ -132,7 +134,11 @@ enum { QNI_BIND_WORDS = 1024 };
 typedef struct qni_args {
   int32_t n, n_words;
   qn_arg arg[QN_MAX_PARAMS + 1];
-  union { int64_t i; double f; qn_tensor *t; } word[QNI_BIND_WORDS];
+  union {
+    int64_t i;
+    double f;
+    qn_tensor *t;
+  } word[QNI_BIND_WORDS];
 } qni_args;
 
 /* Reads Lua arguments first..last for an op; raises on what cannot be an argument. */
@@ -142,25 +148,25 @@ void qni_bind_push_op(lua_State *L, const qn_opref *op);
 
 /* ---- Parts of the module: each adds its functions to the table on top ---- */
 
-void qni_bind_open_tensor(lua_State *L);   /* lua_tensor.c: metatable */
-void qni_bind_open_scope(lua_State *L);    /* lua_scope.c */
-void qni_bind_open_make(lua_State *L);     /* lua_make.c */
-void qni_bind_open_access(lua_State *L);   /* lua_access.c: methods */
-void qni_bind_open_call(lua_State *L);     /* lua_call.c */
-void qni_bind_open_info(lua_State *L);     /* lua_info.c */
-void qni_bind_open_grad(lua_State *L);     /* lua_grad.c */
-void qni_bind_open_runtime(lua_State *L);  /* lua_runtime.c */
-void qni_bind_open_file(lua_State *L);     /* lua_file.c */
-void qni_bind_open_json(lua_State *L);     /* lua_json.c */
-void qni_bind_open_data(lua_State *L);     /* lua_data.c: interactions, data sets */
-void qni_bind_open_batch(lua_State *L);    /* lua_batch.c: splits, loaders */
-void qni_bind_open_system(lua_State *L);   /* lua_system.c */
-void qni_bind_open_check(lua_State *L);    /* lua_check.c: the conformance kit */
-void qni_bind_open_edit(lua_State *L);     /* lua_edit.c: lines typed at a terminal */
+void qni_bind_open_tensor(lua_State *L);  /* lua_tensor.c: metatable */
+void qni_bind_open_scope(lua_State *L);   /* lua_scope.c */
+void qni_bind_open_make(lua_State *L);    /* lua_make.c */
+void qni_bind_open_access(lua_State *L);  /* lua_access.c: methods */
+void qni_bind_open_call(lua_State *L);    /* lua_call.c */
+void qni_bind_open_info(lua_State *L);    /* lua_info.c */
+void qni_bind_open_grad(lua_State *L);    /* lua_grad.c */
+void qni_bind_open_runtime(lua_State *L); /* lua_runtime.c */
+void qni_bind_open_file(lua_State *L);    /* lua_file.c */
+void qni_bind_open_json(lua_State *L);    /* lua_json.c */
+void qni_bind_open_data(lua_State *L);    /* lua_data.c: interactions, data sets */
+void qni_bind_open_batch(lua_State *L);   /* lua_batch.c: splits, loaders */
+void qni_bind_open_system(lua_State *L);  /* lua_system.c */
+void qni_bind_open_check(lua_State *L);   /* lua_check.c: the conformance kit */
+void qni_bind_open_edit(lua_State *L);    /* lua_edit.c: lines typed at a terminal */
 
 /* Registers functions into the table on top. */
 void qni_bind_set(lua_State *L, const luaL_Reg *functions);
 
-int luaopen_quern_core(lua_State *L);      /* lua_open.c */
+int luaopen_quern_core(lua_State *L); /* lua_open.c */
 
 #endif

@@ -50,8 +50,7 @@ enum { WORDS = 32, CHILDREN = 64 };
 static void read_words(lua_State *L, char **argv) {
   if (!lua_istable(L, 1)) qni_bind_bad_arg(L, 1, "words", "a list of strings");
   int64_t n = (int64_t)lua_rawlen(L, 1);
-  if (n < 1 || n > WORDS)
-    qni_bind_fail(L, QN_E_ARG, NULL, "a command of %lld words", (long long)n);
+  if (n < 1 || n > WORDS) qni_bind_fail(L, QN_E_ARG, NULL, "a command of %lld words", (long long)n);
   luaL_checkstack(L, WORDS + 8, "too many words");
   for (int64_t i = 0; i < n; i++) {
     lua_rawgeti(L, 1, (lua_Integer)i + 1);
@@ -88,12 +87,15 @@ static void push_result(lua_State *L, const qni_child_result *r) {
 static int child_wait(lua_State *L) {
   qni_child *children[CHILDREN];
   int64_t n = lua_istable(L, 1) ? (int64_t)lua_rawlen(L, 1) : 0;
-  if (n < 1 || n > CHILDREN) return qni_bind_bad_arg(L, 1, "children", "a list of 1 to 64 children");
+  if (n < 1 || n > CHILDREN)
+    return qni_bind_bad_arg(L, 1, "children", "a list of 1 to 64 children");
   for (int64_t i = 0; i < n; i++) {
     lua_rawgeti(L, 1, (lua_Integer)i + 1);
     children[i] = qni_bind_thing(L, -1, "child");
     lua_pop(L, 1);
-    if (children[i]->done) return qni_bind_fail(L, QN_E_STATE, NULL, "child %lld was waited for already", (long long)i + 1);
+    if (children[i]->done)
+      return qni_bind_fail(L, QN_E_STATE, NULL, "child %lld was waited for already",
+                           (long long)i + 1);
   }
   int32_t at = qni_child_wait(children, (int32_t)n);
   lua_pushinteger(L, at + 1);
@@ -110,8 +112,9 @@ static int program(lua_State *L) {
 }
 
 void qni_bind_open_check(lua_State *L) {
-  static const luaL_Reg functions[] = {{"checks", checks}, {"check_here", check_here}, {"child_start", child_start},
-                                       {"child_wait", child_wait}, {"program", program}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"checks", checks},           {"check_here", check_here},
+                                       {"child_start", child_start}, {"child_wait", child_wait},
+                                       {"program", program},         {NULL, NULL}};
   qni_bind_class(L, "child", NULL);
   qni_bind_set(L, functions);
 }

@@ -56,7 +56,8 @@ static int digest(lua_State *L) {
   struct named *list = lua_newuserdatauv(L, (n + 1) * sizeof *list, 0);
   size_t at = 0;
   for (lua_pushnil(L); lua_next(L, 1); lua_pop(L, 1), at++) {
-    if (lua_type(L, -2) != LUA_TSTRING) return qni_bind_bad_arg(L, 1, "tensors", "a table of tensors by name");
+    if (lua_type(L, -2) != LUA_TSTRING)
+      return qni_bind_bad_arg(L, 1, "tensors", "a table of tensors by name");
     list[at].name = lua_tostring(L, -2);
     list[at].tensor = qni_bind_tensor(L, -1, list[at].name);
   }

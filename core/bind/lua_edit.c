@@ -22,9 +22,9 @@ static const char class_name[] = "quern.edit";
 struct editor {
   EditLine *el;
   History *history;
-  lua_State *L;                  /* the one that reads; only while it reads */
-  int complete;                  /* registry reference of the function */
-  bool given_up;                 /* Ctrl-C was pressed */
+  lua_State *L;  /* the one that reads; only while it reads */
+  int complete;  /* registry reference of the function */
+  bool given_up; /* Ctrl-C was pressed */
   char prompt[PROMPT_ROOM];
 };
 
@@ -42,8 +42,10 @@ static char *prompt_of(EditLine *el) { return editor_of(el)->prompt; }
 static int ask(lua_State *L) {
   lua_call(L, 2, 2);
   luaL_tolstring(L, -2, NULL);
-  if (lua_isnil(L, -2)) lua_pushnil(L);
-  else luaL_tolstring(L, -2, NULL);
+  if (lua_isnil(L, -2))
+    lua_pushnil(L);
+  else
+    luaL_tolstring(L, -2, NULL);
   return 2;
 }
 
@@ -123,10 +125,11 @@ static int edit_open(lua_State *L) {
   qni_error_reset();
   struct editor *e = owner->thing = qni_mem_zalloc(1, sizeof *e);
   if (!e) qni_bind_check(L, QN_E_NOMEM);
-  setlocale(LC_CTYPE, "");       /* the terminal's characters; numbers stay as they are */
+  setlocale(LC_CTYPE, ""); /* the terminal's characters; numbers stay as they are */
   e->el = el_init("quern", stdin, stdout, stderr);
   e->history = history_init();
-  if (!e->el || !e->history) return qni_bind_fail(L, QN_E_IO, NULL, "the terminal cannot be opened for line editing");
+  if (!e->el || !e->history)
+    return qni_bind_fail(L, QN_E_IO, NULL, "the terminal cannot be opened for line editing");
   history(e->history, &event, H_SETSIZE, HISTORY_LINES);
   history(e->history, &event, H_SETUNIQUE, 1);
   lua_pushvalue(L, 1);

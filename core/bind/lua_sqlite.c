@@ -17,7 +17,7 @@
 
 #define CLASS "quern.sqlite"
 
-enum { WAIT_MS = 10000 };        /* for other processes that write */
+enum { WAIT_MS = 10000 }; /* for other processes that write */
 
 static void close_db(void *thing) { sqlite3_close_v2(thing); }
 
@@ -25,19 +25,22 @@ static void finalize(void *thing) { sqlite3_finalize(thing); }
 
 static qn_status status_of(int code) {
   switch (code & 0xff) {
-    case SQLITE_NOMEM: return QN_E_NOMEM;
-    case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return QN_E_FORMAT;
-    case SQLITE_ERROR:
-    case SQLITE_RANGE:
-    case SQLITE_MISMATCH: return QN_E_ARG;
-    default: return QN_E_IO;
+  case SQLITE_NOMEM: return QN_E_NOMEM;
+  case SQLITE_CORRUPT:
+  case SQLITE_NOTADB: return QN_E_FORMAT;
+  case SQLITE_ERROR:
+  case SQLITE_RANGE:
+  case SQLITE_MISMATCH: return QN_E_ARG;
+  default: return QN_E_IO;
   }
 }
 
 static int fail(lua_State *L, sqlite3 *db, int code, const char *doing) {
-  const char *hint = (code & 0xff) == SQLITE_BUSY ? "another process holds the file; try again when it is done" : NULL;
-  return qni_bind_fail(L, status_of(code), hint, "SQLite cannot %s: %s", doing, db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
+  const char *hint = (code & 0xff) == SQLITE_BUSY
+                         ? "another process holds the file; try again when it is done"
+                         : NULL;
+  return qni_bind_fail(L, status_of(code), hint, "SQLite cannot %s: %s", doing,
+                       db ? sqlite3_errmsg(db) : sqlite3_errstr(code));
 }
 
 /* open(path): makes the file when there is none. */
@@ -56,15 +59,15 @@ static int bind_value(lua_State *L, sqlite3_stmt *statement, int at, int index) 
   size_t n;
   const char *text;
   switch (lua_type(L, index)) {
-    case LUA_TNIL: return sqlite3_bind_null(statement, at);
-    case LUA_TBOOLEAN: return sqlite3_bind_int(statement, at, lua_toboolean(L, index));
-    case LUA_TNUMBER:
-      if (lua_isinteger(L, index)) return sqlite3_bind_int64(statement, at, lua_tointeger(L, index));
-      return sqlite3_bind_double(statement, at, (double)lua_tonumber(L, index));
-    case LUA_TSTRING:
-      text = lua_tolstring(L, index, &n);
-      return sqlite3_bind_text64(statement, at, text, n, SQLITE_TRANSIENT, SQLITE_UTF8);
-    default: return qni_bind_bad_arg(L, index, "value", "nil, a boolean, a number or a string");
+  case LUA_TNIL: return sqlite3_bind_null(statement, at);
+  case LUA_TBOOLEAN: return sqlite3_bind_int(statement, at, lua_toboolean(L, index));
+  case LUA_TNUMBER:
+    if (lua_isinteger(L, index)) return sqlite3_bind_int64(statement, at, lua_tointeger(L, index));
+    return sqlite3_bind_double(statement, at, (double)lua_tonumber(L, index));
+  case LUA_TSTRING:
+    text = lua_tolstring(L, index, &n);
+    return sqlite3_bind_text64(statement, at, text, n, SQLITE_TRANSIENT, SQLITE_UTF8);
+  default: return qni_bind_bad_arg(L, index, "value", "nil, a boolean, a number or a string");
   }
 }
 
@@ -79,9 +82,11 @@ static sqlite3_stmt *prepare(lua_State *L, sqlite3 *db) {
   if (n > INT32_MAX) qni_bind_bad_arg(L, 2, "sql", "less than 2 GiB");
   int code = sqlite3_prepare_v2(db, sql, (int)n + 1, &statement, NULL);
   owner->thing = statement;
-  if (code || !statement) fail(L, db, code ? code : SQLITE_ERROR, lua_pushfstring(L, "read \"%s\"", sql));
+  if (code || !statement)
+    fail(L, db, code ? code : SQLITE_ERROR, lua_pushfstring(L, "read \"%s\"", sql));
   if (sqlite3_bind_parameter_count(statement) != n_values)
-    qni_bind_fail(L, QN_E_ARG, NULL, "\"%s\" takes %d values, not %d", sql, sqlite3_bind_parameter_count(statement), n_values);
+    qni_bind_fail(L, QN_E_ARG, NULL, "\"%s\" takes %d values, not %d", sql,
+                  sqlite3_bind_parameter_count(statement), n_values);
   for (int i = 1; i <= n_values; i++) {
     code = bind_value(L, statement, i, i + 2);
     if (code) fail(L, db, code, "bind a value");
@@ -94,13 +99,13 @@ static void push_row(lua_State *L, sqlite3_stmt *statement) {
   lua_createtable(L, 0, n);
   for (int i = 0; i < n; i++) {
     switch (sqlite3_column_type(statement, i)) {
-      case SQLITE_INTEGER: lua_pushinteger(L, sqlite3_column_int64(statement, i)); break;
-      case SQLITE_FLOAT: lua_pushnumber(L, sqlite3_column_double(statement, i)); break;
-      case SQLITE_NULL: lua_pushnil(L); break;
-      default: {
-        const char *text = sqlite3_column_blob(statement, i);
-        lua_pushlstring(L, text ? text : "", (size_t)sqlite3_column_bytes(statement, i));
-      }
+    case SQLITE_INTEGER: lua_pushinteger(L, sqlite3_column_int64(statement, i)); break;
+    case SQLITE_FLOAT: lua_pushnumber(L, sqlite3_column_double(statement, i)); break;
+    case SQLITE_NULL: lua_pushnil(L); break;
+    default: {
+      const char *text = sqlite3_column_blob(statement, i);
+      lua_pushlstring(L, text ? text : "", (size_t)sqlite3_column_bytes(statement, i));
+    }
     }
     lua_setfield(L, -2, sqlite3_column_name(statement, i));
   }
@@ -129,7 +134,8 @@ static int run(lua_State *L) {
   sqlite3_stmt *statement = prepare(L, db);
   qni_owner *owner = lua_touserdata(L, -1);
   int code;
-  while ((code = sqlite3_step(statement)) == SQLITE_ROW) {}
+  while ((code = sqlite3_step(statement)) == SQLITE_ROW) {
+  }
   if (code != SQLITE_DONE) return fail(L, db, code, "do what was asked");
   qni_bind_disown(owner);
   lua_pushinteger(L, sqlite3_changes(db));

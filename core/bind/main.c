@@ -52,7 +52,8 @@ static bool find_files(const char *program, char *folder) {
 static int hand_over(lua_State *L) {
   const char *folder = lua_tostring(L, 1), *program = lua_tostring(L, 2);
   luaL_openlibs(L);
-  lua_gc(L, LUA_GCINC, 120, 0, 0); /* small garbage: what tensors leave is reused while still in cache */
+  lua_gc(L, LUA_GCINC, 120, 0,
+         0); /* small garbage: what tensors leave is reused while still in cache */
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "path");
   lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));

@@ -8,10 +8,13 @@
 #include "api/load.h"
 #include "check/list.h"
 
-const qni_check *const qni_checks[] = {
-    &qni_check_symbols, &qni_check_load,    &qni_check_versions, &qni_check_schema,  &qni_check_shape,
-    &qni_check_dtype,   &qni_check_strides, &qni_check_aliasing, &qni_check_gradient, &qni_check_needs,
-    &qni_check_determinism, &qni_check_bounds, &qni_check_numbers, NULL};
+const qni_check *const qni_checks[] = {&qni_check_symbols,     &qni_check_load,
+                                       &qni_check_versions,    &qni_check_schema,
+                                       &qni_check_shape,       &qni_check_dtype,
+                                       &qni_check_strides,     &qni_check_aliasing,
+                                       &qni_check_gradient,    &qni_check_needs,
+                                       &qni_check_determinism, &qni_check_bounds,
+                                       &qni_check_numbers,     NULL};
 
 void qni_check_find(qni_check_context *x, const char *format, ...) {
   size_t used = strlen(x->text);
@@ -27,7 +30,8 @@ static const qni_check *find_check(const char *name) {
   for (int i = 0; qni_checks[i]; i++)
     if (!strcmp(qni_checks[i]->name, name)) return qni_checks[i];
   qni_fail(QN_E_NOT_FOUND, "there is no check '%s'", name);
-  for (int i = 0; qni_checks[i]; i++) qni_error_detail("%s: %s", qni_checks[i]->name, qni_checks[i]->promise);
+  for (int i = 0; qni_checks[i]; i++)
+    qni_error_detail("%s: %s", qni_checks[i]->name, qni_checks[i]->promise);
   return NULL;
 }
 
@@ -39,7 +43,8 @@ static int32_t ops_of(const qn_plugin *entry, const qn_opref **ops, int32_t max)
   return n;
 }
 
-qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char *text, bool *passed) {
+qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char *text,
+                        bool *passed) {
   enum { MAX_OPS = 1024 };
   const qni_check *check = find_check(name);
   bool core = !strcmp(path, "core");
@@ -60,7 +65,8 @@ qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char 
   st = check->run(&x);
   if (st && st != QN_E_NOMEM) {
     const qn_error *e = qn_error_last();
-    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "\n" : "", e->detail, *e->hint ? "\nhint: " : "", e->hint);
+    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "\n" : "", e->detail,
+                   *e->hint ? "\nhint: " : "", e->hint);
     st = QN_OK;
   }
   qni_mem_free(ops);

@@ -17,20 +17,20 @@
 enum { QNI_CHECK_TEXT = 8192, QNI_CHECK_SAMPLES = 24 };
 
 typedef struct qni_check_context {
-  const char *path;              /* of the .so; NULL for the core's own ops */
-  const qn_plugin *entry;        /* NULL for the core */
-  const qn_opref *const *ops;    /* the plugin's, n_ops of them */
+  const char *path;           /* of the .so; NULL for the core's own ops */
+  const qn_plugin *entry;     /* NULL for the core */
+  const qn_opref *const *ops; /* the plugin's, n_ops of them */
   int32_t n_ops;
   uint64_t seed;
-  char *text;                    /* [QNI_CHECK_TEXT] findings, one a line */
-  int64_t n_judged;              /* calls that gave something to look at */
+  char *text;       /* [QNI_CHECK_TEXT] findings, one a line */
+  int64_t n_judged; /* calls that gave something to look at */
 } qni_check_context;
 
 typedef struct qni_check {
   const char *name;
-  const char *level;             /* "L1" loads, "L2" is correct, "L3" is robust */
-  const char *promise;           /* one line */
-  bool loads;                    /* the plugin is loaded before it runs */
+  const char *level;                      /* "L1" loads, "L2" is correct, "L3" is robust */
+  const char *promise;                    /* one line */
+  bool loads;                             /* the plugin is loaded before it runs */
   qn_status (*run)(qni_check_context *x); /* an error is a finding too */
 } qni_check;
 
@@ -41,7 +41,8 @@ extern const qni_check *const qni_checks[];
 ** Runs one check on a plugin (folder or .so; "core" for the core); *passed and text tell. An error: it
 ** could not run, for one that needs the plugin loaded when the loader refuses it.
 */
-qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char *text, bool *passed) QNI_WARN_UNUSED;
+qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char *text,
+                        bool *passed) QNI_WARN_UNUSED;
 /* Adds a finding. */
 void qni_check_find(qni_check_context *x, const char *format, ...) QNI_PRINTF(2, 3);
 
@@ -54,7 +55,8 @@ typedef struct qni_outputs {
 } qni_outputs;
 
 /* Calls op on a sample with the random state reset, so that equal calls draw equal numbers. */
-qn_status qni_check_call(const qn_opref *op, const qni_sample *sample, qni_outputs *out) QNI_WARN_UNUSED;
+qn_status qni_check_call(const qn_opref *op, const qni_sample *sample,
+                         qni_outputs *out) QNI_WARN_UNUSED;
 void qni_outputs_free(qni_outputs *out);
 /* Do two tensors have equal bits? */
 bool qni_check_equal(const qn_tensor *a, const qn_tensor *b);
@@ -66,9 +68,11 @@ int32_t qni_check_floats(const qni_sample *sample, qn_tensor **tensors, int32_t 
 bool qni_check_differentiable(const qn_opref *op);
 bool qni_check_writes(const qn_opref *op);
 /* Text of a sample's shapes, for findings. */
-const char *qni_check_describe(const qn_opref *op, const qni_sample *sample, char *text, size_t room);
+const char *qni_check_describe(const qn_opref *op, const qni_sample *sample, char *text,
+                               size_t room);
 /* Calls body for QNI_CHECK_SAMPLES random valid samples of each op; stops at the op's first finding. */
 typedef void (*qni_sample_body)(qni_check_context *x, const qn_opref *op, qni_sample *sample);
-qn_status qni_check_each(qni_check_context *x, const qni_sample_options *options, qni_sample_body body) QNI_WARN_UNUSED;
+qn_status qni_check_each(qni_check_context *x, const qni_sample_options *options,
+                         qni_sample_body body) QNI_WARN_UNUSED;
 
 #endif

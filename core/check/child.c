@@ -42,7 +42,8 @@ static qn_status spawn(char *const argv[], int out, pid_t *pid) {
   posix_spawnattr_destroy(&attributes);
   if (!error) return QN_OK;
   qni_fail(QN_E_IO, "the helper process %s could not be started: %s", argv[0], strerror(error));
-  qni_error_hint("checks never run inside this process instead; free memory or processes and try again");
+  qni_error_hint(
+      "checks never run inside this process instead; free memory or processes and try again");
   return QN_E_IO;
 }
 
@@ -76,8 +77,10 @@ static void read_output(qni_child *c) {
   size_t room = sizeof c->result.output - 1 - c->used;
   ssize_t n = room ? read(c->in, c->result.output + c->used, room) : read(c->in, rest, sizeof rest);
   if (n < 0 && errno == EINTR) return;
-  if (n <= 0) close_output(c);
-  else if (room) c->used += (size_t)n;
+  if (n <= 0)
+    close_output(c);
+  else if (room)
+    c->used += (size_t)n;
 }
 
 /* What the system says of its end; `flags` WNOHANG looks, 0 waits. */

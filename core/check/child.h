@@ -30,6 +30,7 @@ int32_t qni_child_wait(qni_child *const *children, int32_t n);
 /* Kills it and its group if it runs. */
 void qni_child_end(qni_child *child);
 /* Start and wait in one. */
-qn_status qni_child_run(char *const argv[], double seconds, qni_child_result *result) QNI_WARN_UNUSED;
+qn_status qni_child_run(char *const argv[], double seconds,
+                        qni_child_result *result) QNI_WARN_UNUSED;
 
 #endif

@@ -29,7 +29,9 @@ static qn_tensor *noise_like(const qn_tensor *t, uint32_t stream) {
   qn_tensor *n = NULL;
   if (qni_tensor_empty(t->view.dtype, t->view.ndim, t->view.shape, &n)) return NULL;
   for (int64_t i = 0; i < qni_tensor_count(n); i++)
-    qni_dtype_store(n->view.dtype, (char *)n->view.data + i * (int64_t)qni_dtype_size(n->view.dtype), noise(stream, i));
+    qni_dtype_store(n->view.dtype,
+                    (char *)n->view.data + i * (int64_t)qni_dtype_size(n->view.dtype),
+                    noise(stream, i));
   return n;
 }
 
@@ -37,7 +39,8 @@ static double dot(const qn_tensor *a, const qn_tensor *b) {
   double sum = 0;
   qn_tensor *x = NULL, *y = NULL;
   if (!qni_tensor_cast(a, QN_F64, &x) && !qni_tensor_cast(b, QN_F64, &y))
-    for (int64_t i = 0; i < qni_tensor_count(x); i++) sum += ((double *)x->view.data)[i] * ((double *)y->view.data)[i];
+    for (int64_t i = 0; i < qni_tensor_count(x); i++)
+      sum += ((double *)x->view.data)[i] * ((double *)y->view.data)[i];
   qn_tensor_free(x);
   qn_tensor_free(y);
   return sum;
@@ -51,7 +54,8 @@ static double value(const qn_opref *op, const qni_sample *sample) {
   if (qni_check_call(op, sample, &out)) sum = NAN;
   for (int32_t o = 0; o < out.n; o++) {
     if (qni_dtype_floating(out.t[o]->view.dtype) && out.t[o]->view.dtype != QN_F64) sum = NAN;
-    qn_tensor *w = qni_dtype_floating(out.t[o]->view.dtype) ? noise_like(out.t[o], 100 + (uint32_t)o) : NULL;
+    qn_tensor *w =
+        qni_dtype_floating(out.t[o]->view.dtype) ? noise_like(out.t[o], 100 + (uint32_t)o) : NULL;
     if (w) sum += dot(out.t[o], w);
     qn_tensor_free(w);
   }
@@ -61,7 +65,8 @@ static double value(const qn_opref *op, const qni_sample *sample) {
 }
 
 /* Runs backward of f; gradients gather in the inputs marked in `mask`. */
-static qn_status gradients(const qn_opref *op, const qni_sample *sample, qn_tensor *const *floats, int32_t n, uint32_t mask) {
+static qn_status gradients(const qn_opref *op, const qni_sample *sample, qn_tensor *const *floats,
+                           int32_t n, uint32_t mask) {
   qni_outputs out = {0};
   for (int32_t i = 0; i < n; i++) {
     qn_tensor_clear_grad(floats[i]);
@@ -95,12 +100,14 @@ static bool at_kink(const qn_opref *op, const qni_sample *sample) {
 static double slope_of(const qn_tensor *t, const qn_tensor *direction) {
   qn_tensor *dense = NULL;
   double slope = t->grad ? dot(t->grad, direction) : 0;
-  if (t->grad_ids && !qni_rows_dense(&t->view, t->grad_ids, t->grad_rows, &dense)) slope = dot(dense, direction);
+  if (t->grad_ids && !qni_rows_dense(&t->view, t->grad_ids, t->grad_rows, &dense))
+    slope = dot(dense, direction);
   qn_tensor_free(dense);
   return slope;
 }
 
-static double difference(const qn_opref *op, const qni_sample *sample, qn_tensor *t, const qn_tensor *d, double h) {
+static double difference(const qn_opref *op, const qni_sample *sample, qn_tensor *t,
+                         const qn_tensor *d, double h) {
   move(t, d, h);
   double up = value(op, sample);
   move(t, d, -2 * h);
@@ -109,17 +116,20 @@ static double difference(const qn_opref *op, const qni_sample *sample, qn_tensor
   return (up - down) / (2 * h);
 }
 
-static void slope_agrees(qni_check_context *x, const qn_opref *op, const qni_sample *sample, qn_tensor *t, int32_t i) {
+static void slope_agrees(qni_check_context *x, const qn_opref *op, const qni_sample *sample,
+                         qn_tensor *t, int32_t i) {
   char text[1024];
   qn_tensor *d = noise_like(t, 200 + (uint32_t)i);
   if (!d) return;
-  double slope = slope_of(t, d), wide = difference(op, sample, t, d, STEP), measured = difference(op, sample, t, d, STEP / 2);
+  double slope = slope_of(t, d), wide = difference(op, sample, t, d, STEP),
+         measured = difference(op, sample, t, d, STEP / 2);
   qn_tensor_free(d);
   bool outside = (op->op->flags & QN_OP_DOMAIN) && !(isfinite(slope) && isfinite(measured));
   double allowed = TOLERANCE * fmax(1, fabs(measured)) + fabs(wide - measured);
   if (outside || (isfinite(measured) && fabs(slope - measured) <= allowed)) return;
-  qni_check_find(x, "%s: gradient of tensor %d is %.9g along a random direction, differences give %.9g",
-                 qni_check_describe(op, sample, text, sizeof text), (int)i + 1, slope, measured);
+  qni_check_find(
+      x, "%s: gradient of tensor %d is %.9g along a random direction, differences give %.9g",
+      qni_check_describe(op, sample, text, sizeof text), (int)i + 1, slope, measured);
 }
 
 static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
@@ -129,9 +139,11 @@ static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *s
   if (!qni_check_differentiable(op) || !n || at_kink(op, sample)) return;
   for (int32_t i = 0; i < n; i++)
     if (floats[i]->view.dtype != QN_F64 || !qni_view_contiguous(&floats[i]->view)) return;
-  if (!isfinite(value(op, sample))) return; /* refused, narrower than f64, or not a number: nothing to measure */
+  if (!isfinite(value(op, sample)))
+    return; /* refused, narrower than f64, or not a number: nothing to measure */
   if (gradients(op, sample, floats, n, (1u << n) - 1)) {
-    qni_check_find(x, "%s: backward fails: %s", qni_check_describe(op, sample, text, sizeof text), qn_error_last()->what);
+    qni_check_find(x, "%s: backward fails: %s", qni_check_describe(op, sample, text, sizeof text),
+                   qn_error_last()->what);
     return;
   }
   for (int32_t i = 0; i < n; i++) slope_agrees(x, op, sample, floats[i], i);
@@ -143,12 +155,14 @@ static qn_status run_gradient(qni_check_context *x) {
   return qni_check_each(x, &o, slopes_agree);
 }
 
-const qni_check qni_check_gradient = {"gradient", "L2", "backward equals central differences in f64", true, run_gradient};
+const qni_check qni_check_gradient = {
+    "gradient", "L2", "backward equals central differences in f64", true, run_gradient};
 
 /* ---- needs: gradients asked for alone equal those of the full run ---- */
 
 static bool same_gradient(const qn_tensor *t, const qn_tensor *full, const qn_tensor *ids) {
-  if (ids) return t->grad_rows && qni_check_equal(t->grad_ids, ids) && qni_check_equal(t->grad_rows, full);
+  if (ids)
+    return t->grad_rows && qni_check_equal(t->grad_ids, ids) && qni_check_equal(t->grad_rows, full);
   return (!t->grad && !full) || (t->grad && full && qni_check_equal(t->grad, full));
 }
 
@@ -156,7 +170,9 @@ static void subsets_agree(qni_check_context *x, const qn_opref *op, qni_sample *
   qn_tensor *floats[MAX_FLOATS], *full[MAX_FLOATS], *ids[MAX_FLOATS];
   char text[1024];
   int32_t n = qni_check_floats(sample, floats, MAX_FLOATS);
-  if (!qni_check_differentiable(op) || n < 2 || n > 6 || gradients(op, sample, floats, n, (1u << n) - 1)) return;
+  if (!qni_check_differentiable(op) || n < 2 || n > 6 ||
+      gradients(op, sample, floats, n, (1u << n) - 1))
+    return;
   for (int32_t i = 0; i < n; i++) {
     qn_tensor *g = floats[i]->grad ? floats[i]->grad : floats[i]->grad_rows;
     full[i] = g ? qn_tensor_retain(g) : NULL;
@@ -166,9 +182,11 @@ static void subsets_agree(qni_check_context *x, const qn_opref *op, qni_sample *
     if (gradients(op, sample, floats, n, mask)) break;
     for (int32_t i = 0; i < n; i++) {
       bool asked = mask >> i & 1;
-      if (!asked && (floats[i]->grad || floats[i]->grad_rows)) qni_check_find(x, "%s writes a gradient that was not asked for", op->name);
+      if (!asked && (floats[i]->grad || floats[i]->grad_rows))
+        qni_check_find(x, "%s writes a gradient that was not asked for", op->name);
       if (asked && !same_gradient(floats[i], full[i], ids[i]))
-        qni_check_find(x, "%s: the gradient of tensor %d changes when fewer are asked for", qni_check_describe(op, sample, text, sizeof text), (int)i + 1);
+        qni_check_find(x, "%s: the gradient of tensor %d changes when fewer are asked for",
+                       qni_check_describe(op, sample, text, sizeof text), (int)i + 1);
     }
   }
   for (int32_t i = 0; i < n; i++) {
@@ -183,4 +201,5 @@ static qn_status run_needs(qni_check_context *x) {
   return qni_check_each(x, &o, subsets_agree);
 }
 
-const qni_check qni_check_needs = {"needs", "L2", "each subset of gradients equals the full run, bit for bit", true, run_needs};
+const qni_check qni_check_needs = {
+    "needs", "L2", "each subset of gradients equals the full run, bit for bit", true, run_needs};

@@ -35,7 +35,8 @@ static qn_tensor *as_doubles(const qn_tensor *t) {
 bool qni_check_equal(const qn_tensor *a, const qn_tensor *b) {
   if (!same_shape(&a->view, &b->view)) return false;
   qn_tensor *x = NULL, *y = NULL;
-  bool equal = !qni_tensor_contiguous((qn_tensor *)(uintptr_t)a, &x) && !qni_tensor_contiguous((qn_tensor *)(uintptr_t)b, &y);
+  bool equal = !qni_tensor_contiguous((qn_tensor *)(uintptr_t)a, &x) &&
+               !qni_tensor_contiguous((qn_tensor *)(uintptr_t)b, &y);
   size_t bytes = equal ? (size_t)qni_tensor_count(x) * qni_dtype_size(x->view.dtype) : 0;
   equal = equal && !memcmp(x->view.data, y->view.data, bytes);
   qn_tensor_free(x);
@@ -80,27 +81,36 @@ bool qni_check_writes(const qn_opref *op) {
 }
 
 bool qni_check_differentiable(const qn_opref *op) {
-  return (op->op->backward || op->op->compose) && !(op->op->flags & QN_OP_NO_GRAD) && !qni_check_writes(op);
+  return (op->op->backward || op->op->compose) && !(op->op->flags & QN_OP_NO_GRAD) &&
+         !qni_check_writes(op);
 }
 
-const char *qni_check_describe(const qn_opref *op, const qni_sample *sample, char *text, size_t room) {
+const char *qni_check_describe(const qn_opref *op, const qni_sample *sample, char *text,
+                               size_t room) {
   size_t used = (size_t)snprintf(text, room, "%s(", op->name);
   for (int32_t i = 0; i < sample->n_args && used < room; i++) {
     const qn_arg *a = &sample->arg[i];
     const qn_view *v = a->kind == QN_ARG_TENSOR && a->v.tensor ? &a->v.tensor->view : NULL;
     char shape[160] = "...";
-    if (v) qni_shape_text(shape, sizeof shape, v->dtype, v->ndim, v->shape);
-    else if (a->kind == QN_ARG_INT || a->kind == QN_ARG_BOOL) snprintf(shape, sizeof shape, "%lld", (long long)a->v.i);
-    else if (a->kind == QN_ARG_NUM) snprintf(shape, sizeof shape, "%g", a->v.f);
-    else if (a->kind == QN_ARG_STR) snprintf(shape, sizeof shape, "%s", a->v.s);
-    else if (a->kind == QN_ARG_NIL) continue;
-    used += (size_t)snprintf(text + used, room - used, "%s%s%s%s", i ? ", " : "", a->name ? a->name : "", a->name ? "=" : "", shape);
+    if (v)
+      qni_shape_text(shape, sizeof shape, v->dtype, v->ndim, v->shape);
+    else if (a->kind == QN_ARG_INT || a->kind == QN_ARG_BOOL)
+      snprintf(shape, sizeof shape, "%lld", (long long)a->v.i);
+    else if (a->kind == QN_ARG_NUM)
+      snprintf(shape, sizeof shape, "%g", a->v.f);
+    else if (a->kind == QN_ARG_STR)
+      snprintf(shape, sizeof shape, "%s", a->v.s);
+    else if (a->kind == QN_ARG_NIL)
+      continue;
+    used += (size_t)snprintf(text + used, room - used, "%s%s%s%s", i ? ", " : "",
+                             a->name ? a->name : "", a->name ? "=" : "", shape);
   }
   if (used < room) snprintf(text + used, room - used, ")");
   return text;
 }
 
-static qn_status each_sample(qni_check_context *x, const qn_opref *op, const qni_sample_options *options, qni_sample_body body) {
+static qn_status each_sample(qni_check_context *x, const qn_opref *op,
+                             const qni_sample_options *options, qni_sample_body body) {
   size_t before = strlen(x->text);
   for (int32_t i = 0; i < QNI_CHECK_SAMPLES && strlen(x->text) == before; i++) {
     qni_sample_options o = *options;
@@ -115,11 +125,13 @@ static qn_status each_sample(qni_check_context *x, const qn_opref *op, const qni
   return QN_OK;
 }
 
-qn_status qni_check_each(qni_check_context *x, const qni_sample_options *options, qni_sample_body body) {
+qn_status qni_check_each(qni_check_context *x, const qni_sample_options *options,
+                         qni_sample_body body) {
   qn_status st = QN_OK;
   for (int32_t i = 0; !st && i < x->n_ops; i++) {
     st = each_sample(x, x->ops[i], options, body);
-    if (st == QN_E_UNSUPPORTED) st = QN_OK; /* no valid input can be drawn for it from the schema alone */
+    if (st == QN_E_UNSUPPORTED)
+      st = QN_OK; /* no valid input can be drawn for it from the schema alone */
   }
   return st;
 }

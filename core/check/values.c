@@ -12,14 +12,17 @@
 ** True if there are outputs to look at. A schema cannot say everything, so an op may refuse a drawn
 ** input with an argument error; any other failure is a finding.
 */
-static bool called(qni_check_context *x, const qn_opref *op, const qni_sample *sample, qni_outputs *out) {
+static bool called(qni_check_context *x, const qn_opref *op, const qni_sample *sample,
+                   qni_outputs *out) {
   char text[1024];
   *out = (qni_outputs){0};
   qn_status st = qni_check_call(op, sample, out);
   if (!st) return ++x->n_judged;
   const qn_error *e = qn_error_last();
-  if (st == QN_E_ARG || st == QN_E_SHAPE || st == QN_E_DTYPE || st == QN_E_UNSUPPORTED) return false;
-  qni_check_find(x, "%s fails: %s; %s", qni_check_describe(op, sample, text, sizeof text), e->what, e->detail);
+  if (st == QN_E_ARG || st == QN_E_SHAPE || st == QN_E_DTYPE || st == QN_E_UNSUPPORTED)
+    return false;
+  qni_check_find(x, "%s fails: %s; %s", qni_check_describe(op, sample, text, sizeof text), e->what,
+                 e->detail);
   return false;
 }
 
@@ -51,7 +54,8 @@ static void invalid_refused(qni_check_context *x, const qn_opref *op, qni_sample
     qni_check_find(x, "%s accepts an argument it does not have", op->name);
     qni_outputs_free(&out);
   } else if (!strstr(qn_error_last()->what, "no_such_argument")) {
-    qni_check_find(x, "%s does not name the argument it refuses: %s", op->name, qn_error_last()->what);
+    qni_check_find(x, "%s does not name the argument it refuses: %s", op->name,
+                   qn_error_last()->what);
   }
   sample->n_args--;
 }
@@ -59,7 +63,8 @@ static void invalid_refused(qni_check_context *x, const qn_opref *op, qni_sample
 /* An op whose schema says all must accept what is drawn from it. */
 static bool says_all(const qn_opref *op) {
   for (int32_t p = 0; p < op->schema->n_params; p++)
-    if (op->schema->param[p].kind == QNI_TENSOR && op->schema->param[p].tensor.lead == QNI_LEAD_ANY) return false;
+    if (op->schema->param[p].kind == QNI_TENSOR && op->schema->param[p].tensor.lead == QNI_LEAD_ANY)
+      return false;
   return !op->op->infer;
 }
 
@@ -70,21 +75,25 @@ static qn_status run_shape(qni_check_context *x) {
     qni_sample_options o = {.max_size = 33, .allow_empty = true};
     one.ops = &x->ops[i], one.n_ops = 1, one.n_judged = 0;
     st = qni_check_each(&one, &o, valid_runs);
-    for (uint64_t k = 1; !st && !one.n_judged && k < 8; k++) { /* conditions on several arguments are met seldom */
+    for (uint64_t k = 1; !st && !one.n_judged && k < 8;
+         k++) { /* conditions on several arguments are met seldom */
       one.seed = x->seed + k * 7919;
       o.max_size = 7;
       st = qni_check_each(&one, &o, valid_runs);
     }
     one.seed = x->seed;
     if (!st && !one.n_judged && says_all(x->ops[i]))
-      qni_check_find(x, "%s refuses every input drawn from its schema; the last time: %s", x->ops[i]->name, qn_error_last()->what);
+      qni_check_find(x, "%s refuses every input drawn from its schema; the last time: %s",
+                     x->ops[i]->name, qn_error_last()->what);
   }
   qni_sample_options o;
   o = (qni_sample_options){.max_size = 3};
   return st ? st : qni_check_each(x, &o, invalid_refused);
 }
 
-const qni_check qni_check_shape = {"shape", "L2", "valid input runs at every size, invalid input is refused by name", true, run_shape};
+const qni_check qni_check_shape = {
+    "shape", "L2", "valid input runs at every size, invalid input is refused by name", true,
+    run_shape};
 
 /* ---- dtype: f32 agrees with f64 ---- */
 
@@ -113,7 +122,9 @@ static void widths_agree(qni_check_context *x, const qn_opref *op, qni_sample *s
     for (int32_t o = 0; o < wide_out.n && o < narrow_out.n; o++) {
       if (!qni_dtype_floating(narrow_out.t[o]->view.dtype)) continue;
       double d = qni_check_distance(narrow_out.t[o], wide_out.t[o]);
-      if (d > 1e-3) qni_check_find(x, "%s: f32 and f64 differ by %.3g in output %d", qni_check_describe(op, sample, text, sizeof text), d, (int)o + 1);
+      if (d > 1e-3)
+        qni_check_find(x, "%s: f32 and f64 differ by %.3g in output %d",
+                       qni_check_describe(op, sample, text, sizeof text), d, (int)o + 1);
     }
   for (int32_t i = 0; i < n_made; i++) qn_tensor_free(made[i]);
   qni_outputs_free(&narrow_out);
@@ -122,11 +133,13 @@ static void widths_agree(qni_check_context *x, const qn_opref *op, qni_sample *s
 
 static bool offers_both_widths(const qn_opref *op) {
   for (int32_t p = 0; p < op->schema->n_params; p++)
-    if (op->schema->param[p].kind == QNI_TENSOR && op->schema->param[p].tensor.dtype == QNI_DT_F) return true;
+    if (op->schema->param[p].kind == QNI_TENSOR && op->schema->param[p].tensor.dtype == QNI_DT_F)
+      return true;
   return false;
 }
 
-static void widths_agree_where_offered(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+static void widths_agree_where_offered(qni_check_context *x, const qn_opref *op,
+                                       qni_sample *sample) {
   if (offers_both_widths(op) && !qni_check_writes(op)) widths_agree(x, op, sample);
 }
 
@@ -135,7 +148,8 @@ static qn_status run_dtype(qni_check_context *x) {
   return qni_check_each(x, &o, widths_agree_where_offered);
 }
 
-const qni_check qni_check_dtype = {"dtype", "L2", "f32 results agree with f64 ones", true, run_dtype};
+const qni_check qni_check_dtype = {"dtype", "L2", "f32 results agree with f64 ones", true,
+                                   run_dtype};
 
 /* ---- strides: any layout gives what contiguous copies give ---- */
 
@@ -148,13 +162,16 @@ static void layouts_agree(qni_check_context *x, const qn_opref *op, qni_sample *
   if (qni_check_writes(op) || !called(x, op, sample, &as_lies)) return;
   for (int32_t i = 0; i < sample->n_args; i++) {
     const qn_arg *a = &sample->arg[i];
-    if (a->kind == QN_ARG_TENSOR && a->v.tensor && !qni_tensor_contiguous(a->v.tensor, &held[n_held]))
+    if (a->kind == QN_ARG_TENSOR && a->v.tensor &&
+        !qni_tensor_contiguous(a->v.tensor, &held[n_held]))
       dense.arg[i].v.tensor = held[n_held++];
   }
   if (called(x, op, &dense, &copied))
     for (int32_t o = 0; o < copied.n; o++)
       if (!qni_check_equal(as_lies.t[o], copied.t[o]))
-        qni_check_find(x, "%s: output %d of a strided input differs from that of its contiguous copy", qni_check_describe(op, sample, text, sizeof text), (int)o + 1);
+        qni_check_find(x,
+                       "%s: output %d of a strided input differs from that of its contiguous copy",
+                       qni_check_describe(op, sample, text, sizeof text), (int)o + 1);
   for (int32_t i = 0; i < n_held; i++) qn_tensor_free(held[i]);
   qni_outputs_free(&as_lies);
   qni_outputs_free(&copied);
@@ -169,7 +186,10 @@ static qn_status run_strides(qni_check_context *x) {
   return st;
 }
 
-const qni_check qni_check_strides = {"strides", "L2", "transposed, offset, stepped and broadcast inputs give what contiguous ones do", true, run_strides};
+const qni_check qni_check_strides = {
+    "strides", "L2",
+    "transposed, offset, stepped and broadcast inputs give what contiguous ones do", true,
+    run_strides};
 
 /* ---- aliasing: inputs stay as they were, unless the schema marks them ---- */
 
@@ -184,8 +204,10 @@ static void inputs_unchanged(qni_check_context *x, const qn_opref *op, qni_sampl
   if (called(x, op, sample, &out)) qni_outputs_free(&out);
   for (int32_t i = 0; i < sample->n_args; i++) {
     int32_t p = sample->arg[i].name ? qni_schema_param(op->schema, sample->arg[i].name) : i;
-    if (before[i] && !op->schema->param[p].written && !qni_check_equal(before[i], sample->arg[i].v.tensor))
-      qni_check_find(x, "%s writes into '%s', which its schema does not mark with !", qni_check_describe(op, sample, text, sizeof text), op->schema->param[p].name);
+    if (before[i] && !op->schema->param[p].written &&
+        !qni_check_equal(before[i], sample->arg[i].v.tensor))
+      qni_check_find(x, "%s writes into '%s', which its schema does not mark with !",
+                     qni_check_describe(op, sample, text, sizeof text), op->schema->param[p].name);
     qn_tensor_free(before[i]);
   }
 }
@@ -195,13 +217,16 @@ static qn_status run_aliasing(qni_check_context *x) {
   return qni_check_each(x, &o, inputs_unchanged);
 }
 
-const qni_check qni_check_aliasing = {"aliasing", "L2", "inputs not marked ! are left as they were", true, run_aliasing};
+const qni_check qni_check_aliasing = {"aliasing", "L2", "inputs not marked ! are left as they were",
+                                      true, run_aliasing};
 
 /* ---- numbers: NaN passes through, finite input makes no NaN ---- */
 
 static bool has_nan(const qn_tensor *t) {
   for (int64_t i = 0; i < qni_tensor_count(t); i++)
-    if (isnan(qni_dtype_load(t->view.dtype, (const char *)t->view.data + i * (int64_t)qni_dtype_size(t->view.dtype)))) return true;
+    if (isnan(qni_dtype_load(t->view.dtype, (const char *)t->view.data +
+                                                i * (int64_t)qni_dtype_size(t->view.dtype))))
+      return true;
   return false;
 }
 
@@ -212,17 +237,26 @@ static void nan_passes(qni_check_context *x, const qn_opref *op, qni_sample *sam
   int32_t n = qni_check_floats(sample, floats, QN_MAX_TENSORS);
   if (!called(x, op, sample, &out)) return;
   for (int32_t o = 0; o < out.n && !(op->op->flags & QN_OP_DOMAIN); o++)
-    if (qni_dtype_floating(out.t[o]->view.dtype) && qni_view_contiguous(&out.t[o]->view) && has_nan(out.t[o]))
-      qni_check_find(x, "%s makes NaN from ordinary numbers; say QN_OP_DOMAIN if these lie outside its domain", qni_check_describe(op, sample, text, sizeof text));
+    if (qni_dtype_floating(out.t[o]->view.dtype) && qni_view_contiguous(&out.t[o]->view) &&
+        has_nan(out.t[o]))
+      qni_check_find(
+          x, "%s makes NaN from ordinary numbers; say QN_OP_DOMAIN if these lie outside its domain",
+          qni_check_describe(op, sample, text, sizeof text));
   qni_outputs_free(&out);
   if (!n || (op->op->flags & QN_OP_NAN_STOPS) || qni_check_writes(op)) return;
   for (int32_t i = 0; i < n; i++)
-    for (int64_t e = 0; qni_view_contiguous(&floats[i]->view) && e < qni_tensor_count(floats[i]); e++)
-      qni_dtype_store(floats[i]->view.dtype, (char *)floats[i]->view.data + e * (int64_t)qni_dtype_size(floats[i]->view.dtype), NAN);
+    for (int64_t e = 0; qni_view_contiguous(&floats[i]->view) && e < qni_tensor_count(floats[i]);
+         e++)
+      qni_dtype_store(
+          floats[i]->view.dtype,
+          (char *)floats[i]->view.data + e * (int64_t)qni_dtype_size(floats[i]->view.dtype), NAN);
   if (!called(x, op, sample, &out)) return;
   for (int32_t o = 0; o < out.n; o++)
-    if (qni_dtype_floating(out.t[o]->view.dtype) && qni_tensor_count(out.t[o]) && qni_view_contiguous(&out.t[o]->view) && !has_nan(out.t[o]))
-      qni_check_find(x, "%s hides NaN: all floating inputs are NaN, output %d is not; say QN_OP_NAN_STOPS if that is meant",
+    if (qni_dtype_floating(out.t[o]->view.dtype) && qni_tensor_count(out.t[o]) &&
+        qni_view_contiguous(&out.t[o]->view) && !has_nan(out.t[o]))
+      qni_check_find(x,
+                     "%s hides NaN: all floating inputs are NaN, output %d is not; say "
+                     "QN_OP_NAN_STOPS if that is meant",
                      qni_check_describe(op, sample, text, sizeof text), (int)o + 1);
   qni_outputs_free(&out);
 }
@@ -232,4 +266,5 @@ static qn_status run_numbers(qni_check_context *x) {
   return qni_check_each(x, &o, nan_passes);
 }
 
-const qni_check qni_check_numbers = {"numbers", "L3", "NaN in gives NaN out; ordinary numbers give none", true, run_numbers};
+const qni_check qni_check_numbers = {
+    "numbers", "L3", "NaN in gives NaN out; ordinary numbers give none", true, run_numbers};

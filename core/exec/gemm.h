@@ -14,10 +14,10 @@ qn_status qni_gemm(const qn_gemm *g) QNI_WARN_UNUSED;
 
 /* BLAS: path NULL searches the system's, "none" forbids it. Absence is a warning, not an error. */
 qn_status qni_blas_start(const char *path) QNI_WARN_UNUSED;
-const char *qni_blas_path(void);                 /* "" if none */
-const char *qni_blas_config(void);               /* what the library says of itself */
-const char *qni_blas_core(void);                 /* the core type it really uses */
-const char *qni_blas_warning(void);              /* what to tell the user after start; "" if nothing */
-double qni_blas_speed(double *own);              /* GF/s of a 256-cube at start; own: our kernels' (or NULL) */
+const char *qni_blas_path(void);    /* "" if none */
+const char *qni_blas_config(void);  /* what the library says of itself */
+const char *qni_blas_core(void);    /* the core type it really uses */
+const char *qni_blas_warning(void); /* what to tell the user after start; "" if nothing */
+double qni_blas_speed(double *own); /* GF/s of a 256-cube at start; own: our kernels' (or NULL) */
 
 #endif

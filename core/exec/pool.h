@@ -13,12 +13,13 @@
 #include <stdbool.h>
 #include "base/status.h"
 
-qn_status qni_pool_start(int32_t threads) QNI_WARN_UNUSED;  /* counts the calling thread; 0: one per core */
+qn_status
+qni_pool_start(int32_t threads) QNI_WARN_UNUSED; /* counts the calling thread; 0: one per core */
 void qni_pool_stop(void);
 qn_status qni_pool_resize(int32_t threads) QNI_WARN_UNUSED;
 int32_t qni_pool_threads(void);
-int32_t qni_pool_worker(void);                   /* 0 is the calling thread; for per-worker memory */
-bool qni_pool_inside(void);                      /* in a range now */
+int32_t qni_pool_worker(void); /* 0 is the calling thread; for per-worker memory */
+bool qni_pool_inside(void);    /* in a range now */
 qn_status qni_pool_run(int64_t n, int64_t grain, qn_range_fn fn, void *ctx) QNI_WARN_UNUSED;
 /* Memory private to the current worker, at least `bytes`, 64-byte aligned, kept until it grows; NULL with QN_E_NOMEM. */
 void *qni_pool_local(size_t bytes);

@@ -12,12 +12,13 @@
 
 extern bool qni_prof_on;
 
-int64_t qni_prof_now(void);                      /* monotonic nanoseconds */
+int64_t qni_prof_now(void); /* monotonic nanoseconds */
 qn_status qni_prof_start(bool trace) QNI_WARN_UNUSED;
 void qni_prof_stop(void);
 void qni_prof_reset(void);
 /* One finished span; name must live for ever. backward: of a backward call. [any] */
-void qni_prof_add(const char *name, bool backward, int64_t begin, int64_t end, int64_t bytes, int64_t flops);
+void qni_prof_add(const char *name, bool backward, int64_t begin, int64_t end, int64_t bytes,
+                  int64_t flops);
 
 typedef struct qni_prof_row {
   const char *name;

@@ -22,8 +22,8 @@ void qni_rng_seed(uint64_t seed);
 void qni_rng_step(uint64_t step);
 uint64_t qni_rng_current_seed(void);
 uint64_t qni_rng_current_step(void);
-uint32_t qni_rng_instance(void);                 /* takes the next */
-uint32_t qni_rng_peek(void);                     /* the next, not taken */
-void qni_rng_rewind(uint32_t instance);          /* makes it the next again, for replay */
+uint32_t qni_rng_instance(void);        /* takes the next */
+uint32_t qni_rng_peek(void);            /* the next, not taken */
+void qni_rng_rewind(uint32_t instance); /* makes it the next again, for replay */
 
 #endif

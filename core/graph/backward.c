@@ -20,7 +20,7 @@ struct walk {
   int64_t n, max;
   qn_tensor *const *targets; /* NULL: all leaves, gradients are stored in them */
   int32_t n_targets;
-  qn_tensor **found;         /* [n_targets] */
+  qn_tensor **found; /* [n_targets] */
   bool create;
 };
 
@@ -80,15 +80,16 @@ static void mark_reached(struct walk *w) {
   for (int64_t i = w->n - 1; i >= 0; i--) {
     qni_node *node = w->nodes[i];
     node->reached = w->targets && node_target(w, node);
-    for (int32_t e = 0; e < node->n_in && !node->reached; e++) node->reached = edge_wanted(w, &node->edge[e]);
+    for (int32_t e = 0; e < node->n_in && !node->reached; e++)
+      node->reached = edge_wanted(w, &node->edge[e]);
   }
 }
 
 /* ---- Adding gradients ---- */
 
 static bool only_ours(const qn_tensor *t) {
-  return atomic_load(&t->refs) == 1 && atomic_load(&t->storage->refs) == 1 && qni_view_contiguous(&t->view) &&
-         t->storage->release;
+  return atomic_load(&t->refs) == 1 && atomic_load(&t->storage->refs) == 1 &&
+         qni_view_contiguous(&t->view) && t->storage->release;
 }
 
 /* *sum += grad; takes over grad. */
@@ -99,7 +100,8 @@ static qn_status add_dense(bool create, qn_tensor **sum, qn_tensor *grad) {
   }
   qn_tensor *total = NULL;
   qn_status st;
-  qn_arg args[2] = {{.kind = QN_ARG_TENSOR, .v.tensor = *sum}, {.kind = QN_ARG_TENSOR, .v.tensor = grad}};
+  qn_arg args[2] = {{.kind = QN_ARG_TENSOR, .v.tensor = *sum},
+                    {.kind = QN_ARG_TENSOR, .v.tensor = grad}};
   bool before = qni_tape_enable(create);
   bool in_place = !create && only_ours(*sum);
   st = qni_call_named(in_place ? "add_" : "add", args, 2, &total, 1);
@@ -115,7 +117,8 @@ static qn_status add_dense(bool create, qn_tensor **sum, qn_tensor *grad) {
 static qn_status own(bool create, qn_tensor **grad) {
   if (create || only_ours(*grad)) return QN_OK;
   qn_tensor *copy;
-  qn_status st = qni_tensor_empty((*grad)->view.dtype, (*grad)->view.ndim, (*grad)->view.shape, &copy);
+  qn_status st =
+      qni_tensor_empty((*grad)->view.dtype, (*grad)->view.ndim, (*grad)->view.shape, &copy);
   if (st) return st;
   qni_view_copy(&(*grad)->view, &copy->view);
   qn_tensor_free(*grad);
@@ -153,7 +156,8 @@ static qn_status deliver(struct walk *w, const qni_edge *e, const qn_view *like,
   g->dense = NULL;
   qni_grad_free(g);
   if (st || !grad) return st;
-  return e->leaf ? add_to_leaf(w, e->leaf, grad) : add_dense(w->create, &e->node->pending[e->output], grad);
+  return e->leaf ? add_to_leaf(w, e->leaf, grad)
+                 : add_dense(w->create, &e->node->pending[e->output], grad);
 }
 
 /* ---- One node ---- */
@@ -185,7 +189,8 @@ static qn_status visit(struct walk *w, qni_node *node, bool keep) {
   for (int32_t i = 0; i < node->n_in; i++) any |= wanted[i] = edge_wanted(w, &node->edge[i]);
   if (!st && flowed && any) {
     st = qni_node_backward(node, node->pending, wanted, w->create, grads);
-    for (int32_t i = 0; !st && i < node->n_in; i++) st = deliver(w, &node->edge[i], &node->in_like[i], &grads[i]);
+    for (int32_t i = 0; !st && i < node->n_in; i++)
+      st = deliver(w, &node->edge[i], &node->in_like[i], &grads[i]);
     if (st)
       for (int32_t i = 0; i < node->n_in; i++) qni_grad_free(&grads[i]);
     if (!keep) forget_saved(node);
@@ -204,7 +209,8 @@ static qn_status seed_gradient(const qn_tensor *root, qn_tensor *seed, qn_tensor
   const qn_view *v = &root->view;
   if (!seed) {
     if (qni_view_count(v) != 1) {
-      qni_fail(QN_E_SHAPE, "backward starts from one number, but this tensor is %s", qni_shape_text(a, sizeof a, v->dtype, v->ndim, v->shape));
+      qni_fail(QN_E_SHAPE, "backward starts from one number, but this tensor is %s",
+               qni_shape_text(a, sizeof a, v->dtype, v->ndim, v->shape));
       qni_error_hint("reduce it with sum() or mean(), or give a seed gradient of its shape");
       return QN_E_SHAPE;
     }
@@ -216,8 +222,9 @@ static qn_status seed_gradient(const qn_tensor *root, qn_tensor *seed, qn_tensor
   for (int32_t d = 0; same && d < v->ndim; d++) same = seed->view.shape[d] == v->shape[d];
   if (same) return *grad = qn_tensor_retain(seed), QN_OK;
   qni_fail(QN_E_SHAPE, "the seed gradient does not have the shape of the tensor");
-  qni_error_detail("tensor: %s, seed: %s", qni_shape_text(a, sizeof a, v->dtype, v->ndim, v->shape),
-                   qni_shape_text(b, sizeof b, seed->view.dtype, seed->view.ndim, seed->view.shape));
+  qni_error_detail(
+      "tensor: %s, seed: %s", qni_shape_text(a, sizeof a, v->dtype, v->ndim, v->shape),
+      qni_shape_text(b, sizeof b, seed->view.dtype, seed->view.ndim, seed->view.shape));
   return QN_E_SHAPE;
 }
 
@@ -226,21 +233,27 @@ static qn_status run(struct walk *w, qn_tensor *root, qn_tensor *seed, int32_t f
   bool keep = flags & (QN_BACKWARD_KEEP | QN_BACKWARD_CREATE);
   w->create = flags & QN_BACKWARD_CREATE;
   if (!root->requires_grad) {
-    qni_fail(QN_E_STATE, "backward was called on a tensor that no recorded op made from something with requires_grad");
-    qni_error_hint("call requires_grad_(true) on the parameters before the forward pass, and do not run it under no_grad");
+    qni_fail(QN_E_STATE, "backward was called on a tensor that no recorded op made from something "
+                         "with requires_grad");
+    qni_error_hint("call requires_grad_(true) on the parameters before the forward pass, and do "
+                   "not run it under no_grad");
     return QN_E_STATE;
   }
   qn_status st = seed_gradient(root, seed, &grad);
   if (st) return st;
-  if (!root->node) return deliver(w, &(qni_edge){.leaf = root}, &root->view, &(qni_grad){.dense = grad});
+  if (!root->node)
+    return deliver(w, &(qni_edge){.leaf = root}, &root->view, &(qni_grad){.dense = grad});
   qni_node *start = qni_node_retain(root->node);
   st = gather(w, start);
   if (!st) mark_reached(w);
-  if (!st) start->pending[root->node_out] = grad;
-  else qn_tensor_free(grad);
+  if (!st)
+    start->pending[root->node_out] = grad;
+  else
+    qn_tensor_free(grad);
   for (int64_t i = 0; i < w->n; i++) {
     if (!st && w->nodes[i]->reached) st = visit(w, w->nodes[i], keep);
-    for (int32_t o = 0; o < w->nodes[i]->n_out; o++) { /* after a failure, and where nothing was wanted */
+    for (int32_t o = 0; o < w->nodes[i]->n_out;
+         o++) { /* after a failure, and where nothing was wanted */
       qn_tensor_free(w->nodes[i]->pending[o]);
       w->nodes[i]->pending[o] = NULL;
     }
@@ -257,7 +270,8 @@ qn_status qn_backward(qn_tensor *root, qn_tensor *seed, int32_t flags) {
   return st;
 }
 
-qn_status qn_grad(qn_tensor *root, qn_tensor *seed, qn_tensor *const *inputs, int32_t n, int32_t flags, qn_tensor **grads) {
+qn_status qn_grad(qn_tensor *root, qn_tensor *seed, qn_tensor *const *inputs, int32_t n,
+                  int32_t flags, qn_tensor **grads) {
   struct walk w = {.targets = inputs, .n_targets = n, .found = grads};
   qni_error_reset();
   memset(grads, 0, (size_t)n * sizeof *grads);

@@ -59,12 +59,12 @@ static qn_status place_args(struct binder *b, const qn_arg *args, int32_t n_args
 
 static const char *kind_words(int16_t kind) {
   switch (kind) {
-    case QNI_INT: return "must be an integer";
-    case QNI_NUM: return "must be a number";
-    case QNI_BOOL: return "must be true or false";
-    case QNI_INTS: return "must be a list of integers";
-    case QNI_NUMS: return "must be a list of numbers";
-    default: return "must be a string";
+  case QNI_INT: return "must be an integer";
+  case QNI_NUM: return "must be a number";
+  case QNI_BOOL: return "must be true or false";
+  case QNI_INTS: return "must be a list of integers";
+  case QNI_NUMS: return "must be a list of numbers";
+  default: return "must be a string";
   }
 }
 
@@ -72,20 +72,21 @@ static const char *kind_words(int16_t kind) {
 static bool convert(const qni_param *p, const qn_arg *a, qni_value *v) {
   *v = (qni_value){.kind = a->kind, .count = a->count};
   switch (p->kind) {
-    case QNI_INT: return v->v.i = a->v.i, a->kind == QN_ARG_INT;
-    case QNI_BOOL: return v->v.i = a->v.i, a->kind == QN_ARG_BOOL;
-    case QNI_NUM:
-      v->kind = QN_ARG_NUM;
-      v->v.f = a->kind == QN_ARG_INT ? (double)a->v.i : a->v.f;
-      return a->kind == QN_ARG_INT || a->kind == QN_ARG_NUM;
-    case QNI_STR: case QNI_ENUM: return v->v.s = a->v.s, a->kind == QN_ARG_STR;
-    case QNI_INTS:
-      if (a->kind == QN_ARG_INT) return *v = (qni_value){QN_ARG_INTS, 1, {.ints = &a->v.i}}, true;
-      return v->v.ints = a->v.ints, a->kind == QN_ARG_INTS;
-    case QNI_NUMS:
-      if (a->kind == QN_ARG_NUM) return *v = (qni_value){QN_ARG_NUMS, 1, {.nums = &a->v.f}}, true;
-      return v->v.nums = a->v.nums, a->kind == QN_ARG_NUMS;
-    default: return false;
+  case QNI_INT: return v->v.i = a->v.i, a->kind == QN_ARG_INT;
+  case QNI_BOOL: return v->v.i = a->v.i, a->kind == QN_ARG_BOOL;
+  case QNI_NUM:
+    v->kind = QN_ARG_NUM;
+    v->v.f = a->kind == QN_ARG_INT ? (double)a->v.i : a->v.f;
+    return a->kind == QN_ARG_INT || a->kind == QN_ARG_NUM;
+  case QNI_STR:
+  case QNI_ENUM: return v->v.s = a->v.s, a->kind == QN_ARG_STR;
+  case QNI_INTS:
+    if (a->kind == QN_ARG_INT) return *v = (qni_value){QN_ARG_INTS, 1, {.ints = &a->v.i}}, true;
+    return v->v.ints = a->v.ints, a->kind == QN_ARG_INTS;
+  case QNI_NUMS:
+    if (a->kind == QN_ARG_NUM) return *v = (qni_value){QN_ARG_NUMS, 1, {.nums = &a->v.f}}, true;
+    return v->v.nums = a->v.nums, a->kind == QN_ARG_NUMS;
+  default: return false;
   }
 }
 
@@ -105,7 +106,8 @@ static qn_status bind_attr(struct binder *b, int32_t p) {
 
 static qn_status add_input(struct binder *b, int32_t p, qn_tensor *t) {
   qn_call *c = b->c;
-  if (c->n_in >= QN_MAX_TENSORS) return qni_fail(QN_E_ARG, "more than %d tensors are given", QN_MAX_TENSORS);
+  if (c->n_in >= QN_MAX_TENSORS)
+    return qni_fail(QN_E_ARG, "more than %d tensors are given", QN_MAX_TENSORS);
   b->owner[c->n_in] = (int16_t)p;
   c->input[c->n_in] = c->dense[c->n_in] = t;
   c->n_in++;
@@ -120,7 +122,8 @@ static int32_t number_dtype(const struct binder *b, int32_t p, const qn_arg *a) 
   for (int32_t q = 0; q < b->s->n_params; q++) {
     const qn_arg *g = b->given[q];
     if (g && g->kind == QN_ARG_TENSOR && g->v.tensor && b->s->param[q].tensor.dtype == class)
-      return class == QNI_DT_F && g->v.tensor->view.dtype == QN_BF16 ? QN_F32 : g->v.tensor->view.dtype;
+      return class == QNI_DT_F && g->v.tensor->view.dtype == QN_BF16 ? QN_F32
+                                                                     : g->v.tensor->view.dtype;
   }
   return class == QNI_DT_I || (class != QNI_DT_F && a->kind == QN_ARG_INT) ? QN_I64 : QN_F32;
 }
@@ -130,14 +133,17 @@ static qn_status bind_number(struct binder *b, int32_t p, const qn_arg *a) {
   int32_t dtype = number_dtype(b, p, a);
   double value = a->kind == QN_ARG_INT ? (double)a->v.i : a->v.f;
   if (!qni_dtype_floating(dtype) && a->kind == QN_ARG_NUM && value != floor(value)) {
-    qni_fail(QN_E_DTYPE, "argument '%s' is %g, but the other tensor holds integers", b->s->param[p].name, value);
+    qni_fail(QN_E_DTYPE, "argument '%s' is %g, but the other tensor holds integers",
+             b->s->param[p].name, value);
     qni_error_hint("convert the tensor first, for example with :to('f32')");
     return QN_E_DTYPE;
   }
   qn_status st = qni_tensor_empty(dtype, 0, NULL, &t);
   if (st) return st;
-  if (dtype == QN_I64 && a->kind == QN_ARG_INT) *(int64_t *)t->view.data = a->v.i;
-  else qni_dtype_store(dtype, t->view.data, value);
+  if (dtype == QN_I64 && a->kind == QN_ARG_INT)
+    *(int64_t *)t->view.data = a->v.i;
+  else
+    qni_dtype_store(dtype, t->view.data, value);
   b->c->held[b->c->n_held++] = t; /* at most one per parameter: held_first has room */
   return add_input(b, p, t);
 }
@@ -196,9 +202,12 @@ static qn_status hold(qn_call *c, qn_tensor *t) {
 static qn_status make_dense_input(qn_call *c, const qni_tensor_type *type, int32_t i) {
   qn_tensor *t = c->input[i], *dense;
   qn_status st;
-  if (t->view.dtype == QN_BF16 && type->dtype == QNI_DT_F) st = qni_tensor_cast(t, QN_F32, &dense);
-  else if (!type->strided && !qni_view_contiguous(&t->view)) st = qni_tensor_contiguous(t, &dense);
-  else return QN_OK;
+  if (t->view.dtype == QN_BF16 && type->dtype == QNI_DT_F)
+    st = qni_tensor_cast(t, QN_F32, &dense);
+  else if (!type->strided && !qni_view_contiguous(&t->view))
+    st = qni_tensor_contiguous(t, &dense);
+  else
+    return QN_OK;
   if (!st) st = hold(c, dense);
   if (!st) c->dense[i] = dense;
   return st;
@@ -246,8 +255,11 @@ static qn_status infer(struct binder *b) {
     bool decided = true;
     const qni_output *out = &b->s->output[o];
     int32_t i = out->alias >= 0 ? input_of(b, out->alias) : -1;
-    if (i >= 0) c->out_view[o] = *views[i];
-    else st = qni_schema_output(b->s, o, &binding, views, b->owner, c->n_in, b->attrs, &c->out_view[o], &decided);
+    if (i >= 0)
+      c->out_view[o] = *views[i];
+    else
+      st = qni_schema_output(b->s, o, &binding, views, b->owner, c->n_in, b->attrs, &c->out_view[o],
+                             &decided);
     all_decided = all_decided && decided;
   }
   if (st) return st;
@@ -257,7 +269,9 @@ static qn_status infer(struct binder *b) {
     c->phase = QNI_PHASE_FORWARD;
     return st;
   }
-  return all_decided ? QN_OK : qni_fail(QN_E_PLUGIN, "%s has an output [?] but no infer function", b->s->name);
+  return all_decided
+             ? QN_OK
+             : qni_fail(QN_E_PLUGIN, "%s has an output [?] but no infer function", b->s->name);
 }
 
 static bool same_rows(const qn_view *in, const qn_view *out) {
@@ -306,8 +320,10 @@ static qn_status allocate(struct binder *b) {
       c->output[o] = qn_tensor_retain(c->input[i]);
       continue;
     }
-    if (i >= 0) st = qni_tensor_alias(c->dense[i], v, &c->output[o]);
-    else st = qni_tensor_empty(v->dtype, v->ndim, v->shape, &c->output[o]);
+    if (i >= 0)
+      st = qni_tensor_alias(c->dense[i], v, &c->output[o]);
+    else
+      st = qni_tensor_empty(v->dtype, v->ndim, v->shape, &c->output[o]);
     if (st) break;
     *v = c->output[o]->view;
     attach_offsets(b, o);
@@ -328,7 +344,8 @@ static qn_status grad_wanted(struct binder *b, bool *wanted) {
     if (c->input[i] && c->input[i]->requires_grad) *wanted = true, c->needs |= 1ull << i;
   }
   if (!*wanted || !written) return QN_OK;
-  qni_fail(QN_E_STATE, "%s would change a tensor in place while gradients are being recorded", b->s->name);
+  qni_fail(QN_E_STATE, "%s would change a tensor in place while gradients are being recorded",
+           b->s->name);
   qni_error_hint("run it under no_grad, or use the form without the underscore");
   return QN_E_STATE;
 }
@@ -339,8 +356,9 @@ static qn_status copy_attrs(qni_node *node, const qni_value *attrs, int32_t n) {
   memcpy(node->attrs, attrs, (size_t)n * sizeof *attrs);
   for (int32_t i = 0; i < n; i++) {
     qni_value *v = &node->attrs[i];
-    size_t bytes = v->kind == QN_ARG_STR ? strlen(v->v.s) + 1
-                   : v->kind == QN_ARG_INTS || v->kind == QN_ARG_NUMS ? (size_t)v->count * 8 : 0;
+    size_t bytes = v->kind == QN_ARG_STR                              ? strlen(v->v.s) + 1
+                   : v->kind == QN_ARG_INTS || v->kind == QN_ARG_NUMS ? (size_t)v->count * 8
+                                                                      : 0;
     if (!bytes) continue;
     void *copy = qni_arena_alloc(&node->memory, bytes);
     if (!copy) return QN_E_NOMEM;
@@ -356,8 +374,10 @@ static void link_input(qni_node *node, int32_t i, qn_tensor *t, const qn_tensor 
   if (!t) return;
   if (t->offsets) node->in_offsets[i] = qn_tensor_retain(t->offsets);
   if (!t->requires_grad) return;
-  if (t->node) node->edge[i] = (qni_edge){.node = qni_node_retain(t->node), .output = t->node_out};
-  else node->edge[i] = (qni_edge){.leaf = qn_tensor_retain(t)};
+  if (t->node)
+    node->edge[i] = (qni_edge){.node = qni_node_retain(t->node), .output = t->node_out};
+  else
+    node->edge[i] = (qni_edge){.leaf = qn_tensor_retain(t)};
 }
 
 static qn_status record(struct binder *b) {
@@ -395,7 +415,9 @@ static void adopt_outputs(qn_call *c) {
 static int64_t bytes_moved(const qn_call *c) {
   int64_t bytes = 0;
   for (int32_t i = 0; i < c->n_in; i++)
-    if (c->dense[i]) bytes += qni_view_count(&c->dense[i]->view) * (int64_t)qni_dtype_size(c->dense[i]->view.dtype);
+    if (c->dense[i])
+      bytes +=
+          qni_view_count(&c->dense[i]->view) * (int64_t)qni_dtype_size(c->dense[i]->view.dtype);
   for (int32_t o = 0; o < c->n_out; o++)
     bytes += qni_view_count(&c->out_view[o]) * (int64_t)qni_dtype_size(c->out_view[o].dtype);
   return bytes;
@@ -407,7 +429,8 @@ static qn_status run_forward(qn_call *c) {
   if (!qni_prof_on) return op->forward(&qni_host, c);
   int64_t begin = qni_prof_now();
   qn_status st = op->forward(&qni_host, c);
-  qni_prof_add(c->op->name, false, begin, qni_prof_now(), bytes_moved(c), op->flops ? op->flops(&qni_host, c) : 0);
+  qni_prof_add(c->op->name, false, begin, qni_prof_now(), bytes_moved(c),
+               op->flops ? op->flops(&qni_host, c) : 0);
   return st;
 }
 
@@ -433,14 +456,16 @@ static qn_status execute(struct binder *b) {
 
 static void hand_over(qn_call *c, qn_tensor **outs, int32_t max_outs, int32_t *n_outs) {
   for (int32_t o = 0; o < c->n_out; o++) {
-    if (o < max_outs) outs[o] = c->output[o];
-    else qn_tensor_free(c->output[o]);
+    if (o < max_outs)
+      outs[o] = c->output[o];
+    else
+      qn_tensor_free(c->output[o]);
   }
   *n_outs = c->n_out < max_outs ? c->n_out : max_outs;
 }
 
-qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs, int32_t max_outs,
-                   int32_t *n_outs) {
+qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
+                   int32_t max_outs, int32_t *n_outs) {
   qn_call c;
   struct binder b; /* its arrays are filled as far as they are used */
   b.c = &c;
@@ -452,8 +477,10 @@ qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_te
   qn_status st = place_args(&b, args, n_args);
   if (!st) st = bind_all(&b);
   if (!st) st = execute(&b);
-  if (st) qni_frame_explain(&c, st);
-  else hand_over(&c, outs, max_outs, n_outs);
+  if (st)
+    qni_frame_explain(&c, st);
+  else
+    hand_over(&c, outs, max_outs, n_outs);
   qni_frame_free(&c);
   return st;
 }
@@ -476,7 +503,8 @@ qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) 
   return st;
 }
 
-qn_status qni_call_named(const char *name, const qn_arg *args, int32_t n_args, qn_tensor **outs, int32_t n_outs) {
+qn_status qni_call_named(const char *name, const qn_arg *args, int32_t n_args, qn_tensor **outs,
+                         int32_t n_outs) {
   int32_t made = 0;
   const qn_opref *op = qni_registry_find(name);
   if (!op) return QN_E_NOT_FOUND;

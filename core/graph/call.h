@@ -8,7 +8,7 @@
 
 #include "registry/registry.h"
 
-extern const qn_host qni_host;                   /* the table handed to plugins */
+extern const qn_host qni_host; /* the table handed to plugins */
 
 /* See qn_op_call. max_outs bounds outs; extra outputs are freed. */
 qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,

@@ -27,10 +27,12 @@ static qn_status report(const qn_call *c, const char *what, const char *name, co
   int64_t i = first_bad(v, &value);
   if (i < 0) return QN_OK;
   char shape[160];
-  qni_fail(QN_E_NUMERIC, "%s made the first value that is not finite: %g in %s %s", c->op->schema->name, value, what, name);
+  qni_fail(QN_E_NUMERIC, "%s made the first value that is not finite: %g in %s %s",
+           c->op->schema->name, value, what, name);
   qni_error_detail("element %" PRId64 " of %s, step %" PRIu64, i + 1,
                    qni_shape_text(shape, sizeof shape, v->dtype, v->ndim, v->shape), c->step);
-  qni_error_hint("look at this op's inputs: a smaller learning rate, gradient clipping or an eps usually helps");
+  qni_error_hint("look at this op's inputs: a smaller learning rate, gradient clipping or an eps "
+                 "usually helps");
   return QN_E_NUMERIC;
 }
 

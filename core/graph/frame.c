@@ -34,16 +34,21 @@ static void explain_input(const qn_call *c, int32_t i, const qn_view *v, const q
   char shape[160];
   const char *name = c->op->schema->param[c->owner[i]].name;
   qni_shape_text(shape, sizeof shape, v->dtype, v->ndim, v->shape);
-  if (offsets) qni_error_detail("%s: %s in %lld sequences", name, shape, (long long)offsets->view.shape[0] - 1);
-  else qni_error_detail("%s: %s", name, shape);
+  if (offsets)
+    qni_error_detail("%s: %s in %lld sequences", name, shape,
+                     (long long)offsets->view.shape[0] - 1);
+  else
+    qni_error_detail("%s: %s", name, shape);
 }
 
 qn_status qni_frame_explain(const qn_call *c, qn_status status) {
   bool forward = c->phase == QNI_PHASE_FORWARD || c->phase == QNI_PHASE_INFER;
   for (int32_t i = 0; i < c->n_in; i++) {
     const qn_tensor *t = forward ? c->input[i] : NULL;
-    if (t) explain_input(c, i, &t->view, t->offsets);
-    else if (!forward && c->node->in_like[i].dtype) explain_input(c, i, &c->node->in_like[i], c->node->in_offsets[i]);
+    if (t)
+      explain_input(c, i, &t->view, t->offsets);
+    else if (!forward && c->node->in_like[i].dtype)
+      explain_input(c, i, &c->node->in_like[i], c->node->in_offsets[i]);
   }
   if (!forward && c->node->source) qni_error_detail("recorded at %s", c->node->source);
   char plugin[128] = "";

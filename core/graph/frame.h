@@ -13,20 +13,20 @@ enum qni_phase { QNI_PHASE_INFER, QNI_PHASE_FORWARD, QNI_PHASE_BACKWARD, QNI_PHA
 struct qn_call {
   const qn_opref *op;
   enum qni_phase phase;
-  int32_t n_in, n_out;            /* of forward, in every phase */
-  qni_node *node;                 /* where saves go; NULL: nobody will ask for a gradient */
-  const qni_value *attrs;         /* [n_params] */
-  const int16_t *owner;           /* [n_in] */
-  uint64_t needs;                 /* bit i: gradient of input i is asked for */
-  uint64_t written;               /* bit i: backward called out(i) */
+  int32_t n_in, n_out;    /* of forward, in every phase */
+  qni_node *node;         /* where saves go; NULL: nobody will ask for a gradient */
+  const qni_value *attrs; /* [n_params] */
+  const int16_t *owner;   /* [n_in] */
+  uint64_t needs;         /* bit i: gradient of input i is asked for */
+  uint64_t written;       /* bit i: backward called out(i) */
   uint64_t step;
   uint32_t instance;
-  int64_t first_row;              /* of the slice of the batch that runs */
-  qn_status pending;              /* a failure that its function could not return */
+  int64_t first_row; /* of the slice of the batch that runs */
+  qn_status pending; /* a failure that its function could not return */
 
   /* forward */
-  qn_tensor *input[QN_MAX_TENSORS];   /* as given; NULL: absent */
-  qn_tensor *dense[QN_MAX_TENSORS];   /* what the kernel sees: input, or a contiguous copy */
+  qn_tensor *input[QN_MAX_TENSORS]; /* as given; NULL: absent */
+  qn_tensor *dense[QN_MAX_TENSORS]; /* what the kernel sees: input, or a contiguous copy */
   qn_tensor *output[QN_MAX_TENSORS];
   qn_view out_view[QN_MAX_TENSORS];
 
@@ -34,7 +34,7 @@ struct qn_call {
   qn_tensor *grad_out[QN_MAX_TENSORS];
   qni_grad grad_in[QN_MAX_TENSORS];
 
-  qn_tensor **held;               /* tensors that live as long as the call */
+  qn_tensor **held; /* tensors that live as long as the call */
   int32_t n_held, max_held;
   qn_tensor *held_first[32];
   qni_arena memory;

@@ -24,7 +24,8 @@ static bool in_range(int32_t i, int32_t n) { return i >= 0 && i < n; }
 
 static const qn_view *host_in(qn_call *c, int32_t i) {
   if (!in_range(i, host_n_in(c))) return NULL;
-  qn_tensor *t = c->phase == QNI_PHASE_BACKWARD || c->phase == QNI_PHASE_COMPOSE ? c->grad_out[i] : c->dense[i];
+  qn_tensor *t = c->phase == QNI_PHASE_BACKWARD || c->phase == QNI_PHASE_COMPOSE ? c->grad_out[i]
+                                                                                 : c->dense[i];
   return t ? &t->view : NULL;
 }
 
@@ -88,13 +89,18 @@ static int64_t choice_index(const qni_param *p, const char *word) {
 
 static int64_t host_arg_int(qn_call *c, const char *name) {
   const qni_value *v = value_of(c, name);
-  if (v->kind == QN_ARG_STR) return choice_index(&c->op->schema->param[qni_schema_param(c->op->schema, name)], v->v.s);
-  return v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL ? v->v.i : v->kind == QN_ARG_NUM ? (int64_t)v->v.f : 0;
+  if (v->kind == QN_ARG_STR)
+    return choice_index(&c->op->schema->param[qni_schema_param(c->op->schema, name)], v->v.s);
+  return v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL ? v->v.i
+         : v->kind == QN_ARG_NUM                         ? (int64_t)v->v.f
+                                                         : 0;
 }
 
 static double host_arg_num(qn_call *c, const char *name) {
   const qni_value *v = value_of(c, name);
-  return v->kind == QN_ARG_NUM ? v->v.f : v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL ? (double)v->v.i : 0;
+  return v->kind == QN_ARG_NUM                             ? v->v.f
+         : v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL ? (double)v->v.i
+                                                           : 0;
 }
 
 static int32_t host_arg_bool(qn_call *c, const char *name) { return value_of(c, name)->v.i != 0; }
@@ -116,7 +122,9 @@ static const double *host_arg_nums(qn_call *c, const char *name, int32_t *count)
   return v->kind == QN_ARG_NUMS ? v->v.nums : NULL;
 }
 
-static int32_t host_needs_grad(qn_call *c, int32_t i) { return in_range(i, c->n_in) && (c->needs >> i & 1); }
+static int32_t host_needs_grad(qn_call *c, int32_t i) {
+  return in_range(i, c->n_in) && (c->needs >> i & 1);
+}
 
 /* ---- Memory and saving ---- */
 
@@ -145,7 +153,8 @@ static qn_status host_scratch(qn_call *c, int64_t bytes, void **memory) {
 static qn_status host_local(qn_call *c, int64_t bytes, void **memory) {
   (void)c;
   *memory = bytes < 0 ? NULL : qni_pool_local((size_t)bytes);
-  if (bytes < 0) return qni_fail(QN_E_ARG, "local memory of %lld bytes was asked for", (long long)bytes);
+  if (bytes < 0)
+    return qni_fail(QN_E_ARG, "local memory of %lld bytes was asked for", (long long)bytes);
   return *memory ? QN_OK : QN_E_NOMEM;
 }
 
@@ -169,7 +178,9 @@ static qn_status host_save(qn_call *c, int32_t slot, const qn_view *view) {
   if (!c->node || !view) return QN_OK;
   qni_saved s = {.input = -1, .output = -1};
   qn_tensor *t = viewed(c, view, &s);
-  if (!t) return qni_fail(QN_E_PLUGIN, "save() takes a view of this call's inputs or outputs; for other memory there is save_new()");
+  if (!t)
+    return qni_fail(QN_E_PLUGIN, "save() takes a view of this call's inputs or outputs; for other "
+                                 "memory there is save_new()");
   qn_status st = qni_tensor_detach(t, &s.tensor);
   if (st) return st;
   s.version = s.tensor->storage->version;
@@ -178,7 +189,8 @@ static qn_status host_save(qn_call *c, int32_t slot, const qn_view *view) {
   return QN_OK;
 }
 
-static qn_status host_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim, const int64_t *shape, qn_view **view) {
+static qn_status host_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim,
+                               const int64_t *shape, qn_view **view) {
   *view = NULL;
   if (!in_range(slot, QN_MAX_SAVED)) return bad_slot(slot);
   qn_tensor *t;
@@ -196,12 +208,15 @@ static qn_status host_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t 
 }
 
 static const qn_view *host_saved(qn_call *c, int32_t slot) {
-  return c->node && in_range(slot, QN_MAX_SAVED) && c->node->saved[slot].tensor ? &c->node->saved[slot].tensor->view : NULL;
+  return c->node && in_range(slot, QN_MAX_SAVED) && c->node->saved[slot].tensor
+             ? &c->node->saved[slot].tensor->view
+             : NULL;
 }
 
 static qn_status host_grad_rows(qn_call *c, int32_t i, int64_t n, int64_t **ids, qn_view **rows) {
   if (!in_range(i, c->n_in) || c->phase != QNI_PHASE_BACKWARD || !(c->needs >> i & 1))
-    return qni_fail(QN_E_PLUGIN, "grad_rows() was called for input %d, whose gradient is not asked for", (int)i);
+    return qni_fail(QN_E_PLUGIN,
+                    "grad_rows() was called for input %d, whose gradient is not asked for", (int)i);
   const qn_view *like = &c->node->in_like[i];
   qni_grad *g = &c->grad_in[i];
   int64_t shape[QN_MAX_DIMS];
@@ -231,8 +246,10 @@ static qn_status host_gemm(qn_call *c, const qn_gemm *g) {
   return qni_gemm(g);
 }
 
-static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n, uint32_t *out) {
-  qni_rng_key key = {.seed = qni_rng_current_seed(), .step = c->step, .instance = c->instance, .stream = stream};
+static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
+                        uint32_t *out) {
+  qni_rng_key key = {
+      .seed = qni_rng_current_seed(), .step = c->step, .instance = c->instance, .stream = stream};
   qni_rng_fill(&key, c->first_row + row, col, n, out);
 }
 
@@ -267,10 +284,14 @@ static qn_tensor *host_ref_saved(qn_call *c, int32_t slot) {
   return with_history(c, &c->node->saved[slot]);
 }
 
-static qn_tensor *host_ref_grad(qn_call *c, int32_t i) { return in_range(i, c->n_out) ? c->grad_out[i] : NULL; }
+static qn_tensor *host_ref_grad(qn_call *c, int32_t i) {
+  return in_range(i, c->n_out) ? c->grad_out[i] : NULL;
+}
 
-static qn_status host_apply(qn_call *c, const char *op, const qn_arg *args, int32_t n_args, qn_tensor **outs, int32_t n_outs) {
-  if (c->phase != QNI_PHASE_COMPOSE) return qni_fail(QN_E_PLUGIN, "apply() was called outside compose");
+static qn_status host_apply(qn_call *c, const char *op, const qn_arg *args, int32_t n_args,
+                            qn_tensor **outs, int32_t n_outs) {
+  if (c->phase != QNI_PHASE_COMPOSE)
+    return qni_fail(QN_E_PLUGIN, "apply() was called outside compose");
   if (c->pending) return c->pending;
   qn_status st = qni_call_named(op, args, n_args, outs, n_outs);
   for (int32_t i = 0; !st && i < n_outs; i++)
@@ -279,7 +300,8 @@ static qn_status host_apply(qn_call *c, const char *op, const qn_arg *args, int3
 }
 
 static qn_status host_set_grad(qn_call *c, int32_t i, qn_tensor *grad) {
-  if (!in_range(i, c->n_in)) return qni_fail(QN_E_PLUGIN, "set_grad() names input %d of %d", (int)i, (int)c->n_in);
+  if (!in_range(i, c->n_in))
+    return qni_fail(QN_E_PLUGIN, "set_grad() names input %d of %d", (int)i, (int)c->n_in);
   if (!grad || !(c->needs >> i & 1)) return QN_OK;
   qni_grad_free(&c->grad_in[i]);
   c->grad_in[i].dense = qn_tensor_retain(grad);

@@ -19,15 +19,19 @@ void qni_grad_free(qni_grad *grad) {
 static const char *saved_name(const qni_node *n, const qni_saved *s) {
   const qni_schema *schema = n->op->schema;
   if (s->input >= 0) return schema->param[n->owner[s->input]].name;
-  return s->output >= 0 && s->output < schema->n_outputs ? schema->output[s->output].name : "a buffer";
+  return s->output >= 0 && s->output < schema->n_outputs ? schema->output[s->output].name
+                                                         : "a buffer";
 }
 
 static qn_status check_versions(const qni_node *n) {
   for (int32_t i = 0; i < QN_MAX_SAVED; i++) {
     const qni_saved *s = &n->saved[i];
-    if (!s->tensor || (s->input < 0 && s->output < 0) || s->version == s->tensor->storage->version) continue;
-    qni_fail(QN_E_STATE, "'%s' of %s was changed in place after %s had run, and its gradient needs the old values",
-             saved_name(n, s), n->op->name, n->op->name);
+    if (!s->tensor || (s->input < 0 && s->output < 0) || s->version == s->tensor->storage->version)
+      continue;
+    qni_fail(
+        QN_E_STATE,
+        "'%s' of %s was changed in place after %s had run, and its gradient needs the old values",
+        saved_name(n, s), n->op->name, n->op->name);
     if (n->source) qni_error_detail("recorded at %s", n->source);
     qni_error_hint("use the form of the later op that makes a new tensor, or clone() first");
     return QN_E_STATE;
@@ -41,8 +45,10 @@ static qn_status take_gradients(qn_call *c, qn_tensor *const *grads, bool as_the
   for (int32_t o = 0; o < c->n_out; o++) c->grad_out[o] = NULL;
   for (int32_t o = 0; !st && o < c->n_out; o++) {
     const qn_view *like = &c->node->out_like[o];
-    if (grads[o] && as_they_lie) c->grad_out[o] = qn_tensor_retain(grads[o]);
-    else if (grads[o]) st = qni_tensor_contiguous(grads[o], &c->grad_out[o]);
+    if (grads[o] && as_they_lie)
+      c->grad_out[o] = qn_tensor_retain(grads[o]);
+    else if (grads[o])
+      st = qni_tensor_contiguous(grads[o], &c->grad_out[o]);
     else if (!as_they_lie && qni_dtype_floating(like->dtype))
       st = qni_tensor_zeros(like->dtype, like->ndim, like->shape, &c->grad_out[o]);
   }
@@ -64,7 +70,8 @@ static qn_status take_memory(qn_call *c) {
   qn_status st = QN_OK;
   for (int32_t i = 0; !st && i < c->n_in; i++) {
     const qn_view *like = &c->node->in_like[i];
-    if (c->needs >> i & 1) st = qni_tensor_empty(like->dtype, like->ndim, like->shape, &c->grad_in[i].dense);
+    if (c->needs >> i & 1)
+      st = qni_tensor_empty(like->dtype, like->ndim, like->shape, &c->grad_in[i].dense);
   }
   return st;
 }
@@ -91,7 +98,9 @@ static qn_status run_backward(qn_call *c, qn_tensor *const *grads) {
 
 static qn_status refuse(const qni_node *n, bool create) {
   if (create && n->op->op->backward) {
-    qni_fail(QN_E_UNSUPPORTED, "%s has no second-order gradient: its backward is not made of registered ops", n->op->name);
+    qni_fail(QN_E_UNSUPPORTED,
+             "%s has no second-order gradient: its backward is not made of registered ops",
+             n->op->name);
     qni_error_hint("call backward or grad without create");
   } else {
     qni_fail(QN_E_UNSUPPORTED, "%s cannot be differentiated", n->op->name);
@@ -117,17 +126,21 @@ static qn_status check_shape(const qn_call *c, int32_t i) {
   for (int32_t d = 0; same && d < like->ndim; d++) same = like->shape[d] == got->shape[d];
   if (same) return QN_OK;
   char a[160], b[160];
-  qni_fail(QN_E_PLUGIN, "the gradient that %s gives for '%s' has the wrong shape", c->op->name, c->op->schema->param[c->owner[i]].name);
-  qni_error_detail("expected %s, found %s", qni_shape_text(a, sizeof a, like->dtype, like->ndim, like->shape),
+  qni_fail(QN_E_PLUGIN, "the gradient that %s gives for '%s' has the wrong shape", c->op->name,
+           c->op->schema->param[c->owner[i]].name);
+  qni_error_detail("expected %s, found %s",
+                   qni_shape_text(a, sizeof a, like->dtype, like->ndim, like->shape),
                    qni_shape_text(b, sizeof b, got->dtype, got->ndim, got->shape));
   return QN_E_PLUGIN;
 }
 
-qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const bool *wanted, bool create, qni_grad *grads_in) {
+qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const bool *wanted,
+                            bool create, qni_grad *grads_in) {
   qn_call c;
   for (int32_t i = 0; i < node->n_in; i++) grads_in[i] = (qni_grad){0};
   if (node->released) {
-    qni_fail(QN_E_STATE, "the graph of %s was already given back by an earlier backward", node->op->name);
+    qni_fail(QN_E_STATE, "the graph of %s was already given back by an earlier backward",
+             node->op->name);
     qni_error_hint("pass keep to the earlier backward to run another one");
     return QN_E_STATE;
   }

@@ -42,7 +42,8 @@ struct source {
 };
 
 static int64_t source_id(const struct source *s, int64_t i) {
-  return i < s->n[0] ? ((const int64_t *)s->ids[0]->view.data)[i] : ((const int64_t *)s->ids[1]->view.data)[i - s->n[0]];
+  return i < s->n[0] ? ((const int64_t *)s->ids[0]->view.data)[i]
+                     : ((const int64_t *)s->ids[1]->view.data)[i - s->n[0]];
 }
 
 static const void *source_row(const struct source *s, int64_t i, size_t bytes) {
@@ -67,7 +68,8 @@ static void add_row(int32_t dtype, int64_t width, const void *row, void *sum) {
     for (int64_t i = 0; i < width; i++) ((double *)sum)[i] += ((const double *)row)[i];
   else
     for (int64_t i = 0; i < width; i++)
-      ((uint16_t *)sum)[i] = qni_bf16_from_f32(qni_bf16_to_f32(((uint16_t *)sum)[i]) + qni_bf16_to_f32(((const uint16_t *)row)[i]));
+      ((uint16_t *)sum)[i] = qni_bf16_from_f32(qni_bf16_to_f32(((uint16_t *)sum)[i]) +
+                                               qni_bf16_to_f32(((const uint16_t *)row)[i]));
 }
 
 static qn_status sum_groups(void *ctx, int64_t begin, int64_t end) {
@@ -87,7 +89,9 @@ static qn_status check_ids(const struct source *s, int64_t n, int64_t V, struct 
   for (int64_t i = 0; i < n; i++) {
     pairs[i] = (struct pair){source_id(s, i), i};
     if (pairs[i].id < 0 || pairs[i].id >= V)
-      return qni_fail(QN_E_PLUGIN, "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows", pairs[i].id, V);
+      return qni_fail(QN_E_PLUGIN,
+                      "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows",
+                      pairs[i].id, V);
   }
   return QN_OK;
 }
@@ -96,7 +100,8 @@ static qn_status check_ids(const struct source *s, int64_t n, int64_t V, struct 
 static qn_status coalesce(const struct source *s, const qn_view *table, qni_grad *out) {
   int64_t n = s->n[0] + s->n[1], groups = 0, shape[QN_MAX_DIMS];
   qni_arena arena = {0};
-  struct pair *a = qni_arena_alloc(&arena, (size_t)n * sizeof *a), *b = qni_arena_alloc(&arena, (size_t)n * sizeof *b);
+  struct pair *a = qni_arena_alloc(&arena, (size_t)n * sizeof *a),
+              *b = qni_arena_alloc(&arena, (size_t)n * sizeof *b);
   int64_t *first = qni_arena_alloc(&arena, (size_t)(n + 1) * sizeof *first);
   qn_status st = a && b && first ? check_ids(s, n, table->shape[0], a) : QN_E_NOMEM;
   if (st) goto done;
@@ -109,9 +114,13 @@ static qn_status coalesce(const struct source *s, const qn_view *table, qni_grad
   st = qni_tensor_empty(QN_I64, 1, &groups, &out->ids);
   if (!st) st = qni_tensor_empty(table->dtype, table->ndim, shape, &out->rows);
   if (st) goto done;
-  struct summing sum = {.source = s, .sorted = sorted, .first = first, .dtype = table->dtype,
+  struct summing sum = {.source = s,
+                        .sorted = sorted,
+                        .first = first,
+                        .dtype = table->dtype,
                         .width = qni_shape_count(table->ndim - 1, table->shape + 1),
-                        .ids = out->ids->view.data, .rows = out->rows->view.data};
+                        .ids = out->ids->view.data,
+                        .rows = out->rows->view.data};
   st = qni_pool_run(groups, ROWS_PER_CHUNK, sum_groups, &sum);
 done:
   if (st) qni_grad_free(out);
@@ -119,7 +128,8 @@ done:
   return st;
 }
 
-qn_status qni_rows_dense(const qn_view *like, const qn_tensor *ids, const qn_tensor *rows, qn_tensor **dense) {
+qn_status qni_rows_dense(const qn_view *like, const qn_tensor *ids, const qn_tensor *rows,
+                         qn_tensor **dense) {
   qn_status st = qni_tensor_zeros(like->dtype, like->ndim, like->shape, dense);
   if (st) return st;
   int64_t width = qni_shape_count(like->ndim - 1, like->shape + 1), n = ids->view.shape[0];
@@ -129,9 +139,12 @@ qn_status qni_rows_dense(const qn_view *like, const qn_tensor *ids, const qn_ten
     if (id < 0 || id >= like->shape[0]) {
       qn_tensor_free(*dense);
       *dense = NULL;
-      return qni_fail(QN_E_PLUGIN, "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows", id, like->shape[0]);
+      return qni_fail(QN_E_PLUGIN,
+                      "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows", id,
+                      like->shape[0]);
     }
-    add_row(like->dtype, width, (const char *)rows->view.data + (size_t)i * bytes, (char *)(*dense)->view.data + (size_t)id * bytes);
+    add_row(like->dtype, width, (const char *)rows->view.data + (size_t)i * bytes,
+            (char *)(*dense)->view.data + (size_t)id * bytes);
   }
   return QN_OK;
 }

@@ -36,7 +36,8 @@ qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node
   if (!n) return QN_E_NOMEM;
   memset(n, 0, sizeof *n);
   size_t in = (size_t)n_in, out = (size_t)n_out;
-  char *block = zeroed(&n->memory, in * (sizeof *n->edge + sizeof *n->in_like + sizeof *n->in_offsets + sizeof *n->owner) +
+  char *block = zeroed(&n->memory, in * (sizeof *n->edge + sizeof *n->in_like +
+                                         sizeof *n->in_offsets + sizeof *n->owner) +
                                        out * (sizeof *n->out_like + sizeof *n->pending));
   if (!block) {
     qni_mem_buffer_free(n, sizeof *n);
@@ -105,7 +106,8 @@ struct qni_hook {
 /* Where a tensor's hooks are kept: with its node, so that they outlive the tensor, or on the leaf. */
 static struct qni_hook **hook_list(qn_tensor *t) {
   if (!t->node) return &t->hooks;
-  if (!t->node->hooks) t->node->hooks = zeroed(&t->node->memory, (size_t)t->node->n_out * sizeof *t->node->hooks);
+  if (!t->node->hooks)
+    t->node->hooks = zeroed(&t->node->memory, (size_t)t->node->n_out * sizeof *t->node->hooks);
   return t->node->hooks ? &t->node->hooks[t->node_out] : NULL;
 }
 
@@ -150,12 +152,14 @@ __attribute__((constructor)) static void install(void) { qni_tensor_drop_history
 qn_status qn_tensor_require_grad(qn_tensor *t, int32_t on) {
   qni_error_reset();
   if (t->node) {
-    qni_fail(QN_E_STATE, "requires_grad can be set on leaves only; this tensor is the result of %s", t->node->op->name);
+    qni_fail(QN_E_STATE, "requires_grad can be set on leaves only; this tensor is the result of %s",
+             t->node->op->name);
     qni_error_hint("detach() it first");
     return QN_E_STATE;
   }
   if (on && !qni_dtype_floating(t->view.dtype))
-    return qni_fail(QN_E_DTYPE, "a tensor of type %s cannot have a gradient", qni_dtype_name(t->view.dtype));
+    return qni_fail(QN_E_DTYPE, "a tensor of type %s cannot have a gradient",
+                    qni_dtype_name(t->view.dtype));
   t->requires_grad = on != 0;
   return QN_OK;
 }

@@ -18,13 +18,12 @@ struct FN(target) {
 /* sums[H][V vectors] over k products of a column of A (broadcast) and a row of B. */
 static inline __attribute__((always_inline)) void
 FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int64_t a_col,
-         const REAL *b, int64_t b_row, const struct FN(target) *t) {
+         const REAL *b, int64_t b_row, const struct FN(target) * t) {
   VEC sum[MAX_H][MAX_V];
   const int last = t->last;
   const REAL *at[MAX_H / 3];
   UNROLL for (int i = 0; i < (H + 2) / 3; i++) at[i] = a + 3 * i * a_row;
-  UNROLL for (int i = 0; i < H; i++)
-    UNROLL for (int v = 0; v < V; v++) sum[i][v] = (VEC){0};
+  UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++) sum[i][v] = (VEC){0};
   for (int64_t p = 0; p < k; p++, b += b_row) {
     VEC row[MAX_V];
     UNROLL for (int v = 0; v < V - 1; v++) memcpy(&row[v], b + v * VL, sizeof row[v]);
@@ -53,32 +52,42 @@ FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int6
 }
 
 typedef void (*FN(tile_fn))(int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b,
-                            int64_t b_row, const struct FN(target) *t);
+                            int64_t b_row, const struct FN(target) * t);
 
-#define TILE(H, V)                                                                              \
-  static __attribute__((noinline)) void FN(tile_##H##x##V)(                                     \
-      int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row,     \
-      const struct FN(target) *t) {                                                             \
-    FN(tile)(H, V, k, a, a_row, a_col, b, b_row, t);                                            \
+#define TILE(H, V)                                                                                 \
+  static __attribute__((noinline)) void FN(tile_##H##x##V)(                                        \
+      int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row,        \
+      const struct FN(target) * t) {                                                               \
+    FN(tile)(H, V, k, a, a_row, a_col, b, b_row, t);                                               \
   }
-TILE(1, 1) TILE(2, 1) TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1)
-TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
+TILE(1, 1)
+TILE(2, 1) TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1) TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
 #if MAX_V == 4
-TILE(8, 2) TILE(12, 2)
-TILE(1, 3) TILE(2, 3) TILE(4, 3) TILE(6, 3) TILE(8, 3)
-TILE(1, 4) TILE(2, 4) TILE(4, 4) TILE(6, 4)
+    TILE(8, 2) TILE(12, 2) TILE(1, 3) TILE(2, 3) TILE(4, 3) TILE(6, 3) TILE(8, 3) TILE(1, 4)
+        TILE(2, 4) TILE(4, 4) TILE(6, 4)
 #endif
 
-/* By width and height; a missing height is made of lower ones. */
-static const FN(tile_fn) FN(tiles)[MAX_V + 1][MAX_H + 1] = {
-    [1] = {[1] = FN(tile_1x1), [2] = FN(tile_2x1), [4] = FN(tile_4x1), [6] = FN(tile_6x1),
-           [8] = FN(tile_8x1), [12] = FN(tile_12x1)},
-    [2] = {[1] = FN(tile_1x2), [2] = FN(tile_2x2), [4] = FN(tile_4x2), [6] = FN(tile_6x2),
+    /* By width and height; a missing height is made of lower ones. */
+    static const FN(tile_fn) FN(tiles)[MAX_V + 1][MAX_H + 1] = {
+        [1] = {[1] = FN(tile_1x1),
+               [2] = FN(tile_2x1),
+               [4] = FN(tile_4x1),
+               [6] = FN(tile_6x1),
+               [8] = FN(tile_8x1),
+               [12] = FN(tile_12x1)},
+        [2] = {[1] = FN(tile_1x2),
+               [2] = FN(tile_2x2),
+               [4] = FN(tile_4x2),
+               [6] = FN(tile_6x2),
 #if MAX_V == 4
-           [8] = FN(tile_8x2), [12] = FN(tile_12x2)},
-    [3] = {[1] = FN(tile_1x3), [2] = FN(tile_2x3), [4] = FN(tile_4x3), [6] = FN(tile_6x3),
-           [8] = FN(tile_8x3)},
-    [4] = {[1] = FN(tile_1x4), [2] = FN(tile_2x4), [4] = FN(tile_4x4), [6] = FN(tile_6x4)},
+               [8] = FN(tile_8x2),
+               [12] = FN(tile_12x2)},
+        [3] = {[1] = FN(tile_1x3),
+               [2] = FN(tile_2x3),
+               [4] = FN(tile_4x3),
+               [6] = FN(tile_6x3),
+               [8] = FN(tile_8x3)},
+        [4] = {[1] = FN(tile_1x4), [2] = FN(tile_2x4), [4] = FN(tile_4x4), [6] = FN(tile_6x4)},
 #else
     },
 #endif
@@ -124,19 +133,19 @@ static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, int64_t c_row) {
 
 /* A block of columns and of k: B's panels, packed or where they lie. */
 struct FN(block) {
-  int64_t n, k;           /* columns and depth of the block */
-  int n_panels, vectors;  /* panels, and vectors in all of them */
+  int64_t n, k;          /* columns and depth of the block */
+  int n_panels, vectors; /* panels, and vectors in all of them */
   const REAL *b;
-  int64_t b_row;          /* 0: packed panels one after the other */
+  int64_t b_row; /* 0: packed panels one after the other */
 };
 
 /* Vectors of panel i: as even as can be, wider ones first. */
-static int FN(panel_width)(const struct FN(block) *s, int i) {
+static int FN(panel_width)(const struct FN(block) * s, int i) {
   return s->vectors / s->n_panels + (i < s->vectors % s->n_panels);
 }
 
-static void FN(rows)(const struct FN(block) *s, int64_t m, const REAL *a, int64_t a_row,
-                     int64_t a_col, const struct FN(target) *target) {
+static void FN(rows)(const struct FN(block) * s, int64_t m, const REAL *a, int64_t a_row,
+                     int64_t a_col, const struct FN(target) * target) {
   int64_t j = 0;
   const REAL *panel = s->b;
   for (int i = 0; i < s->n_panels; i++) {
@@ -157,7 +166,7 @@ static void FN(rows)(const struct FN(block) *s, int64_t m, const REAL *a, int64_
   }
 }
 
-static void FN(pack_block)(struct FN(block) *s, const REAL *b, int64_t b_row, int64_t b_col,
+static void FN(pack_block)(struct FN(block) * s, const REAL *b, int64_t b_row, int64_t b_col,
                            REAL *pack) {
   s->b = pack;
   s->b_row = 0;
@@ -176,7 +185,7 @@ static int64_t FN(row_block)(int64_t n, int64_t k) {
   return rows < 24 ? 24 : rows > 240 ? 240 : rows;
 }
 
-static void FN(block_product)(const qn_gemm *g, const struct FN(block) *s, int64_t j, int64_t p,
+static void FN(block_product)(const qn_gemm *g, const struct FN(block) * s, int64_t j, int64_t p,
                               bool last) {
   const REAL *a = (const REAL *)g->a + p * g->a_col, *bias = g->bias;
   REAL *c = (REAL *)g->c + j;

@@ -29,6 +29,7 @@
 #define QNI_IF_AVX2(x)
 #endif
 
+/* clang-format off */
 #define QNI_DISPATCH(family, type)                                                \
   extern const type qni_kernels_##family##_plain;                                 \
   QNI_IF_AVX2(extern const type qni_kernels_##family##_avx2;)                     \
@@ -40,5 +41,6 @@
       default: return &qni_kernels_##family##_plain;                              \
     }                                                                             \
   }
+/* clang-format on */
 
 #endif

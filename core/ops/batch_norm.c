@@ -35,7 +35,8 @@ struct work {
   struct channel k;
   bool is64, training;
   double eps;
-  const qn_view *x, *w, *b, *mean, *var; /* mean, var: used by forward in evaluation, by backward always */
+  const qn_view *x, *w, *b, *mean,
+      *var; /* mean, var: used by forward in evaluation, by backward always */
   const qn_view *dy, *dm, *dv;
   qn_view *y, *out_mean, *out_var, *dw, *db, *d_mean, *d_var;
 };
@@ -47,8 +48,10 @@ static double load(const qn_view *v, int64_t i, double absent) {
 
 static void store(const qn_view *v, int64_t i, double value) {
   if (!v) return;
-  if (v->dtype == QN_F64) ((double *)v->data)[i] = value;
-  else ((float *)v->data)[i] = (float)value;
+  if (v->dtype == QN_F64)
+    ((double *)v->data)[i] = value;
+  else
+    ((float *)v->data)[i] = (float)value;
 }
 
 static const void *plane(const struct work *s, const qn_view *v, int64_t c) {
@@ -66,11 +69,17 @@ static qn_status forward_channels(void *ctx, int64_t begin, int64_t end) {
   const struct work *s = ctx;
   for (int64_t c = begin; c < end; c++) {
     double mean = load(s->mean, c, 0), var = load(s->var, c, 1);
-    if (s->training && s->is64) channel_stats_f64(&s->k, plane(s, s->x, c), &mean, &var);
-    else if (s->training) channel_stats_f32(&s->k, plane(s, s->x, c), &mean, &var);
+    if (s->training && s->is64)
+      channel_stats_f64(&s->k, plane(s, s->x, c), &mean, &var);
+    else if (s->training)
+      channel_stats_f32(&s->k, plane(s, s->x, c), &mean, &var);
     double rstd = 1 / sqrt(var + s->eps), w = load(s->w, c, 1), b = load(s->b, c, 0);
-    if (s->is64) channel_apply_f64(&s->k, plane(s, s->x, c), mean, rstd, w, b, (void *)(uintptr_t)plane(s, s->y, c));
-    else channel_apply_f32(&s->k, plane(s, s->x, c), mean, rstd, w, b, (void *)(uintptr_t)plane(s, s->y, c));
+    if (s->is64)
+      channel_apply_f64(&s->k, plane(s, s->x, c), mean, rstd, w, b,
+                        (void *)(uintptr_t)plane(s, s->y, c));
+    else
+      channel_apply_f32(&s->k, plane(s, s->x, c), mean, rstd, w, b,
+                        (void *)(uintptr_t)plane(s, s->y, c));
     store(s->out_mean, c, mean);
     store(s->out_var, c, var);
   }
@@ -78,19 +87,24 @@ static qn_status forward_channels(void *ctx, int64_t begin, int64_t end) {
 }
 
 static void channel_gradients(const struct work *s, int64_t c) {
-  double n = (double)(s->k.N * s->k.P), w = load(s->w, c, 1), db, dw, dm = load(s->dm, c, 0), dv = load(s->dv, c, 0);
+  double n = (double)(s->k.N * s->k.P), w = load(s->w, c, 1), db, dw, dm = load(s->dm, c, 0),
+         dv = load(s->dv, c, 0);
   struct slopes t = {.mean = load(s->mean, c, 0), .rstd = 1 / sqrt(load(s->var, c, 1) + s->eps)};
   const void *x = plane(s, s->x, c), *dy = plane(s, s->dy, c);
-  if (s->is64) channel_sums_f64(&s->k, x, dy, t.mean, t.rstd, &db, &dw);
-  else channel_sums_f32(&s->k, x, dy, t.mean, t.rstd, &db, &dw);
+  if (s->is64)
+    channel_sums_f64(&s->k, x, dy, t.mean, t.rstd, &db, &dw);
+  else
+    channel_sums_f32(&s->k, x, dy, t.mean, t.rstd, &db, &dw);
   store(s->db, c, db);
   store(s->dw, c, dw);
   store(s->d_mean, c, dm - w * t.rstd * db);
   store(s->d_var, c, dv - w * t.rstd * t.rstd * dw / 2);
   t.scale = w * t.rstd;
   if (s->training) t.u = db / n, t.v = dw / n, t.m = dm / n, t.q = 2 * dv / n;
-  if (s->y && s->is64) channel_back_f64(&s->k, &t, x, dy, (void *)(uintptr_t)plane(s, s->y, c));
-  else if (s->y) channel_back_f32(&s->k, &t, x, dy, (void *)(uintptr_t)plane(s, s->y, c));
+  if (s->y && s->is64)
+    channel_back_f64(&s->k, &t, x, dy, (void *)(uintptr_t)plane(s, s->y, c));
+  else if (s->y)
+    channel_back_f32(&s->k, &t, x, dy, (void *)(uintptr_t)plane(s, s->y, c));
 }
 
 static qn_status backward_channels(void *ctx, int64_t begin, int64_t end) {
@@ -100,16 +114,26 @@ static qn_status backward_channels(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status check(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, X);
-  if (!h->in(c, MEAN) != !h->in(c, VAR)) return h->fail(c, QN_E_ARG, "mean and var are given together (evaluation) or not at all (training)");
+  if (!h->in(c, MEAN) != !h->in(c, VAR))
+    return h->fail(c, QN_E_ARG,
+                   "mean and var are given together (evaluation) or not at all (training)");
   if (!h->in(c, MEAN) && qni_net_count(x) / (x->shape[1] ? x->shape[1] : 1) < 1)
-    return h->fail(c, QN_E_SHAPE, "the batch is empty: there is no mean to take; give mean and var");
+    return h->fail(c, QN_E_SHAPE,
+                   "the batch is empty: there is no mean to take; give mean and var");
   return QN_OK;
 }
 
 static qn_status forward(const qn_host *h, qn_call *c) {
-  struct work s = {.eps = h->arg_num(c, "eps"), .training = !h->in(c, MEAN), .x = h->in(c, X), .w = h->in(c, W),
-                   .b = h->in(c, B), .mean = h->in(c, MEAN), .var = h->in(c, VAR),
-                   .y = h->out(c, 0), .out_mean = h->out(c, 1), .out_var = h->out(c, 2)};
+  struct work s = {.eps = h->arg_num(c, "eps"),
+                   .training = !h->in(c, MEAN),
+                   .x = h->in(c, X),
+                   .w = h->in(c, W),
+                   .b = h->in(c, B),
+                   .mean = h->in(c, MEAN),
+                   .var = h->in(c, VAR),
+                   .y = h->out(c, 0),
+                   .out_mean = h->out(c, 1),
+                   .out_var = h->out(c, 2)};
   qn_status st = check(h, c);
   if (!st) st = h->save(c, X, s.x);
   if (!st) st = h->save(c, W, s.w);
@@ -121,10 +145,20 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
-  struct work s = {.eps = h->arg_num(c, "eps"), .training = !h->has_arg(c, "mean"), .x = h->saved(c, X), .w = h->saved(c, W),
-                   .mean = h->saved(c, MEAN), .var = h->saved(c, VAR),
-                   .dy = h->in(c, 0), .dm = h->in(c, 1), .dv = h->in(c, 2), .y = h->out(c, X), .dw = h->out(c, W),
-                   .db = h->out(c, B), .d_mean = h->out(c, MEAN), .d_var = h->out(c, VAR)};
+  struct work s = {.eps = h->arg_num(c, "eps"),
+                   .training = !h->has_arg(c, "mean"),
+                   .x = h->saved(c, X),
+                   .w = h->saved(c, W),
+                   .mean = h->saved(c, MEAN),
+                   .var = h->saved(c, VAR),
+                   .dy = h->in(c, 0),
+                   .dm = h->in(c, 1),
+                   .dv = h->in(c, 2),
+                   .y = h->out(c, X),
+                   .dw = h->out(c, W),
+                   .db = h->out(c, B),
+                   .d_mean = h->out(c, MEAN),
+                   .d_var = h->out(c, VAR)};
   layout(&s, s.x);
   return h->parallel(c, s.x->shape[1], qni_net_grain(s.k.N * s.k.P, 16384), backward_channels, &s);
 }
@@ -158,14 +192,16 @@ static qn_tensor *over_batch(struct composer *m, const char *op, qn_tensor *a, b
 
 static qn_tensor *widen(struct composer *m, qn_tensor *a) {
   qn_tensor *out = NULL;
-  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a}, {.name = "shape", .kind = QN_ARG_INTS, .count = m->ndim, .v.ints = m->wide}};
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a},
+                   {.name = "shape", .kind = QN_ARG_INTS, .count = m->ndim, .v.ints = m->wide}};
   if (!m->st) m->st = m->h->apply(m->c, "reshape", args, 2, &out, 1);
   return out;
 }
 
 static qn_tensor *add_eps(struct composer *m, qn_tensor *a) {
   qn_tensor *out = NULL;
-  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a}, {.kind = QN_ARG_NUM, .v.f = m->h->arg_num(m->c, "eps")}};
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a},
+                   {.kind = QN_ARG_NUM, .v.f = m->h->arg_num(m->c, "eps")}};
   if (!m->st) m->st = m->h->apply(m->c, "add", args, 2, &out, 1);
   return out;
 }
@@ -184,12 +220,16 @@ static qn_status compose(const qn_host *h, qn_call *c) {
   qn_tensor *x = h->ref_saved(c, X), *w = h->ref_saved(c, W), *g = h->ref_grad(c, 0);
   qn_tensor *dm = h->ref_grad(c, 1), *dv = h->ref_grad(c, 2);
   if (!g || h->needs_grad(c, MEAN) || h->needs_grad(c, VAR) || dm || dv)
-    return h->fail(c, QN_E_UNSUPPORTED, "second order of batch_norm goes through y and x, w, b only; detach mean and var");
+    return h->fail(
+        c, QN_E_UNSUPPORTED,
+        "second order of batch_norm goes through y and x, w, b only; detach mean and var");
   measure(&m, h->like(c, X));
   qn_tensor *mean = training ? over_batch(&m, "mean", x, true) : widen(&m, h->ref_saved(c, MEAN));
   qn_tensor *centred = call(&m, "sub", x, mean);
-  qn_tensor *var = training ? over_batch(&m, "mean", call(&m, "square", centred, NULL), true) : widen(&m, h->ref_saved(c, VAR));
-  qn_tensor *rstd = call(&m, "rsqrt", add_eps(&m, var), NULL), *hat = call(&m, "mul", centred, rstd), *ghat = call(&m, "mul", g, hat);
+  qn_tensor *var = training ? over_batch(&m, "mean", call(&m, "square", centred, NULL), true)
+                            : widen(&m, h->ref_saved(c, VAR));
+  qn_tensor *rstd = call(&m, "rsqrt", add_eps(&m, var), NULL),
+            *hat = call(&m, "mul", centred, rstd), *ghat = call(&m, "mul", g, hat);
   qn_tensor *dx = g;
   if (training) {
     dx = call(&m, "sub", dx, over_batch(&m, "mean", g, true));
@@ -205,14 +245,22 @@ static qn_status compose(const qn_host *h, qn_call *c) {
 }
 
 static const qn_op batch_norm = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_COUPLED, .flags = QN_OP_DOMAIN,
-    .schema = "batch_norm(x: f[N,C,...], w: f[C]? = nil, b: f[C]? = nil, mean: f[C]? = nil, var: f[C]? = nil, *, eps: num{0..} = 1e-5) "
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_COUPLED,
+    .flags = QN_OP_DOMAIN,
+    .schema = "batch_norm(x: f[N,C,...], w: f[C]? = nil, b: f[C]? = nil, mean: f[C]? = nil, var: "
+              "f[C]? = nil, *, eps: num{0..} = 1e-5) "
               "-> y: like x, batch_mean: f[C], batch_var: f[C]",
     .summary = "Normalises each channel over batch and space.",
-    .doc = "y = w (x - mean) / sqrt(var + eps) + b. Without mean and var those of the batch are used (training), and returned: the "
-           "variance is the biased one. x: [N,C], [N,C,L] or [N,C,H,W]. batch_mean and batch_var are the ones used.",
+    .doc = "y = w (x - mean) / sqrt(var + eps) + b. Without mean and var those of the batch are "
+           "used (training), and returned: the "
+           "variance is the biased one. x: [N,C], [N,C,L] or [N,C,H,W]. batch_mean and batch_var "
+           "are the ones used.",
     .cite = "Ioffe and Szegedy 2015, algorithm 1",
     .example = "print(quern.batch_norm(quern.tensor{{1, 2}, {3, 4}}))",
-    .forward = forward, .backward = backward, .compose = compose};
+    .forward = forward,
+    .backward = backward,
+    .compose = compose};
 
 const qn_op *const qni_ops_batch_norm[] = {&batch_norm, NULL};

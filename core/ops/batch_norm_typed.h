@@ -16,14 +16,16 @@ static void FN(channel_stats)(const struct channel *k, const REAL *x, double *me
   *var = square / count;
 }
 
-static void FN(channel_apply)(const struct channel *k, const REAL *x, double mean, double rstd, double w, double b, REAL *y) {
+static void FN(channel_apply)(const struct channel *k, const REAL *x, double mean, double rstd,
+                              double w, double b, REAL *y) {
   REAL scale = (REAL)(w * rstd), shift = (REAL)(b - mean * w * rstd);
   for (int64_t n = 0; n < k->N; n++)
     for (int64_t p = 0; p < k->P; p++) y[n * k->step + p] = x[n * k->step + p] * scale + shift;
 }
 
 /* sum dy and sum dy xhat */
-static void FN(channel_sums)(const struct channel *k, const REAL *x, const REAL *dy, double mean, double rstd, double *db, double *dw) {
+static void FN(channel_sums)(const struct channel *k, const REAL *x, const REAL *dy, double mean,
+                             double rstd, double *db, double *dw) {
   double a = 0, b = 0;
   for (int64_t n = 0; n < k->N; n++)
     for (int64_t p = 0; p < k->P; p++) {
@@ -36,10 +38,13 @@ static void FN(channel_sums)(const struct channel *k, const REAL *x, const REAL 
 }
 
 /* dx = w rstd (dy - u - xhat v) + m + q (x - mean); u and v are zero in evaluation */
-static void FN(channel_back)(const struct channel *k, const struct slopes *t, const REAL *x, const REAL *dy, REAL *dx) {
+static void FN(channel_back)(const struct channel *k, const struct slopes *t, const REAL *x,
+                             const REAL *dy, REAL *dx) {
   for (int64_t n = 0; n < k->N; n++)
     for (int64_t p = 0; p < k->P; p++) {
       double centred = (double)x[n * k->step + p] - t->mean;
-      dx[n * k->step + p] = (REAL)(t->scale * ((double)dy[n * k->step + p] - t->u - centred * t->rstd * t->v) + t->m + t->q * centred);
+      dx[n * k->step + p] =
+          (REAL)(t->scale * ((double)dy[n * k->step + p] - t->u - centred * t->rstd * t->v) + t->m +
+                 t->q * centred);
     }
 }

@@ -26,25 +26,34 @@ struct conv {
   const qn_host *h;
   qn_call *c;
   qni_window w;
-  int64_t groups, O;             /* O: result channels */
-  int64_t cg, og, K, P;          /* channels of a group on both sides; K = cg kh kw; P = OH OW */
-  int64_t size;                  /* bytes of an element */
+  int64_t groups, O;    /* O: result channels */
+  int64_t cg, og, K, P; /* channels of a group on both sides; K = cg kh kw; P = OH OW */
+  int64_t size;         /* bytes of an element */
   int32_t dtype;
-  const char *x, *weight, *g;    /* image, kernel, result side */
+  const char *x, *weight, *g; /* image, kernel, result side */
   const char *bias;
   char *out;
-  int64_t per_partial;           /* images of one partial sum */
+  int64_t per_partial; /* images of one partial sum */
 };
 
-static qn_status set_up(const qn_host *h, qn_call *c, const qn_view *image, const int64_t *kernel, int32_t kernel_dims, struct conv *v) {
-  *v = (struct conv){.h = h, .c = c, .groups = h->arg_int(c, "groups"), .O = kernel[0],
-                     .dtype = image->dtype, .size = qni_net_size(image)};
+static qn_status set_up(const qn_host *h, qn_call *c, const qn_view *image, const int64_t *kernel,
+                        int32_t kernel_dims, struct conv *v) {
+  *v = (struct conv){.h = h,
+                     .c = c,
+                     .groups = h->arg_int(c, "groups"),
+                     .O = kernel[0],
+                     .dtype = image->dtype,
+                     .size = qni_net_size(image)};
   if (kernel_dims != image->ndim)
-    return h->fail(c, QN_E_SHAPE, "the kernel has %d dimensions and the image %d; they must agree", (int)kernel_dims, (int)image->ndim);
-  qn_status st = qni_window_read(h, c, image, kernel_dims == 4 ? kernel[2] : 1, kernel[kernel_dims - 1], &v->w);
+    return h->fail(c, QN_E_SHAPE, "the kernel has %d dimensions and the image %d; they must agree",
+                   (int)kernel_dims, (int)image->ndim);
+  qn_status st = qni_window_read(h, c, image, kernel_dims == 4 ? kernel[2] : 1,
+                                 kernel[kernel_dims - 1], &v->w);
   if (st) return st;
   if (v->w.C != kernel[1] * v->groups || v->O % v->groups)
-    return h->fail(c, QN_E_SHAPE, "image has %" PRId64 " channels and %" PRId64 " are given out; the kernel takes %" PRId64 " a group in %" PRId64 " groups",
+    return h->fail(c, QN_E_SHAPE,
+                   "image has %" PRId64 " channels and %" PRId64
+                   " are given out; the kernel takes %" PRId64 " a group in %" PRId64 " groups",
                    v->w.C, v->O, kernel[1], v->groups);
   v->cg = v->w.C / v->groups;
   v->og = v->O / v->groups;
@@ -54,26 +63,36 @@ static qn_status set_up(const qn_host *h, qn_call *c, const qn_view *image, cons
 }
 
 static void to_columns(const struct conv *v, const char *image, void *col) {
-  if (v->dtype == QN_F64) image_to_columns_f64(&v->w, v->cg, (const double *)(const void *)image, col);
-  else image_to_columns_f32(&v->w, v->cg, (const float *)(const void *)image, col);
+  if (v->dtype == QN_F64)
+    image_to_columns_f64(&v->w, v->cg, (const double *)(const void *)image, col);
+  else
+    image_to_columns_f32(&v->w, v->cg, (const float *)(const void *)image, col);
 }
 
 static void from_columns(const struct conv *v, const void *col, char *image) {
-  if (v->dtype == QN_F64) columns_to_image_f64(&v->w, v->cg, col, (double *)(void *)image);
-  else columns_to_image_f32(&v->w, v->cg, col, (float *)(void *)image);
+  if (v->dtype == QN_F64)
+    columns_to_image_f64(&v->w, v->cg, col, (double *)(void *)image);
+  else
+    columns_to_image_f32(&v->w, v->cg, col, (float *)(void *)image);
 }
 
 /* Where image n's group g begins, on either side. */
-static int64_t image_at(const struct conv *v, int64_t n, int64_t g) { return (n * v->w.C + g * v->cg) * v->w.H * v->w.W * v->size; }
-static int64_t result_at(const struct conv *v, int64_t n, int64_t g) { return (n * v->O + g * v->og) * v->P * v->size; }
+static int64_t image_at(const struct conv *v, int64_t n, int64_t g) {
+  return (n * v->w.C + g * v->cg) * v->w.H * v->w.W * v->size;
+}
+static int64_t result_at(const struct conv *v, int64_t n, int64_t g) {
+  return (n * v->O + g * v->og) * v->P * v->size;
+}
 static int64_t kernel_at(const struct conv *v, int64_t g) { return g * v->og * v->K * v->size; }
 
 static void add_bias(const struct conv *v, int64_t n) {
   for (int64_t o = 0; v->bias && o < v->O; o++)
     for (int64_t p = 0; p < v->P; p++) {
       int64_t at = (n * v->O + o) * v->P + p;
-      if (v->dtype == QN_F64) ((double *)(void *)v->out)[at] += ((const double *)(const void *)v->bias)[o];
-      else ((float *)(void *)v->out)[at] += ((const float *)(const void *)v->bias)[o];
+      if (v->dtype == QN_F64)
+        ((double *)(void *)v->out)[at] += ((const double *)(const void *)v->bias)[o];
+      else
+        ((float *)(void *)v->out)[at] += ((const float *)(const void *)v->bias)[o];
     }
 }
 
@@ -86,9 +105,20 @@ static qn_status convolve_images(void *ctx, int64_t begin, int64_t end) {
   for (int64_t n = begin; !st && n < end; n++) {
     for (int64_t g = 0; !st && g < v->groups; g++) {
       to_columns(v, v->x + image_at(v, n, g), col); /* [og,K] x [K,P] */
-      qn_gemm p = {.m = v->og, .n = v->P, .k = v->K, .batch = 1, .a = v->weight + kernel_at(v, g), .b = col,
-                   .c = v->out + result_at(v, n, g), .a_row = v->K, .a_col = 1, .b_row = v->P, .b_col = 1,
-                   .c_row = v->P, .alpha = 1, .dtype = v->dtype};
+      qn_gemm p = {.m = v->og,
+                   .n = v->P,
+                   .k = v->K,
+                   .batch = 1,
+                   .a = v->weight + kernel_at(v, g),
+                   .b = col,
+                   .c = v->out + result_at(v, n, g),
+                   .a_row = v->K,
+                   .a_col = 1,
+                   .b_row = v->P,
+                   .b_col = 1,
+                   .c_row = v->P,
+                   .alpha = 1,
+                   .dtype = v->dtype};
       st = v->h->gemm(v->c, &p);
     }
     if (!st) add_bias(v, n);
@@ -102,8 +132,20 @@ static qn_status transpose_images(void *ctx, int64_t begin, int64_t end) {
   qn_status st = v->h->local(v->c, v->K * v->P * v->size, &col);
   for (int64_t n = begin; !st && n < end; n++)
     for (int64_t g = 0; !st && g < v->groups; g++) { /* [og,K]^T x [og,P] */
-      qn_gemm p = {.m = v->K, .n = v->P, .k = v->og, .batch = 1, .a = v->weight + kernel_at(v, g), .b = v->g + result_at(v, n, g),
-                   .c = col, .a_row = 1, .a_col = v->K, .b_row = v->P, .b_col = 1, .c_row = v->P, .alpha = 1, .dtype = v->dtype};
+      qn_gemm p = {.m = v->K,
+                   .n = v->P,
+                   .k = v->og,
+                   .batch = 1,
+                   .a = v->weight + kernel_at(v, g),
+                   .b = v->g + result_at(v, n, g),
+                   .c = col,
+                   .a_row = 1,
+                   .a_col = v->K,
+                   .b_row = v->P,
+                   .b_col = 1,
+                   .c_row = v->P,
+                   .alpha = 1,
+                   .dtype = v->dtype};
       st = v->h->gemm(v->c, &p);
       if (!st) from_columns(v, col, v->out + image_at(v, n, g));
     }
@@ -122,9 +164,21 @@ static qn_status weigh_images(void *ctx, int64_t begin, int64_t end) {
     for (int64_t n = part * v->per_partial; !st && n < last; n++)
       for (int64_t g = 0; !st && g < v->groups; g++) { /* [og,P] x [K,P]^T */
         to_columns(v, v->x + image_at(v, n, g), col);
-        qn_gemm p = {.m = v->og, .n = v->K, .k = v->P, .batch = 1, .a = v->g + result_at(v, n, g), .b = col,
-                     .c = sum + kernel_at(v, g), .a_row = v->P, .a_col = 1, .b_row = 1, .b_col = v->P,
-                     .c_row = v->K, .alpha = 1, .beta = 1, .dtype = v->dtype};
+        qn_gemm p = {.m = v->og,
+                     .n = v->K,
+                     .k = v->P,
+                     .batch = 1,
+                     .a = v->g + result_at(v, n, g),
+                     .b = col,
+                     .c = sum + kernel_at(v, g),
+                     .a_row = v->P,
+                     .a_col = 1,
+                     .b_row = 1,
+                     .b_col = v->P,
+                     .c_row = v->K,
+                     .alpha = 1,
+                     .beta = 1,
+                     .dtype = v->dtype};
         st = v->h->gemm(v->c, &p);
       }
   }
@@ -146,7 +200,9 @@ static qn_status conv_infer(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0), *w = h->in(c, 1), *b = h->in(c, 2);
   qn_status st = set_up(h, c, x, w->shape, w->ndim, &v);
   if (st) return st;
-  if (b && b->shape[0] != v.O) return h->fail(c, QN_E_SHAPE, "b has %" PRId64 " elements for %" PRId64 " channels", b->shape[0], v.O);
+  if (b && b->shape[0] != v.O)
+    return h->fail(c, QN_E_SHAPE, "b has %" PRId64 " elements for %" PRId64 " channels",
+                   b->shape[0], v.O);
   result_shape(&v, x->ndim, h->out(c, 0));
   return QN_OK;
 }
@@ -176,30 +232,39 @@ static int32_t options(const qn_host *h, qn_call *c, qn_arg *args) {
 
 static qn_arg tensor(qn_tensor *t) { return (qn_arg){.kind = QN_ARG_TENSOR, .v.tensor = t}; }
 static qn_arg sizes(const char *name, const qn_view *v, int32_t skip) {
-  return (qn_arg){.name = name, .kind = QN_ARG_INTS, .count = v->ndim - skip, .v.ints = v->shape + skip};
+  return (qn_arg){
+      .name = name, .kind = QN_ARG_INTS, .count = v->ndim - skip, .v.ints = v->shape + skip};
 }
 
 /* T(g, w) for the image's spatial sizes, G(x, g) for the kernel's, conv(x, w): as ops. */
-static qn_status apply_transpose(const qn_host *h, qn_call *c, qn_tensor *g, qn_tensor *w, const qn_view *image, qn_tensor **out) {
+static qn_status apply_transpose(const qn_host *h, qn_call *c, qn_tensor *g, qn_tensor *w,
+                                 const qn_view *image, qn_tensor **out) {
   qn_arg args[7] = {tensor(g), tensor(w), sizes("size", image, 2)};
-  return h->apply(c, image->ndim == 4 ? "conv_transpose2d" : "conv_transpose1d", args, 3 + options(h, c, args + 3), out, 1);
+  return h->apply(c, image->ndim == 4 ? "conv_transpose2d" : "conv_transpose1d", args,
+                  3 + options(h, c, args + 3), out, 1);
 }
 
-static qn_status apply_weight(const qn_host *h, qn_call *c, qn_tensor *x, qn_tensor *g, const qn_view *kernel, qn_tensor **out) {
+static qn_status apply_weight(const qn_host *h, qn_call *c, qn_tensor *x, qn_tensor *g,
+                              const qn_view *kernel, qn_tensor **out) {
   qn_arg args[7] = {tensor(x), tensor(g), sizes("size", kernel, 2)};
-  return h->apply(c, kernel->ndim == 4 ? "conv2d_weight_grad" : "conv1d_weight_grad", args, 3 + options(h, c, args + 3), out, 1);
+  return h->apply(c, kernel->ndim == 4 ? "conv2d_weight_grad" : "conv1d_weight_grad", args,
+                  3 + options(h, c, args + 3), out, 1);
 }
 
-static qn_status apply_conv(const qn_host *h, qn_call *c, qn_tensor *x, qn_tensor *w, qn_tensor **out) {
+static qn_status apply_conv(const qn_host *h, qn_call *c, qn_tensor *x, qn_tensor *w,
+                            qn_tensor **out) {
   qn_arg args[6] = {tensor(x), tensor(w)};
-  return h->apply(c, h->like(c, 0)->ndim == 4 ? "conv2d" : "conv1d", args, 2 + options(h, c, args + 2), out, 1);
+  return h->apply(c, h->like(c, 0)->ndim == 4 ? "conv2d" : "conv1d", args,
+                  2 + options(h, c, args + 2), out, 1);
 }
 
 static qn_status conv_bias_grad(const qn_host *h, qn_call *c) {
   static const int64_t dims2[] = {1, 3, 4}, dims1[] = {1, 3};
   bool two = h->like(c, 0)->ndim == 4;
   qn_tensor *db;
-  qn_arg args[] = {tensor(h->ref_grad(c, 0)), {.name = "dim", .kind = QN_ARG_INTS, .count = two ? 3 : 2, .v.ints = two ? dims2 : dims1}};
+  qn_arg args[] = {
+      tensor(h->ref_grad(c, 0)),
+      {.name = "dim", .kind = QN_ARG_INTS, .count = two ? 3 : 2, .v.ints = two ? dims2 : dims1}};
   qn_status st = h->apply(c, "sum", args, 2, &db, 1);
   return st ? st : h->set_grad(c, 2, db);
 }
@@ -234,19 +299,25 @@ static qn_status transposed_image(const qn_host *h, qn_call *c, qn_view *image) 
   int64_t s[2], p[2], d[2];
   const int64_t *size = h->arg_ints(c, "size", &n);
   qn_status st = qni_window_axes(h, c, g, &axes);
-  if (!st && w->ndim != g->ndim) st = h->fail(c, QN_E_SHAPE, "the kernel has %d dimensions and x %d; they must agree", (int)w->ndim, (int)g->ndim);
+  if (!st && w->ndim != g->ndim)
+    st = h->fail(c, QN_E_SHAPE, "the kernel has %d dimensions and x %d; they must agree",
+                 (int)w->ndim, (int)g->ndim);
   if (!st) st = qni_window_pair(h, c, "stride", axes, 1, 1, &s[0], &s[1]);
   if (!st) st = qni_window_pair(h, c, "padding", axes, 0, 0, &p[0], &p[1]);
   if (!st) st = qni_window_pair(h, c, "dilation", axes, 1, 1, &d[0], &d[1]);
   if (st) return st;
-  if (n && n != axes) return h->fail(c, QN_E_ARG, "'size' has %d numbers for %d axes", (int)n, (int)axes);
+  if (n && n != axes)
+    return h->fail(c, QN_E_ARG, "'size' has %d numbers for %d axes", (int)n, (int)axes);
   *image = (qn_view){.ndim = g->ndim, .dtype = g->dtype};
   image->shape[0] = g->shape[0];
   image->shape[1] = w->shape[1] * h->arg_int(c, "groups");
   for (int32_t i = 0; i < axes; i++) {
     int32_t a = axes == 1 ? 1 : i;
-    image->shape[2 + i] = n ? size[i] : (g->shape[2 + i] - 1) * s[a] - 2 * p[a] + d[a] * (w->shape[2 + i] - 1) + 1;
-    if (image->shape[2 + i] < 1) return h->fail(c, QN_E_SHAPE, "the result would have size %" PRId64 " along axis %d", image->shape[2 + i], (int)i + 1);
+    image->shape[2 + i] =
+        n ? size[i] : (g->shape[2 + i] - 1) * s[a] - 2 * p[a] + d[a] * (w->shape[2 + i] - 1) + 1;
+    if (image->shape[2 + i] < 1)
+      return h->fail(c, QN_E_SHAPE, "the result would have size %" PRId64 " along axis %d",
+                     image->shape[2 + i], (int)i + 1);
   }
   return QN_OK;
 }
@@ -258,7 +329,9 @@ static qn_status transpose_set_up(const qn_host *h, qn_call *c, qn_view *image, 
   if (st) return st;
   int64_t oh = g->ndim == 4 ? g->shape[2] : 1, ow = g->shape[g->ndim - 1];
   if (g->shape[1] == v->O && oh == v->w.OH && ow == v->w.OW) return QN_OK;
-  return h->fail(c, QN_E_SHAPE, "a convolution of the asked size gives %" PRId64 " channels of %" PRId64 "x%" PRId64 ", x has %" PRId64 " of %" PRId64 "x%" PRId64,
+  return h->fail(c, QN_E_SHAPE,
+                 "a convolution of the asked size gives %" PRId64 " channels of %" PRId64
+                 "x%" PRId64 ", x has %" PRId64 " of %" PRId64 "x%" PRId64,
                  v->O, v->w.OH, v->w.OW, g->shape[1], oh, ow);
 }
 
@@ -306,14 +379,18 @@ static qn_status weight_set_up(const qn_host *h, qn_call *c, int64_t *kernel, st
   int32_t n = 0;
   const int64_t *size = h->arg_ints(c, "size", &n);
   if (n != x->ndim - 2 || g->ndim != x->ndim || g->shape[0] != x->shape[0])
-    return h->fail(c, QN_E_SHAPE, "'size' needs the kernel's %d sizes, and x and g the same batch and dimensions", (int)x->ndim - 2);
+    return h->fail(c, QN_E_SHAPE,
+                   "'size' needs the kernel's %d sizes, and x and g the same batch and dimensions",
+                   (int)x->ndim - 2);
   kernel[0] = g->shape[1];
   kernel[1] = x->shape[1] / h->arg_int(c, "groups");
   for (int32_t i = 0; i < n; i++) kernel[2 + i] = size[i];
   qn_status st = set_up(h, c, x, kernel, x->ndim, v);
   int64_t oh = g->ndim == 4 ? g->shape[2] : 1, ow = g->shape[g->ndim - 1];
   if (st || (oh == v->w.OH && ow == v->w.OW)) return st;
-  return h->fail(c, QN_E_SHAPE, "a kernel of the asked size gives results of %" PRId64 "x%" PRId64 ", g has %" PRId64 "x%" PRId64,
+  return h->fail(c, QN_E_SHAPE,
+                 "a kernel of the asked size gives results of %" PRId64 "x%" PRId64
+                 ", g has %" PRId64 "x%" PRId64,
                  v->w.OH, v->w.OW, oh, ow);
 }
 
@@ -333,9 +410,12 @@ static void add_partials(const struct conv *v, int64_t n_parts, const char *part
   for (int64_t i = 0; i < n; i++) {
     double sum = 0;
     for (int64_t p = 0; p < n_parts; p++)
-      sum += v->dtype == QN_F64 ? ((const double *)(const void *)parts)[p * n + i] : (double)((const float *)(const void *)parts)[p * n + i];
-    if (v->dtype == QN_F64) ((double *)out)[i] = sum;
-    else ((float *)out)[i] = (float)sum;
+      sum += v->dtype == QN_F64 ? ((const double *)(const void *)parts)[p * n + i]
+                                : (double)((const float *)(const void *)parts)[p * n + i];
+    if (v->dtype == QN_F64)
+      ((double *)out)[i] = sum;
+    else
+      ((float *)out)[i] = (float)sum;
   }
 }
 
@@ -371,54 +451,78 @@ static qn_status weight_compose(const qn_host *h, qn_call *c) {
   return st;
 }
 
-#define OPTIONS "stride: [int{1..}] = [1], padding: [int{0..}] = [0], dilation: [int{1..}] = [1], groups: int{1..} = 1"
+#define OPTIONS                                                                                    \
+  "stride: [int{1..}] = [1], padding: [int{0..}] = [0], dilation: [int{1..}] = [1], groups: "      \
+  "int{1..} = 1"
 #define COMMON .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE
-#define CONV                                                                                               \
-  .batch = QN_BATCH_ROWS, .infer = conv_infer, .forward = conv_forward, .compose = conv_compose,          \
-  .flops = conv_flops,                                                                                     \
-  .doc = "y[n,o,p] = b[o] + sum w[o,c,k] x[n,c,p s + k d - pad]; w has C/groups input channels. stride, "  \
-         "padding, dilation: one number or one per axis. Result size: floor((I + 2 pad - d (k-1) - 1) / s) + 1."
-#define TRANSPOSE                                                                                          \
-  .batch = QN_BATCH_ROWS, .infer = transpose_infer, .forward = transpose_forward,                          \
-  .compose = transpose_compose, .summary = "Transposed convolution: the adjoint with respect to the image.", \
-  .doc = "<u, T(x, w)> = <x, conv(u, w)>; x has the kernel's O channels, the result C = I groups. Result " \
+#define CONV                                                                                       \
+  .batch = QN_BATCH_ROWS, .infer = conv_infer, .forward = conv_forward, .compose = conv_compose,   \
+  .flops = conv_flops,                                                                             \
+  .doc = "y[n,o,p] = b[o] + sum w[o,c,k] x[n,c,p s + k d - pad]; w has C/groups input channels. "  \
+         "stride, "                                                                                \
+         "padding, dilation: one number or one per axis. Result size: floor((I + 2 pad - d (k-1) " \
+         "- 1) / s) + 1."
+#define TRANSPOSE                                                                                  \
+  .batch = QN_BATCH_ROWS, .infer = transpose_infer, .forward = transpose_forward,                  \
+  .compose = transpose_compose,                                                                    \
+  .summary = "Transposed convolution: the adjoint with respect to the image.",                     \
+  .doc = "<u, T(x, w)> = <x, conv(u, w)>; x has the kernel's O channels, the result C = I "        \
+         "groups. Result "                                                                         \
          "size: `size`, or (X - 1) s - 2 pad + d (k-1) + 1."
-#define WEIGHT                                                                                             \
-  .batch = QN_BATCH_SUM, .infer = weight_infer, .forward = weight_forward, .compose = weight_compose,      \
-  .summary = "The adjoint of the convolution with respect to the kernel.",                                 \
+#define WEIGHT                                                                                     \
+  .batch = QN_BATCH_SUM, .infer = weight_infer, .forward = weight_forward,                         \
+  .compose = weight_compose,                                                                       \
+  .summary = "The adjoint of the convolution with respect to the kernel.",                         \
   .doc = "<v, G(x, g)> = <g, conv(x, v)>. size: the kernel's spatial sizes."
 
 static const qn_op conv1d = {
     COMMON, CONV,
-    .schema = "conv1d(x: f[N,C,L], w: f[O,I,K], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P] where K >= 1",
+    .schema = "conv1d(x: f[N,C,L], w: f[O,I,K], b: f[O]? = nil, *, " OPTIONS
+              ") -> y: f[N,O,P] where K >= 1",
     .summary = "Convolution of series [N,C,L].",
     .example = "print(quern.conv1d(quern.ones{1, 1, 4}, quern.ones{2, 1, 3}, {padding = 1}))"};
 
 static const qn_op conv2d = {
     COMMON, CONV,
-    .schema = "conv2d(x: f[N,C,H,W], w: f[O,I,KH,KW], b: f[O]? = nil, *, " OPTIONS ") -> y: f[N,O,P,Q] where KH >= 1, KW >= 1",
+    .schema = "conv2d(x: f[N,C,H,W], w: f[O,I,KH,KW], b: f[O]? = nil, *, " OPTIONS
+              ") -> y: f[N,O,P,Q] where KH >= 1, KW >= 1",
     .summary = "Convolution of images [N,C,H,W].",
-    .example = "print(quern.conv2d(quern.ones{1, 1, 4, 4}, quern.ones{2, 1, 3, 3}, {padding = 1}))"};
+    .example =
+        "print(quern.conv2d(quern.ones{1, 1, 4, 4}, quern.ones{2, 1, 3, 3}, {padding = 1}))"};
 
 static const qn_op conv_transpose1d = {
     COMMON, TRANSPOSE,
-    .schema = "conv_transpose1d(x: f[N,O,L], w: f[O,I,K], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P] where K >= 1",
-    .example = "print(quern.conv_transpose1d(quern.ones{1, 2, 2}, quern.ones{2, 1, 3}, {stride = 2}))"};
+    .schema = "conv_transpose1d(x: f[N,O,L], w: f[O,I,K], *, size: [int{1..}]? = nil, " OPTIONS
+              ") -> y: f[N,C,P] where K >= 1",
+    .example =
+        "print(quern.conv_transpose1d(quern.ones{1, 2, 2}, quern.ones{2, 1, 3}, {stride = 2}))"};
 
 static const qn_op conv_transpose2d = {
     COMMON, TRANSPOSE,
-    .schema = "conv_transpose2d(x: f[N,O,H,W], w: f[O,I,KH,KW], *, size: [int{1..}]? = nil, " OPTIONS ") -> y: f[N,C,P,Q] where KH >= 1, KW >= 1",
-    .example = "print(quern.conv_transpose2d(quern.ones{1, 2, 2, 2}, quern.ones{2, 1, 3, 3}, {stride = 2}))"};
+    .schema =
+        "conv_transpose2d(x: f[N,O,H,W], w: f[O,I,KH,KW], *, size: [int{1..}]? = nil, " OPTIONS
+        ") -> y: f[N,C,P,Q] where KH >= 1, KW >= 1",
+    .example = "print(quern.conv_transpose2d(quern.ones{1, 2, 2, 2}, quern.ones{2, 1, 3, 3}, "
+               "{stride = 2}))"};
 
 static const qn_op conv1d_weight_grad = {
     COMMON, WEIGHT,
-    .schema = "conv1d_weight_grad(x: f[N,C,L], g: f[N,O,P], *, size: [int{1..}], " OPTIONS ") -> dw: f[O,I,K]",
-    .example = "print(quern.conv1d_weight_grad(quern.ones{1, 1, 4}, quern.ones{1, 2, 2}, {size = {3}}))"};
+    .schema = "conv1d_weight_grad(x: f[N,C,L], g: f[N,O,P], *, size: [int{1..}], " OPTIONS
+              ") -> dw: f[O,I,K]",
+    .example =
+        "print(quern.conv1d_weight_grad(quern.ones{1, 1, 4}, quern.ones{1, 2, 2}, {size = {3}}))"};
 
 static const qn_op conv2d_weight_grad = {
     COMMON, WEIGHT,
-    .schema = "conv2d_weight_grad(x: f[N,C,H,W], g: f[N,O,P,Q], *, size: [int{1..}], " OPTIONS ") -> dw: f[O,I,KH,KW]",
-    .example = "print(quern.conv2d_weight_grad(quern.ones{1, 1, 4, 4}, quern.ones{1, 2, 2, 2}, {size = {3, 3}}))"};
+    .schema = "conv2d_weight_grad(x: f[N,C,H,W], g: f[N,O,P,Q], *, size: [int{1..}], " OPTIONS
+              ") -> dw: f[O,I,KH,KW]",
+    .example = "print(quern.conv2d_weight_grad(quern.ones{1, 1, 4, 4}, quern.ones{1, 2, 2, 2}, "
+               "{size = {3, 3}}))"};
 
-const qn_op *const qni_ops_conv[] = {&conv1d, &conv2d, &conv_transpose1d, &conv_transpose2d,
-                                     &conv1d_weight_grad, &conv2d_weight_grad, NULL};
+const qn_op *const qni_ops_conv[] = {&conv1d,
+                                     &conv2d,
+                                     &conv_transpose1d,
+                                     &conv_transpose2d,
+                                     &conv1d_weight_grad,
+                                     &conv2d_weight_grad,
+                                     NULL};

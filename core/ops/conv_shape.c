@@ -9,19 +9,22 @@
 qn_status qni_window_axes(const qn_host *h, qn_call *c, const qn_view *image, int32_t *axes) {
   *axes = image->ndim - 2;
   if (*axes == 1 || *axes == 2) return QN_OK;
-  return h->fail(c, QN_E_SHAPE, "the image has %d dimensions; expected [N,C,H,W] or [N,C,L]", (int)image->ndim);
+  return h->fail(c, QN_E_SHAPE, "the image has %d dimensions; expected [N,C,H,W] or [N,C,L]",
+                 (int)image->ndim);
 }
 
-qn_status qni_window_pair(const qn_host *h, qn_call *c, const char *name, int32_t axes, int64_t absent,
-                          int64_t least, int64_t *height, int64_t *width) {
+qn_status qni_window_pair(const qn_host *h, qn_call *c, const char *name, int32_t axes,
+                          int64_t absent, int64_t least, int64_t *height, int64_t *width) {
   int32_t n = 0;
   const int64_t *v = h->arg_ints(c, name, &n);
   if (n != 0 && n != 1 && n != axes)
-    return h->fail(c, QN_E_ARG, "'%s' has %d numbers; expected one, or one for each of %d axes", name, (int)n, (int)axes);
+    return h->fail(c, QN_E_ARG, "'%s' has %d numbers; expected one, or one for each of %d axes",
+                   name, (int)n, (int)axes);
   *width = n ? v[n - 1] : absent;
   *height = n ? v[0] : absent;
   if (*height < least || *width < least)
-    return h->fail(c, QN_E_ARG, "'%s' must be at least %" PRId64 ", found %" PRId64, name, least, *height < least ? *height : *width);
+    return h->fail(c, QN_E_ARG, "'%s' must be at least %" PRId64 ", found %" PRId64, name, least,
+                   *height < least ? *height : *width);
   return QN_OK;
 }
 
@@ -30,7 +33,8 @@ static int64_t result_size(int64_t in, int64_t k, int64_t s, int64_t p, int64_t 
   return room < 0 ? 0 : room / s + 1;
 }
 
-qn_status qni_window_read(const qn_host *h, qn_call *c, const qn_view *image, int64_t kh, int64_t kw, qni_window *w) {
+qn_status qni_window_read(const qn_host *h, qn_call *c, const qn_view *image, int64_t kh,
+                          int64_t kw, qni_window *w) {
   int32_t axes;
   *w = (qni_window){.kh = kh, .kw = kw};
   qn_status st = qni_window_axes(h, c, image, &axes);
@@ -46,7 +50,9 @@ qn_status qni_window_read(const qn_host *h, qn_call *c, const qn_view *image, in
   w->OH = result_size(w->H, kh, w->sh, w->ph, w->dh);
   w->OW = result_size(w->W, kw, w->sw, w->pw, w->dw);
   if (w->OH > 0 && w->OW > 0) return QN_OK;
-  return h->fail(c, QN_E_SHAPE, "a window of %" PRId64 "x%" PRId64 " with dilation %" PRId64 "x%" PRId64
-                 " does not fit an image of %" PRId64 "x%" PRId64 " with padding %" PRId64 "x%" PRId64,
+  return h->fail(c, QN_E_SHAPE,
+                 "a window of %" PRId64 "x%" PRId64 " with dilation %" PRId64 "x%" PRId64
+                 " does not fit an image of %" PRId64 "x%" PRId64 " with padding %" PRId64
+                 "x%" PRId64,
                  kh, kw, w->dh, w->dw, w->H, w->W, w->ph, w->pw);
 }

@@ -46,7 +46,10 @@ static qn_status read_window(const qn_host *h, qn_call *c, const qn_view *x, qni
     w->OW = (w->W + 2 * w->pw - w->dw * (kw - 1) - 1) / w->sw + 1;
   }
   if (w->ph * 2 > kh || w->pw * 2 > kw)
-    return h->fail(c, QN_E_ARG, "padding %" PRId64 "x%" PRId64 " is more than half of the window %" PRId64 "x%" PRId64, w->ph, w->pw, kh, kw);
+    return h->fail(c, QN_E_ARG,
+                   "padding %" PRId64 "x%" PRId64 " is more than half of the window %" PRId64
+                   "x%" PRId64,
+                   w->ph, w->pw, kh, kw);
   return QN_OK;
 }
 
@@ -80,10 +83,14 @@ static qn_status forward_planes(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const void *x = p->x + i * in * (p->is64 ? 8 : 4);
     void *y = p->y + i * out * (p->is64 ? 8 : 4);
-    if (p->max && p->is64) max_plane_f64(&p->w, x, y, p->at + i * out);
-    else if (p->max) max_plane_f32(&p->w, x, y, p->at + i * out);
-    else if (p->is64) mean_plane_f64(&p->w, &p->spans, x, y);
-    else mean_plane_f32(&p->w, &p->spans, x, y);
+    if (p->max && p->is64)
+      max_plane_f64(&p->w, x, y, p->at + i * out);
+    else if (p->max)
+      max_plane_f32(&p->w, x, y, p->at + i * out);
+    else if (p->is64)
+      mean_plane_f64(&p->w, &p->spans, x, y);
+    else
+      mean_plane_f32(&p->w, &p->spans, x, y);
   }
   return QN_OK;
 }
@@ -94,10 +101,14 @@ static qn_status backward_planes(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const void *dy = p->x + i * out * (p->is64 ? 8 : 4);
     void *dx = p->y + i * in * (p->is64 ? 8 : 4);
-    if (p->max && p->is64) max_plane_back_f64(&p->w, dy, p->at + i * out, dx);
-    else if (p->max) max_plane_back_f32(&p->w, dy, p->at + i * out, dx);
-    else if (p->is64) mean_plane_back_f64(&p->w, &p->spans, dy, dx);
-    else mean_plane_back_f32(&p->w, &p->spans, dy, dx);
+    if (p->max && p->is64)
+      max_plane_back_f64(&p->w, dy, p->at + i * out, dx);
+    else if (p->max)
+      max_plane_back_f32(&p->w, dy, p->at + i * out, dx);
+    else if (p->is64)
+      mean_plane_back_f64(&p->w, &p->spans, dy, dx);
+    else
+      mean_plane_back_f32(&p->w, &p->spans, dy, dx);
   }
   return QN_OK;
 }
@@ -130,7 +141,11 @@ static qn_status max_backward(const qn_host *h, qn_call *c) {
   const qn_view *dy = h->in(c, 0);
   qn_view *dx = h->out(c, 0);
   if (!dx) return QN_OK;
-  struct pool p = {.max = true, .is64 = qni_net_is64(dy), .x = dy->data, .y = dx->data, .at = h->saved(c, 0)->data};
+  struct pool p = {.max = true,
+                   .is64 = qni_net_is64(dy),
+                   .x = dy->data,
+                   .y = dx->data,
+                   .at = h->saved(c, 0)->data};
   qn_status st = read_window(h, c, h->like(c, 0), &p.w);
   return st ? st : run(h, c, &p, backward_planes);
 }
@@ -160,7 +175,8 @@ static qn_status span_memory(const qn_host *h, qn_call *c, const qni_window *w, 
   return st;
 }
 
-static void fixed_spans(int64_t n, int64_t size, int64_t k, int64_t stride, int64_t pad, int64_t *from, int64_t *to) {
+static void fixed_spans(int64_t n, int64_t size, int64_t k, int64_t stride, int64_t pad,
+                        int64_t *from, int64_t *to) {
   for (int64_t i = 0; i < n; i++) {
     int64_t first = i * stride - pad, last = first + k;
     from[i] = first < 0 ? 0 : first;
@@ -188,7 +204,8 @@ static qn_status mean_infer(const qn_host *h, qn_call *c) {
   return st;
 }
 
-static qn_status mean_run(const qn_host *h, qn_call *c, const qn_view *image, const qn_view *from, qn_view *to, qn_range_fn fn) {
+static qn_status mean_run(const qn_host *h, qn_call *c, const qn_view *image, const qn_view *from,
+                          qn_view *to, qn_range_fn fn) {
   struct pool p = {.is64 = qni_net_is64(from), .x = from->data, .y = to->data};
   qn_status st = mean_window(h, c, image, &p.w);
   if (!st) st = span_memory(h, c, &p.w, &p.spans);
@@ -215,28 +232,46 @@ static qn_status mean_backward(const qn_host *h, qn_call *c) {
 #define WINDOW "kernel: [int], stride: [int]? = nil, padding: [int] = [0], dilation: [int] = [1]"
 
 static const qn_op max_pool = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
     .schema = "max_pool(x: f[?], *, " WINDOW ") -> y: f[?]",
     .summary = "Largest pixel of each window.",
-    .doc = "x: [N,C,H,W] or [N,C,L]. kernel, stride (default: the kernel), padding (at most half of the kernel), dilation: one number or one "
+    .doc = "x: [N,C,H,W] or [N,C,L]. kernel, stride (default: the kernel), padding (at most half "
+           "of the kernel), dilation: one number or one "
            "per axis. The gradient goes to the first maximum.",
-    .example = "print(quern.max_pool(quern.arange(16):to('f32'):reshape(1, 1, 4, 4), {kernel = 2}))",
-    .infer = max_infer, .forward = max_forward, .backward = max_backward, .kink = max_kink};
+    .example =
+        "print(quern.max_pool(quern.arange(16):to('f32'):reshape(1, 1, 4, 4), {kernel = 2}))",
+    .infer = max_infer,
+    .forward = max_forward,
+    .backward = max_backward,
+    .kink = max_kink};
 
-static const qn_op avg_pool = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
-    .schema = "avg_pool(x: f[?], *, kernel: [int], stride: [int]? = nil, padding: [int] = [0]) -> y: f[?]",
-    .summary = "Mean of each window.",
-    .doc = "x: [N,C,H,W] or [N,C,L]. The mean is over the window's pixels inside the image: padding does not count.",
-    .example = "print(quern.avg_pool(quern.ones{1, 1, 4, 4}, {kernel = 2}))",
-    .infer = mean_infer, .forward = mean_forward, .backward = mean_backward};
+static const qn_op avg_pool = {.struct_size = sizeof(qn_op),
+                               .det = QN_DET_BITWISE,
+                               .batch = QN_BATCH_ROWS,
+                               .schema = "avg_pool(x: f[?], *, kernel: [int], stride: [int]? = "
+                                         "nil, padding: [int] = [0]) -> y: f[?]",
+                               .summary = "Mean of each window.",
+                               .doc = "x: [N,C,H,W] or [N,C,L]. The mean is over the window's "
+                                      "pixels inside the image: padding does not count.",
+                               .example =
+                                   "print(quern.avg_pool(quern.ones{1, 1, 4, 4}, {kernel = 2}))",
+                               .infer = mean_infer,
+                               .forward = mean_forward,
+                               .backward = mean_backward};
 
 static const qn_op adaptive_avg_pool = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
     .schema = "adaptive_avg_pool(x: f[?], *, size: [int]) -> y: f[?]",
     .summary = "Means of windows chosen so that the result has the given size.",
-    .doc = "x: [N,C,H,W] or [N,C,L]. Window i of O over I pixels: floor(i I / O) .. ceil((i+1) I / O) - 1.",
+    .doc = "x: [N,C,H,W] or [N,C,L]. Window i of O over I pixels: floor(i I / O) .. ceil((i+1) I / "
+           "O) - 1.",
     .example = "print(quern.adaptive_avg_pool(quern.ones{1, 1, 5, 5}, {size = 1}))",
-    .infer = mean_infer, .forward = mean_forward, .backward = mean_backward};
+    .infer = mean_infer,
+    .forward = mean_forward,
+    .backward = mean_backward};
 
 const qn_op *const qni_ops_pool[] = {&max_pool, &avg_pool, &adaptive_avg_pool, NULL};

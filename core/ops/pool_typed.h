@@ -9,7 +9,8 @@ static void FN(max_plane)(const qni_window *w, const REAL *x, REAL *y, int64_t *
       int64_t best = -1;
       for (int64_t i = 0; i < w->kh; i++)
         for (int64_t j = 0; j < w->kw; j++) {
-          int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw, p = row * w->W + col;
+          int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw,
+                  p = row * w->W + col;
           if (row < 0 || row >= w->H || col < 0 || col >= w->W) continue;
           if (best < 0 || x[p] > x[best] || (isnan(x[p]) && !isnan(x[best]))) best = p;
         }
@@ -29,16 +30,20 @@ static void FN(mean_plane)(const qni_window *w, const struct spans *s, const REA
     for (int64_t ox = 0; ox < w->OW; ox++) {
       double sum = 0;
       for (int64_t row = s->top[oy]; row < s->bottom[oy]; row++)
-        for (int64_t col = s->left[ox]; col < s->right[ox]; col++) sum += (double)x[row * w->W + col];
-      y[oy * w->OW + ox] = (REAL)(sum / (double)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox])));
+        for (int64_t col = s->left[ox]; col < s->right[ox]; col++)
+          sum += (double)x[row * w->W + col];
+      y[oy * w->OW + ox] =
+          (REAL)(sum / (double)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox])));
     }
 }
 
-static void FN(mean_plane_back)(const qni_window *w, const struct spans *s, const REAL *dy, REAL *dx) {
+static void FN(mean_plane_back)(const qni_window *w, const struct spans *s, const REAL *dy,
+                                REAL *dx) {
   memset(dx, 0, (size_t)(w->H * w->W) * sizeof *dx);
   for (int64_t oy = 0; oy < w->OH; oy++)
     for (int64_t ox = 0; ox < w->OW; ox++) {
-      REAL share = dy[oy * w->OW + ox] / (REAL)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox]));
+      REAL share =
+          dy[oy * w->OW + ox] / (REAL)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox]));
       for (int64_t row = s->top[oy]; row < s->bottom[oy]; row++)
         for (int64_t col = s->left[ox]; col < s->right[ox]; col++) dx[row * w->W + col] += share;
     }

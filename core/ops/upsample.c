@@ -58,8 +58,10 @@ static qn_status planes_forward(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const void *x = g->from + i * g->H * g->W * (g->is64 ? 8 : 4);
     void *y = g->to + i * g->OH * g->OW * (g->is64 ? 8 : 4);
-    if (g->is64) enlarge_plane_f64(g, x, y);
-    else enlarge_plane_f32(g, x, y);
+    if (g->is64)
+      enlarge_plane_f64(g, x, y);
+    else
+      enlarge_plane_f32(g, x, y);
   }
   return QN_OK;
 }
@@ -69,13 +71,16 @@ static qn_status planes_backward(void *ctx, int64_t begin, int64_t end) {
   for (int64_t i = begin; i < end; i++) {
     const void *dy = g->from + i * g->OH * g->OW * (g->is64 ? 8 : 4);
     void *dx = g->to + i * g->H * g->W * (g->is64 ? 8 : 4);
-    if (g->is64) enlarge_plane_back_f64(g, dy, dx);
-    else enlarge_plane_back_f32(g, dy, dx);
+    if (g->is64)
+      enlarge_plane_back_f64(g, dy, dx);
+    else
+      enlarge_plane_back_f32(g, dy, dx);
   }
   return QN_OK;
 }
 
-static qn_status run(const qn_host *h, qn_call *c, const qn_view *image, const qn_view *from, qn_view *to, qn_range_fn fn) {
+static qn_status run(const qn_host *h, qn_call *c, const qn_view *image, const qn_view *from,
+                     qn_view *to, qn_range_fn fn) {
   struct grid g;
   void *taps;
   qn_status st = read_grid(h, c, image, &g);
@@ -115,11 +120,17 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 }
 
 static const qn_op upsample = {
-    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS,
-    .schema = "upsample(x: f[?], *, scale: [int], mode: enum{nearest|bilinear} = nearest) -> y: f[?]",
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
+    .schema =
+        "upsample(x: f[?], *, scale: [int], mode: enum{nearest|bilinear} = nearest) -> y: f[?]",
     .summary = "Enlarges images by whole factors.",
-    .doc = "x: [N,C,H,W] or [N,C,L]. scale: one factor or one per axis. bilinear: pixel centres are aligned, not corners.",
+    .doc = "x: [N,C,H,W] or [N,C,L]. scale: one factor or one per axis. bilinear: pixel centres "
+           "are aligned, not corners.",
     .example = "print(quern.upsample(quern.ones{1, 1, 2, 2}, {scale = 2}))",
-    .infer = infer, .forward = forward, .backward = backward};
+    .infer = infer,
+    .forward = forward,
+    .backward = backward};
 
 const qn_op *const qni_ops_upsample[] = {&upsample, NULL};

@@ -7,7 +7,8 @@ static void FN(enlarge_plane)(const struct grid *g, const REAL *x, REAL *y) {
   for (int64_t i = 0; i < g->OH; i++)
     for (int64_t j = 0; j < g->OW; j++) {
       const struct tap *r = &g->row[i], *c = &g->col[j];
-      REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight), e = (REAL)c->weight;
+      REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
+           e = (REAL)c->weight;
       y[i * g->OW + j] = a * (d * x[r->low * g->W + c->low] + e * x[r->low * g->W + c->high]) +
                          b * (d * x[r->high * g->W + c->low] + e * x[r->high * g->W + c->high]);
     }
@@ -18,7 +19,8 @@ static void FN(enlarge_plane_back)(const struct grid *g, const REAL *dy, REAL *d
   for (int64_t i = 0; i < g->OH; i++)
     for (int64_t j = 0; j < g->OW; j++) {
       const struct tap *r = &g->row[i], *c = &g->col[j];
-      REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight), e = (REAL)c->weight, v = dy[i * g->OW + j];
+      REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
+           e = (REAL)c->weight, v = dy[i * g->OW + j];
       dx[r->low * g->W + c->low] += v * a * d;
       dx[r->low * g->W + c->high] += v * a * e;
       dx[r->high * g->W + c->low] += v * b * d;

@@ -47,13 +47,14 @@ float qni_bf16_to_f32(uint16_t x) {
 
 double qni_dtype_load(int32_t dtype, const void *element) {
   switch (dtype) {
-    case QN_F32: return (double)*(const float *)element;
-    case QN_F64: return *(const double *)element;
-    case QN_BF16: return (double)qni_bf16_to_f32(*(const uint16_t *)element);
-    case QN_I64: return (double)*(const int64_t *)element;
-    case QN_I32: return (double)*(const int32_t *)element;
-    case QN_U8: case QN_BOOL: return (double)*(const uint8_t *)element;
-    default: return 0;
+  case QN_F32: return (double)*(const float *)element;
+  case QN_F64: return *(const double *)element;
+  case QN_BF16: return (double)qni_bf16_to_f32(*(const uint16_t *)element);
+  case QN_I64: return (double)*(const int64_t *)element;
+  case QN_I32: return (double)*(const int32_t *)element;
+  case QN_U8:
+  case QN_BOOL: return (double)*(const uint8_t *)element;
+  default: return 0;
   }
 }
 
@@ -66,14 +67,14 @@ static int64_t to_integer(double value, double low, double high) {
 
 void qni_dtype_store(int32_t dtype, void *element, double value) {
   switch (dtype) {
-    case QN_F32: *(float *)element = (float)value; break;
-    case QN_F64: *(double *)element = value; break;
-    case QN_BF16: *(uint16_t *)element = qni_bf16_from_f32((float)value); break;
-    case QN_I64: *(int64_t *)element = to_integer(value, -0x1p63, 0x1p63); break;
-    case QN_I32: *(int32_t *)element = (int32_t)to_integer(value, -0x1p31, 0x1p31 - 1); break;
-    case QN_U8: *(uint8_t *)element = (uint8_t)to_integer(value, 0, 255); break;
-    case QN_BOOL: *(uint8_t *)element = value != 0; break;
-    default: break;
+  case QN_F32: *(float *)element = (float)value; break;
+  case QN_F64: *(double *)element = value; break;
+  case QN_BF16: *(uint16_t *)element = qni_bf16_from_f32((float)value); break;
+  case QN_I64: *(int64_t *)element = to_integer(value, -0x1p63, 0x1p63); break;
+  case QN_I32: *(int32_t *)element = (int32_t)to_integer(value, -0x1p31, 0x1p31 - 1); break;
+  case QN_U8: *(uint8_t *)element = (uint8_t)to_integer(value, 0, 255); break;
+  case QN_BOOL: *(uint8_t *)element = value != 0; break;
+  default: break;
   }
 }
 
@@ -93,8 +94,10 @@ void qni_dtype_convert(int64_t n, int32_t from, const void *src, int32_t to, voi
   } else if (integer(from) && integer(to)) {
     for (int64_t i = 0; i < n; i++, s += a, d += b) {
       int64_t v = load_integer(from, s);
-      if (to == QN_I64) *(int64_t *)(void *)d = v;
-      else *(int32_t *)(void *)d = v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v;
+      if (to == QN_I64)
+        *(int64_t *)(void *)d = v;
+      else
+        *(int32_t *)(void *)d = v > INT32_MAX ? INT32_MAX : v < INT32_MIN ? INT32_MIN : (int32_t)v;
     }
   } else {
     for (int64_t i = 0; i < n; i++, s += a, d += b) qni_dtype_store(to, d, qni_dtype_load(from, s));

@@ -5,12 +5,12 @@
 #include <stdbool.h>
 #include "base/status.h"
 
-size_t qni_dtype_size(int32_t dtype);            /* bytes; 0 for an unknown type */
-const char *qni_dtype_name(int32_t dtype);       /* "f32"; "?" for an unknown type */
-int32_t qni_dtype_parse(const char *name);       /* 0 for an unknown name */
-bool qni_dtype_floating(int32_t dtype);          /* f32, f64, bf16 */
+size_t qni_dtype_size(int32_t dtype);      /* bytes; 0 for an unknown type */
+const char *qni_dtype_name(int32_t dtype); /* "f32"; "?" for an unknown type */
+int32_t qni_dtype_parse(const char *name); /* 0 for an unknown name */
+bool qni_dtype_floating(int32_t dtype);    /* f32, f64, bf16 */
 
-uint16_t qni_bf16_from_f32(float x);             /* round to nearest even, NaN stays NaN */
+uint16_t qni_bf16_from_f32(float x); /* round to nearest even, NaN stays NaN */
 float qni_bf16_to_f32(uint16_t x);
 
 /* One element, any type. Integers beyond 2^53 lose digits as doubles. */

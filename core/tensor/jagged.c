@@ -11,8 +11,10 @@
 static qn_status check_offsets(const qn_tensor *values, const qn_tensor *offsets) {
   const qn_view *o = &offsets->view;
   char text[160];
-  if (values->view.ndim < 1 || o->dtype != QN_I64 || o->ndim != 1 || o->shape[0] < 1 || !qni_view_contiguous(o)) {
-    qni_fail(QN_E_SHAPE, "offsets must be a contiguous i64[B+1] beside values of one dimension or more");
+  if (values->view.ndim < 1 || o->dtype != QN_I64 || o->ndim != 1 || o->shape[0] < 1 ||
+      !qni_view_contiguous(o)) {
+    qni_fail(QN_E_SHAPE,
+             "offsets must be a contiguous i64[B+1] beside values of one dimension or more");
     qni_error_detail("offsets: %s", qni_shape_text(text, sizeof text, o->dtype, o->ndim, o->shape));
     return QN_E_SHAPE;
   }
@@ -20,7 +22,9 @@ static qn_status check_offsets(const qn_tensor *values, const qn_tensor *offsets
   int64_t B = o->shape[0] - 1, N = values->view.shape[0];
   for (int64_t b = 0; b < B; b++)
     if (at[b + 1] < at[b])
-      return qni_fail(QN_E_SHAPE, "offsets fall from %" PRId64 " to %" PRId64 " at sequence %" PRId64, at[b], at[b + 1], b + 1);
+      return qni_fail(QN_E_SHAPE,
+                      "offsets fall from %" PRId64 " to %" PRId64 " at sequence %" PRId64, at[b],
+                      at[b + 1], b + 1);
   if (at[0] != 0 || at[B] != N) {
     qni_fail(QN_E_SHAPE, "offsets must run from 0 to the number of rows, %" PRId64, N);
     qni_error_detail("they run from %" PRId64 " to %" PRId64, at[0], at[B]);
@@ -53,7 +57,8 @@ static int64_t longest(const int64_t *at, int64_t B) {
 }
 
 /* Shape with the first `old` dimensions replaced by `lead`. */
-static int32_t replace_lead(const qn_view *v, int32_t old, int32_t n_lead, const int64_t *lead, int64_t *shape) {
+static int32_t replace_lead(const qn_view *v, int32_t old, int32_t n_lead, const int64_t *lead,
+                            int64_t *shape) {
   memcpy(shape, lead, (size_t)n_lead * sizeof *lead);
   for (int32_t i = old; i < v->ndim; i++) shape[n_lead + i - old] = v->shape[i];
   return n_lead + v->ndim - old;
@@ -68,7 +73,8 @@ qn_status qni_tensor_to_padded(const qn_tensor *t, int64_t length, double fill, 
   qn_status st = need_jagged(t);
   if (st) return st;
   const int64_t *at = t->offsets->view.data;
-  int64_t B = t->offsets->view.shape[0] - 1, L = length > 0 ? length : longest(at, B), shape[QN_MAX_DIMS + 1];
+  int64_t B = t->offsets->view.shape[0] - 1, L = length > 0 ? length : longest(at, B),
+          shape[QN_MAX_DIMS + 1];
   int32_t ndim = replace_lead(&t->view, 1, 2, (int64_t[]){B, L}, shape);
   if ((st = qni_tensor_empty(t->view.dtype, ndim, shape, out))) return st;
   size_t row = row_bytes(&t->view, 1), size = qni_dtype_size(t->view.dtype);
@@ -76,7 +82,8 @@ qn_status qni_tensor_to_padded(const qn_tensor *t, int64_t length, double fill, 
   for (int64_t b = 0; b < B; b++, to += (size_t)L * row) {
     int64_t n = at[b + 1] - at[b] < L ? at[b + 1] - at[b] : L;
     memcpy(to, (char *)t->view.data + (size_t)at[b] * row, (size_t)n * row);
-    for (size_t i = (size_t)n * row; i < (size_t)L * row; i += size) qni_dtype_store(t->view.dtype, to + i, fill);
+    for (size_t i = (size_t)n * row; i < (size_t)L * row; i += size)
+      qni_dtype_store(t->view.dtype, to + i, fill);
   }
   return QN_OK;
 }
@@ -93,7 +100,9 @@ static qn_status offsets_from(const qn_tensor *lengths, int64_t L, qn_tensor **o
     if (n < 0 || n > L) {
       qn_tensor_free(*offsets);
       *offsets = NULL;
-      return qni_fail(QN_E_ARG, "length %" PRId64 " of sequence %" PRId64 " is outside 0 to %" PRId64, n, b + 1, L);
+      return qni_fail(QN_E_ARG,
+                      "length %" PRId64 " of sequence %" PRId64 " is outside 0 to %" PRId64, n,
+                      b + 1, L);
     }
     at[b + 1] = at[b] + n;
   }
@@ -105,7 +114,8 @@ qn_status qni_tensor_from_padded(const qn_tensor *t, const qn_tensor *lengths, q
   *out = NULL;
   if (v->ndim < 2 || n->dtype != QN_I64 || n->ndim != 1 || n->shape[0] != v->shape[0] ||
       !qni_view_contiguous(v) || !qni_view_contiguous(n))
-    return qni_fail(QN_E_SHAPE, "a contiguous padded tensor [B,L,...] and lengths i64[B] are needed");
+    return qni_fail(QN_E_SHAPE,
+                    "a contiguous padded tensor [B,L,...] and lengths i64[B] are needed");
   qn_tensor *offsets;
   qn_status st = offsets_from(lengths, v->shape[1], &offsets);
   if (st) return st;

@@ -17,9 +17,13 @@ qn_status qni_shape_bytes(int32_t dtype, int32_t ndim, const int64_t *shape, siz
   }
   bool empty = false;
   for (int32_t i = 0; i < ndim; i++) {
-    if (shape[i] < 0) return qni_fail(QN_E_SHAPE, "size %" PRId64 " of dimension %d is negative", shape[i], (int)i + 1);
-    if (shape[i] == 0) empty = true;
-    else if (!qni_size_mul_add(count, (size_t)shape[i], 0, &count)) count = SIZE_MAX;
+    if (shape[i] < 0)
+      return qni_fail(QN_E_SHAPE, "size %" PRId64 " of dimension %d is negative", shape[i],
+                      (int)i + 1);
+    if (shape[i] == 0)
+      empty = true;
+    else if (!qni_size_mul_add(count, (size_t)shape[i], 0, &count))
+      count = SIZE_MAX;
   }
   *bytes = 0;
   if (empty) return QN_OK;

@@ -16,9 +16,11 @@ static void release_buffer(void *ctx, void *data, size_t bytes) {
 
 /* ---- Storage ---- */
 
-static qni_storage *storage_new(void *data, size_t bytes, void (*release)(void *, void *, size_t), void *ctx) {
+static qni_storage *storage_new(void *data, size_t bytes, void (*release)(void *, void *, size_t),
+                                void *ctx) {
   qni_storage *s = qni_mem_buffer(sizeof *s);
-  if (s) *s = (qni_storage){.refs = 1, .data = data, .bytes = bytes, .release = release, .ctx = ctx};
+  if (s)
+    *s = (qni_storage){.refs = 1, .data = data, .bytes = bytes, .release = release, .ctx = ctx};
   return s;
 }
 
@@ -42,14 +44,16 @@ static qn_status tensor_on(qni_storage *storage, const qn_view *view, qn_tensor 
 
 /* ---- Creation ---- */
 
-qn_status qni_tensor_adopt(int32_t dtype, int32_t ndim, const int64_t *shape, void *data, size_t bytes,
-                           void (*release)(void *, void *, size_t), void *ctx, qn_tensor **t) {
+qn_status qni_tensor_adopt(int32_t dtype, int32_t ndim, const int64_t *shape, void *data,
+                           size_t bytes, void (*release)(void *, void *, size_t), void *ctx,
+                           qn_tensor **t) {
   qn_view view;
   size_t needed;
   *t = NULL;
   qn_status st = qni_shape_bytes(dtype, ndim, shape, &needed);
   if (st) return st;
-  if (needed > bytes) return qni_fail(QN_E_SHAPE, "the shape needs %zu bytes, the memory holds %zu", needed, bytes);
+  if (needed > bytes)
+    return qni_fail(QN_E_SHAPE, "the shape needs %zu bytes, the memory holds %zu", needed, bytes);
   qni_view_dense(&view, data, dtype, ndim, shape);
   qni_storage *s = storage_new(data, bytes, release, ctx);
   return s ? tensor_on(s, &view, t) : QN_E_NOMEM;
@@ -83,7 +87,8 @@ qn_status qn_tensor_new(int32_t dtype, int32_t ndim, const int64_t *shape, qn_te
   return qni_tensor_zeros(dtype, ndim, shape, t);
 }
 
-qn_status qn_tensor_wrap(int32_t dtype, int32_t ndim, const int64_t *shape, void *data, qn_tensor **t) {
+qn_status qn_tensor_wrap(int32_t dtype, int32_t ndim, const int64_t *shape, void *data,
+                         qn_tensor **t) {
   size_t bytes;
   qni_error_reset();
   *t = NULL;
@@ -141,7 +146,9 @@ qn_status qni_tensor_contiguous(qn_tensor *t, qn_tensor **out) {
   return QN_OK;
 }
 
-qn_status qni_tensor_cast(const qn_tensor *t, int32_t dtype, qn_tensor **out) { return copy_as(t, dtype, out); }
+qn_status qni_tensor_cast(const qn_tensor *t, int32_t dtype, qn_tensor **out) {
+  return copy_as(t, dtype, out);
+}
 
 void qni_tensor_touch(qn_tensor *t) { t->storage->version++; }
 

@@ -21,13 +21,17 @@ static inline double bad_get(const qn_view *v, int64_t i) {
 }
 
 static inline void bad_put(const qn_view *v, int64_t i, double value) {
-  if (v->dtype == QN_F32) ((float *)v->data)[i] = (float)value;
-  else ((double *)v->data)[i] = value;
+  if (v->dtype == QN_F32)
+    ((float *)v->data)[i] = (float)value;
+  else
+    ((double *)v->data)[i] = value;
 }
 
 /* y = factor x */
-static inline qn_status bad_scale(const qn_host *h, qn_call *c, const qn_view *x, const qn_view *y, double factor) {
-  if (x->dtype == QN_BF16) return h->fail(c, QN_E_DTYPE, "bf16 is not offered; convert to f32 first");
+static inline qn_status bad_scale(const qn_host *h, qn_call *c, const qn_view *x, const qn_view *y,
+                                  double factor) {
+  if (x->dtype == QN_BF16)
+    return h->fail(c, QN_E_DTYPE, "bf16 is not offered; convert to f32 first");
   for (int64_t i = 0; i < bad_count(x); i++) bad_put(y, i, factor * bad_get(x, i));
   return QN_OK;
 }
@@ -41,15 +45,24 @@ static inline qn_status bad_backward(const qn_host *h, qn_call *c) {
 }
 
 /* The plugin NAME with one op; the rest are fields of it. */
-#define BAD_OP(...)                                                                                 \
-  static const qn_op op = {.struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS, \
-                           .summary = "Twice x.", __VA_ARGS__};                                     \
+#define BAD_OP(...)                                                                                \
+  static const qn_op op = {.struct_size = sizeof(qn_op),                                           \
+                           .det = QN_DET_BITWISE,                                                  \
+                           .batch = QN_BATCH_ROWS,                                                 \
+                           .summary = "Twice x.",                                                  \
+                           __VA_ARGS__};                                                           \
   static const qn_op *const ops[] = {&op, NULL}
 #define BAD_SCHEMA "twice(x: f[...]) -> y: f[...]"
-#define BAD_PLUGIN(word, ...)                                                                       \
-  QN_EXPORT const qn_plugin qn_plugin_entry = {                                                     \
-      .magic = QN_MAGIC, .struct_size = sizeof(qn_plugin), .abi_major = QN_ABI_MAJOR,               \
-      .abi_minor = QN_ABI_MINOR, .build = QN_BUILD, .id = "bad." word, .name = word,                \
-      .version = "1.0.0", .ops = ops, __VA_ARGS__}
+#define BAD_PLUGIN(word, ...)                                                                      \
+  QN_EXPORT const qn_plugin qn_plugin_entry = {.magic = QN_MAGIC,                                  \
+                                               .struct_size = sizeof(qn_plugin),                   \
+                                               .abi_major = QN_ABI_MAJOR,                          \
+                                               .abi_minor = QN_ABI_MINOR,                          \
+                                               .build = QN_BUILD,                                  \
+                                               .id = "bad." word,                                  \
+                                               .name = word,                                       \
+                                               .version = "1.0.0",                                 \
+                                               .ops = ops,                                         \
+                                               __VA_ARGS__}
 
 #endif

@@ -15,7 +15,9 @@ static double factor(void) {
   return 2 + n / 1024.0;
 }
 
-static qn_status forward(const qn_host *h, qn_call *c) { return bad_scale(h, c, h->in(c, 0), h->out(c, 0), factor()); }
+static qn_status forward(const qn_host *h, qn_call *c) {
+  return bad_scale(h, c, h->in(c, 0), h->out(c, 0), factor());
+}
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   return h->out(c, 0) ? bad_scale(h, c, h->in(c, 0), h->out(c, 0), factor()) : QN_OK;

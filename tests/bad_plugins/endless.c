@@ -4,7 +4,8 @@
 static volatile int32_t forever = 1;
 
 static qn_status forward(const qn_host *h, qn_call *c) {
-  while (forever) {}
+  while (forever) {
+  }
   return bad_forward(h, c);
 }
 

@@ -2,7 +2,9 @@
 #include "bad.h"
 
 #if defined(__x86_64__)
-static __attribute__((constructor)) void change(void) { __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040); }
+static __attribute__((constructor)) void change(void) {
+  __builtin_ia32_ldmxcsr(__builtin_ia32_stmxcsr() | 0x8040);
+}
 #else
 #include <fenv.h>
 static __attribute__((constructor)) void change(void) { fesetround(FE_TOWARDZERO); }

@@ -19,5 +19,6 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   return !st && db ? bad_scale(h, c, h->in(c, 0), db, factor) : st;
 }
 
-BAD_OP(.schema = "plus(a: f[...], b: f[...]) -> y: f[...]", .forward = forward, .backward = backward);
+BAD_OP(.schema = "plus(a: f[...], b: f[...]) -> y: f[...]", .forward = forward,
+       .backward = backward);
 BAD_PLUGIN("needs", .reserved = 0);

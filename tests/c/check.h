@@ -15,23 +15,24 @@
 
 #include "base/status.h"
 
-#define assert_ok(call)                                                                       \
-  do {                                                                                        \
-    qni_error_reset();                                                                        \
-    qn_status st_ = (call);                                                                   \
-    if (st_)                                                                                  \
-      print_error("%s\n%s\n%s\n", qn_error_last()->what, qn_error_last()->detail, qn_error_last()->hint); \
-    assert_int_equal(st_, QN_OK);                                                             \
+#define assert_ok(call)                                                                            \
+  do {                                                                                             \
+    qni_error_reset();                                                                             \
+    qn_status st_ = (call);                                                                        \
+    if (st_)                                                                                       \
+      print_error("%s\n%s\n%s\n", qn_error_last()->what, qn_error_last()->detail,                  \
+                  qn_error_last()->hint);                                                          \
+    assert_int_equal(st_, QN_OK);                                                                  \
   } while (0)
 /* The call fails with this status, and its text (what + detail + hint) has the words. */
-#define assert_fails(call, status_, words)                                                    \
-  do {                                                                                        \
-    qni_error_reset();                                                                        \
-    assert_int_equal((call), (status_));                                                      \
-    char text_[4096];                                                                         \
-    const qn_error *e_ = qn_error_last();                                                     \
-    snprintf(text_, sizeof text_, "%s | %s | %s", e_->what, e_->detail, e_->hint);            \
-    if (!strstr(text_, (words))) fail_msg("'%s' is not in: %s", (words), text_);              \
+#define assert_fails(call, status_, words)                                                         \
+  do {                                                                                             \
+    qni_error_reset();                                                                             \
+    assert_int_equal((call), (status_));                                                           \
+    char text_[4096];                                                                              \
+    const qn_error *e_ = qn_error_last();                                                          \
+    snprintf(text_, sizeof text_, "%s | %s | %s", e_->what, e_->detail, e_->hint);                 \
+    if (!strstr(text_, (words))) fail_msg("'%s' is not in: %s", (words), text_);                   \
   } while (0)
 
 /* The path of a file of the real data, or skips the test with the reason. */

@@ -21,8 +21,10 @@ static const struct entry entries[] = {
 enum { N_ENTRIES = sizeof entries / sizeof entries[0] };
 
 static void entry_line(char *line, size_t room, const struct entry *e) {
-  if (e->field) snprintf(line, room, "%s.%s %zu %zu", e->name, e->field, e->offset, e->size);
-  else snprintf(line, room, "%s %zu", e->name, e->size);
+  if (e->field)
+    snprintf(line, room, "%s.%s %zu %zu", e->name, e->field, e->offset, e->size);
+  else
+    snprintf(line, room, "%s %zu", e->name, e->size);
 }
 
 static void every_field_lies_where_it_was_recorded(void **state) {
@@ -53,7 +55,8 @@ static void run(const char *program, const char *command) {
 
 static void cxx_reads_the_headers(void **state) {
   (void)state;
-  run("g++", "g++ -std=c++17 -pedantic -Wall -Wextra -Werror -Icore/include -fsyntax-only -x c++ -include quern/quern.h /dev/null");
+  run("g++", "g++ -std=c++17 -pedantic -Wall -Wextra -Werror -Icore/include -fsyntax-only -x c++ "
+             "-include quern/quern.h /dev/null");
 }
 
 static void luajit_reads_the_declarations_and_agrees_on_the_layout(void **state) {

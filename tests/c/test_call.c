@@ -28,7 +28,8 @@ static qn_status affine_forward(const qn_host *h, qn_call *c) {
   int32_t n = 0;
   const int64_t *shift = h->arg_ints(c, "shift", &n);
   for (int64_t i = 0; i < x->shape[0]; i++)
-    ((float *)h->out(c, 0)->data)[i] = (float)(a * (double)((float *)x->data)[i]) + (float)(n ? shift[i % n] : 0) +
+    ((float *)h->out(c, 0)->data)[i] = (float)(a * (double)((float *)x->data)[i]) +
+                                       (float)(n ? shift[i % n] : 0) +
                                        (h->arg_int(c, "mode") == 1 ? 100.0f : 0.0f);
   return QN_OK;
 }
@@ -36,7 +37,8 @@ static qn_status affine_forward(const qn_host *h, qn_call *c) {
 static const qn_op affine = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
-    .schema = "test_affine(x: f32[N], *, a: num{0..10} = 1, shift: [int]? = nil, negate: bool = false, mode: enum{plain|raised} = plain) -> y: f32[N]",
+    .schema = "test_affine(x: f32[N], *, a: num{0..10} = 1, shift: [int]? = nil, negate: bool = "
+              "false, mode: enum{plain|raised} = plain) -> y: f32[N]",
     .summary = "Test.",
     .forward = affine_forward,
 };
@@ -172,7 +174,8 @@ static void a_value_that_is_not_finite_is_found_at_its_op(void **state) {
 static int start(void **state) {
   (void)state;
   static const qn_op *const ops[] = {&affine, NULL};
-  qni_plugin plugin = {.id = "test.call", .name = "call_test", .version = "1", .path = "", .build = ""};
+  qni_plugin plugin = {
+      .id = "test.call", .name = "call_test", .version = "1", .path = "", .build = ""};
   return qn_start(NULL) || qni_registry_publish(&plugin, ops);
 }
 

@@ -15,7 +15,8 @@
 enum { SAMPLES = 8, SEEDS = 300, MAX_FLOATS = 16, MOST_ALLOCATIONS = 4000 };
 
 static uint64_t mixed(uint64_t hash, const void *data, size_t bytes) {
-  for (size_t i = 0; i < bytes; i++) hash = (hash ^ ((const unsigned char *)data)[i]) * 0x100000001b3u;
+  for (size_t i = 0; i < bytes; i++)
+    hash = (hash ^ ((const unsigned char *)data)[i]) * 0x100000001b3u;
   return hash;
 }
 
@@ -35,7 +36,8 @@ static qn_status seed_like(const qn_tensor *t, qn_tensor **seed) {
   qn_status st = qni_tensor_empty(t->view.dtype, t->view.ndim, t->view.shape, seed);
   size_t size = qni_dtype_size(t->view.dtype);
   for (int64_t i = 0; !st && i < qni_tensor_count(t); i++)
-    qni_dtype_store(t->view.dtype, (char *)(*seed)->view.data + (size_t)i * size, (i % 2 ? -1.0 : 1.0) / (double)(i + 1));
+    qni_dtype_store(t->view.dtype, (char *)(*seed)->view.data + (size_t)i * size,
+                    (i % 2 ? -1.0 : 1.0) / (double)(i + 1));
   return st;
 }
 
@@ -99,9 +101,12 @@ static bool survives(struct subject *s) {
     for (at = 1, made = 1; at <= made + 1 && at < MOST_ALLOCATIONS; at++) {
       qn_status st = run(s, at, onward, &made);
       if (st == QN_OK ? s->bits != bits : st != QN_E_NOMEM)
-        fail_msg("%s: allocation %d failed and the call gave %d: %s", text, (int)at, (int)st, qn_error_last()->what);
-      if (st && !strstr(qn_error_last()->what, "memory")) fail_msg("%s: the error says '%s'", text, qn_error_last()->what);
-      if (qn_threads() == 1 && live() != held) /* else a worker may have kept its first local memory */
+        fail_msg("%s: allocation %d failed and the call gave %d: %s", text, (int)at, (int)st,
+                 qn_error_last()->what);
+      if (st && !strstr(qn_error_last()->what, "memory"))
+        fail_msg("%s: the error says '%s'", text, qn_error_last()->what);
+      if (qn_threads() == 1 &&
+          live() != held) /* else a worker may have kept its first local memory */
         fail_msg("%s: %d bytes lost after allocation %d", text, (int)(live() - held), (int)at);
     }
   assert_ok(run(s, 0, 0, &made));

@@ -9,7 +9,8 @@ static qn_tensor *noise(uint64_t stream, int32_t ndim, const int64_t *shape, int
   qn_tensor *t;
   assert_ok(qn_tensor_new(dtype, ndim, shape, &t));
   for (int64_t i = 0; i < qni_tensor_count(t); i++)
-    qni_dtype_store(dtype, (char *)t->view.data + i * (int64_t)qni_dtype_size(dtype), gc_noise(stream, i));
+    qni_dtype_store(dtype, (char *)t->view.data + i * (int64_t)qni_dtype_size(dtype),
+                    gc_noise(stream, i));
   return t;
 }
 
@@ -20,11 +21,13 @@ static qn_tensor *call(const char *op, const qn_arg *args, int32_t n) {
 }
 
 static double at(const qn_tensor *t, int64_t i) {
-  return qni_dtype_load(t->view.dtype, (char *)t->view.data + i * (int64_t)qni_dtype_size(t->view.dtype));
+  return qni_dtype_load(t->view.dtype,
+                        (char *)t->view.data + i * (int64_t)qni_dtype_size(t->view.dtype));
 }
 
 /* The definition, term by term. */
-static double conv_at(const qn_tensor *x, const qn_tensor *w, int64_t n, int64_t o, int64_t y, int64_t c, int64_t s, int64_t p, int64_t d, int64_t groups) {
+static double conv_at(const qn_tensor *x, const qn_tensor *w, int64_t n, int64_t o, int64_t y,
+                      int64_t c, int64_t s, int64_t p, int64_t d, int64_t groups) {
   const int64_t *xs = x->view.shape, *ws = w->view.shape;
   int64_t og = ws[0] / groups;
   double sum = 0;
@@ -33,7 +36,8 @@ static double conv_at(const qn_tensor *x, const qn_tensor *w, int64_t n, int64_t
       for (int64_t v = 0; v < ws[3]; v++) {
         int64_t row = y * s + u * d - p, col = c * s + v * d - p, channel = o / og * ws[1] + i;
         if (row < 0 || row >= xs[2] || col < 0 || col >= xs[3]) continue;
-        sum += at(x, ((n * xs[1] + channel) * xs[2] + row) * xs[3] + col) * at(w, ((o * ws[1] + i) * ws[2] + u) * ws[3] + v);
+        sum += at(x, ((n * xs[1] + channel) * xs[2] + row) * xs[3] + col) *
+               at(w, ((o * ws[1] + i) * ws[2] + u) * ws[3] + v);
       }
   return sum;
 }
@@ -44,12 +48,16 @@ static void convolution_follows_its_definition(void **state) {
     for (int64_t s = 1; s <= 2; s++)
       for (int64_t d = 1; d <= 2; d++)
         for (int64_t groups = 1; groups <= 2; groups++) {
-          qn_tensor *x = noise(1, 4, (int64_t[]){2, 4, 7, 6}, dtype), *w = noise(2, 4, (int64_t[]){6, 4 / groups, 3, 3}, dtype);
-          qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_int("stride", s), gc_int("padding", 1), gc_int("dilation", d), gc_int("groups", groups)};
+          qn_tensor *x = noise(1, 4, (int64_t[]){2, 4, 7, 6}, dtype),
+                    *w = noise(2, 4, (int64_t[]){6, 4 / groups, 3, 3}, dtype);
+          qn_arg args[] = {gc_tensor(x),         gc_tensor(w),          gc_int("stride", s),
+                           gc_int("padding", 1), gc_int("dilation", d), gc_int("groups", groups)};
           qn_tensor *y = call("conv2d", args, 6);
           const int64_t *ys = y->view.shape;
           for (int64_t i = 0; i < qni_tensor_count(y); i++) {
-            double expected = conv_at(x, w, i / (ys[1] * ys[2] * ys[3]), i / (ys[2] * ys[3]) % ys[1], i / ys[3] % ys[2], i % ys[3], s, 1, d, groups);
+            double expected =
+                conv_at(x, w, i / (ys[1] * ys[2] * ys[3]), i / (ys[2] * ys[3]) % ys[1],
+                        i / ys[3] % ys[2], i % ys[3], s, 1, d, groups);
             assert_true(fabs(at(y, i) - expected) < (dtype == QN_F32 ? 1e-5 : 1e-13));
           }
           qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(y);
@@ -58,13 +66,18 @@ static void convolution_follows_its_definition(void **state) {
 
 static void convolutions_differentiate_to_second_order(void **state) {
   (void)state;
-  qn_tensor *x = noise(1, 4, (int64_t[]){2, 2, 4, 3}, QN_F64), *w = noise(2, 4, (int64_t[]){4, 1, 2, 2}, QN_F64), *b = noise(3, 1, (int64_t[]){4}, QN_F64);
-  qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_int("stride", 2), gc_int("padding", 1), gc_int("groups", 2)};
+  qn_tensor *x = noise(1, 4, (int64_t[]){2, 2, 4, 3}, QN_F64),
+            *w = noise(2, 4, (int64_t[]){4, 1, 2, 2}, QN_F64),
+            *b = noise(3, 1, (int64_t[]){4}, QN_F64);
+  qn_arg args[] = {gc_tensor(x),        gc_tensor(w),         gc_tensor(b),
+                   gc_int("stride", 2), gc_int("padding", 1), gc_int("groups", 2)};
   assert_true(gradcheck("conv2d", 6, args, GRADCHECK_SECOND));
-  qn_tensor *x1 = noise(1, 3, (int64_t[]){2, 2, 5}, QN_F64), *w1 = noise(2, 3, (int64_t[]){3, 2, 3}, QN_F64);
+  qn_tensor *x1 = noise(1, 3, (int64_t[]){2, 2, 5}, QN_F64),
+            *w1 = noise(2, 3, (int64_t[]){3, 2, 3}, QN_F64);
   qn_arg series[] = {gc_tensor(x1), gc_tensor(w1), gc_int("padding", 1)};
   assert_true(gradcheck("conv1d", 3, series, GRADCHECK_SECOND));
-  qn_tensor *g = noise(4, 4, (int64_t[]){1, 4, 2, 2}, QN_F64), *w2 = noise(5, 4, (int64_t[]){4, 2, 3, 2}, QN_F64);
+  qn_tensor *g = noise(4, 4, (int64_t[]){1, 4, 2, 2}, QN_F64),
+            *w2 = noise(5, 4, (int64_t[]){4, 2, 3, 2}, QN_F64);
   qn_arg transposed[] = {gc_tensor(g), gc_tensor(w2), gc_int("stride", 2)};
   assert_true(gradcheck("conv_transpose2d", 3, transposed, GRADCHECK_SECOND));
   qn_tensor *g2 = noise(6, 4, (int64_t[]){2, 3, 3, 2}, QN_F64);
@@ -96,12 +109,15 @@ static void pooling_has_known_values_and_gradients(void **state) {
 
 static void batch_norm_normalises_and_differentiates(void **state) {
   (void)state;
-  qn_tensor *x = noise(3, 4, (int64_t[]){3, 2, 2, 2}, QN_F64), *w = noise(4, 1, (int64_t[]){2}, QN_F64), *b = noise(5, 1, (int64_t[]){2}, QN_F64), *out[3];
+  qn_tensor *x = noise(3, 4, (int64_t[]){3, 2, 2, 2}, QN_F64),
+            *w = noise(4, 1, (int64_t[]){2}, QN_F64), *b = noise(5, 1, (int64_t[]){2}, QN_F64),
+            *out[3];
   qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_tensor(b)};
   assert_ok(qni_call_named("batch_norm", args, 1, out, 3));
   double sum = 0, square = 0;
   for (int64_t n = 0; n < 3; n++)
-    for (int64_t p = 0; p < 4; p++) sum += at(out[0], n * 8 + p), square += at(out[0], n * 8 + p) * at(out[0], n * 8 + p);
+    for (int64_t p = 0; p < 4; p++)
+      sum += at(out[0], n * 8 + p), square += at(out[0], n * 8 + p) * at(out[0], n * 8 + p);
   assert_true(fabs(sum) < 1e-12 && fabs(square / 12 - 1) < 1e-3);
   assert_true(gradcheck("batch_norm", 3, args, GRADCHECK_FIRST));
   qn_tensor *var;
@@ -110,7 +126,8 @@ static void batch_norm_normalises_and_differentiates(void **state) {
   qn_arg eval[] = {gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_tensor(out[1]), gc_tensor(var)};
   qn_tensor *y[3];
   assert_ok(qni_call_named("batch_norm", eval, 5, y, 3));
-  assert_true(fabs(at(y[0], 0) - (at(w, 0) * (at(x, 0) - at(out[1], 0)) / sqrt(at(var, 0) + 1e-5) + at(b, 0))) < 1e-12);
+  assert_true(fabs(at(y[0], 0) - (at(w, 0) * (at(x, 0) - at(out[1], 0)) / sqrt(at(var, 0) + 1e-5) +
+                                  at(b, 0))) < 1e-12);
   assert_true(gradcheck("batch_norm", 5, eval, GRADCHECK_FIRST));
   for (int i = 0; i < 3; i++) qn_tensor_free(out[i]), qn_tensor_free(y[i]);
   qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b), qn_tensor_free(var);
@@ -143,7 +160,8 @@ static double directional(qn_tensor *x, qn_tensor *weights, qn_tensor *v, qn_ten
 static void batch_norm_has_a_second_order(void **state) {
   (void)state;
   const int64_t shape[] = {3, 2, 2, 2};
-  qn_tensor *x = noise(3, 4, shape, QN_F64), *w = noise(4, 4, shape, QN_F64), *v = noise(5, 4, shape, QN_F64), *h;
+  qn_tensor *x = noise(3, 4, shape, QN_F64), *w = noise(4, 4, shape, QN_F64),
+            *v = noise(5, 4, shape, QN_F64), *h;
   directional(x, w, v, &h);
   for (int64_t i = 0; i < qni_tensor_count(x); i++) {
     double *p = (double *)x->view.data + i, saved = *p, up, down;
@@ -158,7 +176,8 @@ static void batch_norm_has_a_second_order(void **state) {
 
 /* Everything once forward and backward; the bits of results and gradients, as one sum. */
 static uint64_t fingerprint(void) {
-  qn_tensor *x = noise(1, 4, (int64_t[]){9, 3, 8, 8}, QN_F32), *w = noise(2, 4, (int64_t[]){5, 3, 3, 3}, QN_F32), *out[3], *s;
+  qn_tensor *x = noise(1, 4, (int64_t[]){9, 3, 8, 8}, QN_F32),
+            *w = noise(2, 4, (int64_t[]){5, 3, 3, 3}, QN_F32), *out[3], *s;
   uint64_t hash = 1469598103934665603u;
   assert_ok(qn_tensor_require_grad(x, 1));
   assert_ok(qn_tensor_require_grad(w, 1));
@@ -175,8 +194,10 @@ static uint64_t fingerprint(void) {
   assert_ok(qn_backward(s, NULL, 0));
   const qn_tensor *all[] = {y, out[0], qn_tensor_grad(x), qn_tensor_grad(w)};
   for (int i = 0; i < 4; i++)
-    for (int64_t j = 0; j < qni_tensor_count(all[i]); j++) hash = (hash ^ ((const uint32_t *)all[i]->view.data)[j]) * 1099511628211u;
-  qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(y), qn_tensor_free(p), qn_tensor_free(q), qn_tensor_free(s);
+    for (int64_t j = 0; j < qni_tensor_count(all[i]); j++)
+      hash = (hash ^ ((const uint32_t *)all[i]->view.data)[j]) * 1099511628211u;
+  qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(y), qn_tensor_free(p), qn_tensor_free(q),
+      qn_tensor_free(s);
   for (int i = 0; i < 3; i++) qn_tensor_free(out[i]);
   return hash;
 }
@@ -195,7 +216,9 @@ static void bits_do_not_depend_on_the_workers(void **state) {
 
 static void misfits_are_named(void **state) {
   (void)state;
-  qn_tensor *x = noise(1, 4, (int64_t[]){1, 3, 4, 4}, QN_F32), *w = noise(2, 4, (int64_t[]){2, 2, 3, 3}, QN_F32), *big = noise(2, 4, (int64_t[]){2, 3, 9, 9}, QN_F32), *y = NULL;
+  qn_tensor *x = noise(1, 4, (int64_t[]){1, 3, 4, 4}, QN_F32),
+            *w = noise(2, 4, (int64_t[]){2, 2, 3, 3}, QN_F32),
+            *big = noise(2, 4, (int64_t[]){2, 3, 9, 9}, QN_F32), *y = NULL;
   qn_arg args[] = {gc_tensor(x), gc_tensor(w)};
   assert_fails(qni_call_named("conv2d", args, 2, &y, 1), QN_E_SHAPE, "3 channels");
   args[1] = gc_tensor(big);

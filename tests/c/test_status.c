@@ -56,7 +56,8 @@ static void texts_beyond_the_room_are_cut_not_overrun(void **state) {
 
 static void every_status_has_a_name(void **state) {
   (void)state;
-  for (qn_status s = QN_E_INTERNAL; s <= QN_OK; s++) assert_string_not_equal(qn_status_name(s), "unknown");
+  for (qn_status s = QN_E_INTERNAL; s <= QN_OK; s++)
+    assert_string_not_equal(qn_status_name(s), "unknown");
   assert_string_equal(qn_status_name(17), "unknown");
 }
 

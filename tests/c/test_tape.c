@@ -26,7 +26,8 @@ static qn_tensor *op2(const char *name, qn_tensor *a, qn_tensor *b) {
 
 static void gradients_add_up_over_uses_and_over_calls(void **state) {
   (void)state;
-  qn_tensor *x = vec(2, (double[]){3, 5}, 1), *y = op2("mul", x, x), *z = op2("add", y, x), *s = op2("sum", z, NULL);
+  qn_tensor *x = vec(2, (double[]){3, 5}, 1), *y = op2("mul", x, x), *z = op2("add", y, x),
+            *s = op2("sum", z, NULL);
   assert_ok(qn_backward(s, NULL, QN_BACKWARD_KEEP));
   assert_true(item(qn_tensor_grad(x), 0) == 7 && item(qn_tensor_grad(x), 1) == 11);
   assert_ok(qn_backward(s, NULL, 0));
@@ -39,7 +40,8 @@ static void gradients_add_up_over_uses_and_over_calls(void **state) {
 
 static void second_order_through_composed_backwards(void **state) {
   (void)state;
-  qn_tensor *x = vec(2, (double[]){2, 3}, 1), *y = op2("mul", x, x), *z = op2("mul", y, x), *s = op2("sum", z, NULL), *g, *h;
+  qn_tensor *x = vec(2, (double[]){2, 3}, 1), *y = op2("mul", x, x), *z = op2("mul", y, x),
+            *s = op2("sum", z, NULL), *g, *h;
   assert_ok(qn_grad(s, NULL, &x, 1, QN_BACKWARD_CREATE, &g));
   assert_true(fabs(item(g, 0) - 12) < 1e-12 && fabs(item(g, 1) - 27) < 1e-12);
   qn_tensor *gs = op2("sum", g, NULL);
@@ -51,16 +53,19 @@ static void second_order_through_composed_backwards(void **state) {
 
 static void gradients_of_inner_results_can_be_asked_for(void **state) {
   (void)state;
-  qn_tensor *x = vec(1, (double[]){2}, 1), *y = op2("mul", x, x), *z = op2("mul", y, y), *inputs[] = {y, x}, *g[2];
+  qn_tensor *x = vec(1, (double[]){2}, 1), *y = op2("mul", x, x), *z = op2("mul", y, y),
+            *inputs[] = {y, x}, *g[2];
   assert_ok(qn_grad(z, NULL, inputs, 2, 0, g));
   assert_true(item(g[0], 0) == 8 && item(g[1], 0) == 32);
   assert_null(qn_tensor_grad(x));
-  qn_tensor_free(g[0]), qn_tensor_free(g[1]), qn_tensor_free(x), qn_tensor_free(y), qn_tensor_free(z);
+  qn_tensor_free(g[0]), qn_tensor_free(g[1]), qn_tensor_free(x), qn_tensor_free(y),
+      qn_tensor_free(z);
 }
 
 static void a_write_after_saving_is_noticed(void **state) {
   (void)state;
-  qn_tensor *x = vec(1, (double[]){2}, 1), *c = vec(1, (double[]){5}, 0), *y = op2("mul", x, c), *same;
+  qn_tensor *x = vec(1, (double[]){2}, 1), *c = vec(1, (double[]){5}, 0), *y = op2("mul", x, c),
+            *same;
   same = op2("add_", c, c);
   assert_fails(qn_backward(y, NULL, 0), QN_E_STATE, "changed in place");
   assert_null(qn_tensor_grad(x));
@@ -92,7 +97,8 @@ static void without_recording_nothing_is_kept(void **state) {
 
 static void a_seed_must_fit(void **state) {
   (void)state;
-  qn_tensor *x = vec(2, (double[]){2, 3}, 1), *y = op2("mul", x, x), *seed = vec(2, (double[]){1, 10}, 0), *bad = vec(3, (double[]){1, 1, 1}, 0);
+  qn_tensor *x = vec(2, (double[]){2, 3}, 1), *y = op2("mul", x, x),
+            *seed = vec(2, (double[]){1, 10}, 0), *bad = vec(3, (double[]){1, 1, 1}, 0);
   assert_fails(qn_backward(y, NULL, 0), QN_E_SHAPE, "f64[2]");
   assert_fails(qn_backward(y, bad, 0), QN_E_SHAPE, "seed: f64[3]");
   assert_ok(qn_backward(y, seed, 0));
@@ -128,7 +134,8 @@ static void a_graph_of_any_length_is_walked_and_freed(void **state) {
   (void)state;
   qn_memory before, after;
   qn_memory_stats(&before);
-  qn_tensor *x = vec(1, (double[]){1}, 1), *one = vec(1, (double[]){1}, 0), *y = qn_tensor_retain(x);
+  qn_tensor *x = vec(1, (double[]){1}, 1), *one = vec(1, (double[]){1}, 0),
+            *y = qn_tensor_retain(x);
   for (int i = 0; i < 100000; i++) {
     qn_tensor *next = op2("mul", y, one);
     qn_tensor_free(y);
@@ -154,7 +161,9 @@ static void row_gradients_come_sorted_and_summed(void **state) {
   assert_ok(qn_tensor_new(QN_F64, 2, (int64_t[]){9, 2}, &table));
   assert_ok(qn_tensor_require_grad(table, 1));
   for (int round = 1; round <= 2; round++) {
-    qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = table}, {.kind = QN_ARG_TENSOR, .v.tensor = ids}, {.name = "sparse", .kind = QN_ARG_BOOL, .v.i = 1}};
+    qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = table},
+                     {.kind = QN_ARG_TENSOR, .v.tensor = ids},
+                     {.name = "sparse", .kind = QN_ARG_BOOL, .v.i = 1}};
     assert_ok(qni_call_named("embedding", args, 3, &e, 1));
     s = op2("sum", e, NULL);
     assert_ok(qn_backward(s, NULL, 0));

@@ -74,7 +74,8 @@ static void narrow_select_permute_expand_point_where_they_say(void **state) {
   assert_fails(qni_view_narrow(&t->view, 1, 2, 2, &v), QN_E_ARG, "positions 3 to 4");
   assert_fails(qni_view_select(&t->view, 0, 2, &v), QN_E_ARG, "position 3");
   assert_fails(qni_view_permute(&t->view, (int32_t[]){0, 0, 1}, &v), QN_E_ARG, "twice");
-  assert_fails(qni_view_expand(&t->view, 3, (int64_t[]){2, 5, 4}, &v), QN_E_SHAPE, "cannot expand f32[2,3,4] to [2,5,4]");
+  assert_fails(qni_view_expand(&t->view, 3, (int64_t[]){2, 5, 4}, &v), QN_E_SHAPE,
+               "cannot expand f32[2,3,4] to [2,5,4]");
   qn_tensor_free(t);
 }
 
@@ -107,7 +108,8 @@ static void a_contiguous_copy_has_the_same_values(void **state) {
   assert_ok(qni_tensor_contiguous(turned, &copy));
   assert_true(qni_view_contiguous(&copy->view));
   for (int64_t i = 0; i < 4; i++)
-    for (int64_t j = 0; j < 3; j++) assert_true(at(&copy->view, (int64_t[]){i, j}) == (double)(j * 4 + i));
+    for (int64_t j = 0; j < 3; j++)
+      assert_true(at(&copy->view, (int64_t[]){i, j}) == (double)(j * 4 + i));
   assert_ok(qni_tensor_contiguous(copy, &same));
   assert_ptr_equal(copy, same);
   qn_tensor_free(same), qn_tensor_free(copy), qn_tensor_free(turned), qn_tensor_free(t);
@@ -115,7 +117,7 @@ static void a_contiguous_copy_has_the_same_values(void **state) {
 
 static void conversions_round_saturate_and_keep_integers(void **state) {
   (void)state;
-  assert_int_equal(qni_bf16_from_f32(1.00390625f), 0x3f80);  /* a tie goes to even */
+  assert_int_equal(qni_bf16_from_f32(1.00390625f), 0x3f80); /* a tie goes to even */
   assert_int_equal(qni_bf16_from_f32(1.01171875f), 0x3f82);
   assert_true(isnan(qni_bf16_to_f32(qni_bf16_from_f32(NAN))));
   assert_true(isinf(qni_bf16_to_f32(qni_bf16_from_f32(3.4e38f))));

@@ -18,7 +18,7 @@ extern "C" {
 #define QN_MAGIC "QUERNPL"
 
 /* Does this table, as the other side filled it, reach as far as the field? */
-#define QN_HAS(table, field) \
+#define QN_HAS(table, field)                                                                       \
   ((table)->struct_size >= offsetof(__typeof__(*(table)), field) + sizeof((table)->field))
 
 /* Marks the one exported symbol of a plugin. */

@@ -18,20 +18,20 @@ typedef int32_t qn_status;
 
 enum qn_status_code {
   QN_OK = 0,
-  QN_E_ARG = -1,         /* an argument's value is not allowed */
-  QN_E_SHAPE = -2,       /* shapes do not fit together */
-  QN_E_DTYPE = -3,       /* element types do not fit together */
-  QN_E_NOMEM = -4,       /* memory could not be had; the process goes on */
-  QN_E_IO = -5,          /* the operating system refused a file or socket */
-  QN_E_FORMAT = -6,      /* a file or text is malformed */
-  QN_E_NOT_FOUND = -7,   /* no such op, file, plugin, name */
-  QN_E_VERSION = -8,     /* made for another version */
-  QN_E_STATE = -9,       /* not possible in this state */
-  QN_E_NUMERIC = -10,    /* NaN or infinity where there must be none */
-  QN_E_CANCELLED = -11,  /* stopped on request */
-  QN_E_UNSUPPORTED = -12,/* not offered by this op, build or machine */
-  QN_E_PLUGIN = -13,     /* a plugin broke the contract */
-  QN_E_INTERNAL = -14    /* a bug in Quern itself */
+  QN_E_ARG = -1,          /* an argument's value is not allowed */
+  QN_E_SHAPE = -2,        /* shapes do not fit together */
+  QN_E_DTYPE = -3,        /* element types do not fit together */
+  QN_E_NOMEM = -4,        /* memory could not be had; the process goes on */
+  QN_E_IO = -5,           /* the operating system refused a file or socket */
+  QN_E_FORMAT = -6,       /* a file or text is malformed */
+  QN_E_NOT_FOUND = -7,    /* no such op, file, plugin, name */
+  QN_E_VERSION = -8,      /* made for another version */
+  QN_E_STATE = -9,        /* not possible in this state */
+  QN_E_NUMERIC = -10,     /* NaN or infinity where there must be none */
+  QN_E_CANCELLED = -11,   /* stopped on request */
+  QN_E_UNSUPPORTED = -12, /* not offered by this op, build or machine */
+  QN_E_PLUGIN = -13,      /* a plugin broke the contract */
+  QN_E_INTERNAL = -14     /* a bug in Quern itself */
 };
 
 /* ---- Tensors as kernels see them -------------------------------------- */
@@ -43,28 +43,28 @@ enum qn_dtype {
   QN_I64 = 4,
   QN_I32 = 5,
   QN_U8 = 6,
-  QN_BOOL = 7            /* one byte, 0 or 1 */
+  QN_BOOL = 7 /* one byte, 0 or 1 */
 };
 
 enum qn_limits {
   QN_MAX_DIMS = 8,
-  QN_MAX_TENSORS = 64,   /* tensors in, or out, of one op call */
-  QN_MAX_PARAMS = 32,    /* parameters in one schema */
-  QN_MAX_SAVED = 16      /* slots for save() */
+  QN_MAX_TENSORS = 64, /* tensors in, or out, of one op call */
+  QN_MAX_PARAMS = 32,  /* parameters in one schema */
+  QN_MAX_SAVED = 16    /* slots for save() */
 };
 
 enum qn_view_flags {
-  QN_VIEW_DEVICE = 255   /* low eight bits: the device; 0 is the CPU */
+  QN_VIEW_DEVICE = 255 /* low eight bits: the device; 0 is the CPU */
 };
 
 /* A strided window on memory that the host owns. Frozen. */
 typedef struct qn_view {
   void *data;
   int64_t shape[8];
-  int64_t stride[8];     /* in elements, not bytes */
+  int64_t stride[8]; /* in elements, not bytes */
   int32_t ndim;
-  int32_t dtype;         /* enum qn_dtype */
-  uint32_t flags;        /* enum qn_view_flags */
+  int32_t dtype;  /* enum qn_dtype */
+  uint32_t flags; /* enum qn_view_flags */
   uint32_t reserved;
 } qn_view;
 
@@ -76,25 +76,25 @@ typedef struct qn_call qn_call;
 /* ---- Arguments of an op call ------------------------------------------ */
 
 enum qn_arg_kind {
-  QN_ARG_NIL = 0,        /* absent: the default, or nothing if optional */
+  QN_ARG_NIL = 0, /* absent: the default, or nothing if optional */
   QN_ARG_TENSOR = 1,
-  QN_ARG_INT = 2,        /* also accepted for a num or a tensor parameter */
-  QN_ARG_NUM = 3,        /* also accepted for a tensor parameter: 0-d constant */
+  QN_ARG_INT = 2, /* also accepted for a num or a tensor parameter */
+  QN_ARG_NUM = 3, /* also accepted for a tensor parameter: 0-d constant */
   QN_ARG_BOOL = 4,
   QN_ARG_STR = 5,
   QN_ARG_INTS = 6,
   QN_ARG_NUMS = 7,
-  QN_ARG_TENSORS = 8     /* for a variadic parameter */
+  QN_ARG_TENSORS = 8 /* for a variadic parameter */
 };
 
 /* One argument. name NULL: by position. Pointers are borrowed for the call. */
 typedef struct qn_arg {
   const char *name;
-  int32_t kind;          /* enum qn_arg_kind */
-  int32_t count;         /* of INTS, NUMS, TENSORS */
+  int32_t kind;  /* enum qn_arg_kind */
+  int32_t count; /* of INTS, NUMS, TENSORS */
   union {
     qn_tensor *tensor;
-    int64_t i;           /* INT, and BOOL as 0 or 1 */
+    int64_t i; /* INT, and BOOL as 0 or 1 */
     double f;
     const char *s;
     const int64_t *ints;
@@ -119,13 +119,13 @@ typedef struct qn_gemm {
   int64_t m, n, k, batch;
   const void *a, *b;
   void *c;
-  const void *bias;            /* [n], or NULL */
+  const void *bias; /* [n], or NULL */
   int64_t a_row, a_col, a_batch;
   int64_t b_row, b_col, b_batch;
-  int64_t c_row, c_batch;      /* columns of C are adjacent */
+  int64_t c_row, c_batch; /* columns of C are adjacent */
   double alpha, beta;
   int32_t dtype;
-  int32_t act;                 /* enum qn_act */
+  int32_t act; /* enum qn_act */
 } qn_gemm;
 
 /* The host's functions. Grows at its end only; test with QN_HAS. */
@@ -157,7 +157,7 @@ typedef struct qn_host {
 
   /* Arguments by name; a missing optional gives has_arg 0 and a zero. [call] */
   int32_t (*has_arg)(qn_call *c, const char *name);
-  int64_t (*arg_int)(qn_call *c, const char *name);     /* int; enum as its index from 0 */
+  int64_t (*arg_int)(qn_call *c, const char *name); /* int; enum as its index from 0 */
   double (*arg_num)(qn_call *c, const char *name);
   int32_t (*arg_bool)(qn_call *c, const char *name);
   const char *(*arg_str)(qn_call *c, const char *name); /* str, enum */
@@ -175,8 +175,8 @@ typedef struct qn_host {
   /* Keep input or output view for backward, by reference. [call, forward] */
   qn_status (*save)(qn_call *c, int32_t slot, const qn_view *view);
   /* Keep a new buffer for backward; view->data is to be filled. [call, forward] */
-  qn_status (*save_new)(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim,
-                        const int64_t *shape, qn_view **view);
+  qn_status (*save_new)(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim, const int64_t *shape,
+                        qn_view **view);
   /* What was saved; NULL if the slot is empty. [call, backward] */
   const qn_view *(*saved)(qn_call *c, int32_t slot);
 
@@ -207,8 +207,8 @@ typedef struct qn_host {
   ** Building a differentiable backward from registered ops. [call, compose]
   ** The tensors belong to the call.
   */
-  qn_tensor *(*ref_saved)(qn_call *c, int32_t slot);     /* NULL if empty */
-  qn_tensor *(*ref_grad)(qn_call *c, int32_t output);    /* NULL if none flowed */
+  qn_tensor *(*ref_saved)(qn_call *c, int32_t slot);  /* NULL if empty */
+  qn_tensor *(*ref_grad)(qn_call *c, int32_t output); /* NULL if none flowed */
   qn_status (*apply)(qn_call *c, const char *op, const qn_arg *args, int32_t n_args,
                      qn_tensor **outs, int32_t n_outs);
   qn_status (*set_grad)(qn_call *c, int32_t input, qn_tensor *grad);
@@ -221,25 +221,25 @@ typedef struct qn_host {
 
 enum qn_det {
   QN_DET_NONE = 0,
-  QN_DET_SAME_THREADS = 1,   /* equal bits for equal worker counts */
-  QN_DET_BITWISE = 2         /* equal bits for any worker count */
+  QN_DET_SAME_THREADS = 1, /* equal bits for equal worker counts */
+  QN_DET_BITWISE = 2       /* equal bits for any worker count */
 };
 
 /* How results for one sample depend on the other samples of the batch. */
 enum qn_batch {
-  QN_BATCH_COUPLED = 0,      /* they do: the op cuts a captured graph */
-  QN_BATCH_ROWS = 1,         /* row i of the outputs needs row i of the batched inputs only */
-  QN_BATCH_SEQUENCES = 2,    /* rows of one jagged sequence need each other only */
-  QN_BATCH_SUM = 3           /* the output is a sum over rows, the loss being the usual one */
+  QN_BATCH_COUPLED = 0,   /* they do: the op cuts a captured graph */
+  QN_BATCH_ROWS = 1,      /* row i of the outputs needs row i of the batched inputs only */
+  QN_BATCH_SEQUENCES = 2, /* rows of one jagged sequence need each other only */
+  QN_BATCH_SUM = 3        /* the output is a sum over rows, the loss being the usual one */
 };
 
 enum qn_op_flags {
-  QN_OP_RANDOM = 1,          /* draws random numbers */
-  QN_OP_READS_DATA = 2,      /* infer looks at element values */
-  QN_OP_NAN_STOPS = 4,       /* NaN in need not give NaN out */
-  QN_OP_NO_GRAD = 8,         /* outputs carry no gradient, on purpose */
-  QN_OP_DOMAIN = 16,         /* some finite inputs have no finite result: log, sqrt, ... */
-  QN_OP_ROW_GRADS = 32       /* may call grad_rows: backward takes memory when out(i) is called, which
+  QN_OP_RANDOM = 1,     /* draws random numbers */
+  QN_OP_READS_DATA = 2, /* infer looks at element values */
+  QN_OP_NAN_STOPS = 4,  /* NaN in need not give NaN out */
+  QN_OP_NO_GRAD = 8,    /* outputs carry no gradient, on purpose */
+  QN_OP_DOMAIN = 16,    /* some finite inputs have no finite result: log, sqrt, ... */
+  QN_OP_ROW_GRADS = 32  /* may call grad_rows: backward takes memory when out(i) is called, which
                                 is NULL then if memory is short; return QN_OK, the host knows */
 };
 
@@ -248,37 +248,37 @@ typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);
 /* One op. Grows at its end only. */
 typedef struct qn_op {
   uint32_t struct_size;
-  int32_t det;               /* enum qn_det */
-  int32_t batch;             /* enum qn_batch */
-  uint32_t flags;            /* enum qn_op_flags; unknown bits are refused */
-  const char *schema;        /* see docs/schema.md */
-  const char *summary;       /* one line */
-  const char *doc;           /* formula, arguments, errors; may be NULL */
-  const char *cite;          /* paper and equation; may be NULL */
-  const char *example;       /* one Lua statement that runs; may be NULL */
-  qn_op_fn infer;            /* NULL: the schema gives all output shapes */
-  qn_op_fn forward;          /* NULL only for views */
-  qn_op_fn backward;         /* fast backward; NULL: compose, or not differentiable */
-  qn_op_fn compose;          /* backward made of registered ops; NULL: no second order */
-  int64_t (*flops)(const qn_host *h, qn_call *c);  /* of forward; NULL: not counted */
-  qn_op_fn kink;             /* QN_E_NUMERIC when inputs lie at a non-smooth point; NULL: smooth.
+  int32_t det;         /* enum qn_det */
+  int32_t batch;       /* enum qn_batch */
+  uint32_t flags;      /* enum qn_op_flags; unknown bits are refused */
+  const char *schema;  /* see docs/schema.md */
+  const char *summary; /* one line */
+  const char *doc;     /* formula, arguments, errors; may be NULL */
+  const char *cite;    /* paper and equation; may be NULL */
+  const char *example; /* one Lua statement that runs; may be NULL */
+  qn_op_fn infer;      /* NULL: the schema gives all output shapes */
+  qn_op_fn forward;    /* NULL only for views */
+  qn_op_fn backward;   /* fast backward; NULL: compose, or not differentiable */
+  qn_op_fn compose;    /* backward made of registered ops; NULL: no second order */
+  int64_t (*flops)(const qn_host *h, qn_call *c); /* of forward; NULL: not counted */
+  qn_op_fn kink; /* QN_E_NUMERIC when inputs lie at a non-smooth point; NULL: smooth.
                                 Called as forward is, but out(i)->data is not to be touched. */
 } qn_op;
 
 /* What a plugin exports, as `const qn_plugin qn_plugin_entry`. Grows at its end only. */
 typedef struct qn_plugin {
-  char magic[8];             /* "QUERNPL" */
+  char magic[8]; /* "QUERNPL" */
   uint32_t struct_size;
-  uint16_t abi_major, abi_minor;  /* of the header it was built with */
-  uint16_t abi_minor_least;       /* oldest host minor it can live with */
+  uint16_t abi_major, abi_minor; /* of the header it was built with */
+  uint16_t abi_minor_least;      /* oldest host minor it can live with */
   uint16_t reserved;
-  const char *build;         /* compiler and flags: a diagnostic, never a gate */
+  const char *build; /* compiler and flags: a diagnostic, never a gate */
   const char *id, *name, *version;
-  const char *const *requires_ids;  /* interface ids it cannot do without; NULL-ended, or NULL */
-  const qn_op *const *ops;          /* NULL-ended, or NULL */
-  qn_status (*init)(const qn_host *h);  /* [main] may be called again; may be NULL */
-  void (*fini)(void);                   /* [main] at exit only; may be NULL */
-  const void *(*query)(const char *interface_id);  /* [any] objects, data sets, ...; may be NULL */
+  const char *const *requires_ids;     /* interface ids it cannot do without; NULL-ended, or NULL */
+  const qn_op *const *ops;             /* NULL-ended, or NULL */
+  qn_status (*init)(const qn_host *h); /* [main] may be called again; may be NULL */
+  void (*fini)(void);                  /* [main] at exit only; may be NULL */
+  const void *(*query)(const char *interface_id); /* [any] objects, data sets, ...; may be NULL */
 } qn_plugin;
 
 /* ---- Interface "qn.math/1": the host's vector kernels ------------------- */
@@ -290,20 +290,20 @@ typedef struct qn_plugin {
 */
 typedef struct qn_math {
   uint32_t struct_size;
-  const char *isa;           /* "avx512", "avx2" or "plain" */
+  const char *isa; /* "avx512", "avx2" or "plain" */
   void (*exp)(int64_t n, const float *x, float *y);
   void (*log)(int64_t n, const float *x, float *y);
   void (*tanh)(int64_t n, const float *x, float *y);
   void (*erf)(int64_t n, const float *x, float *y);
   void (*sigmoid)(int64_t n, const float *x, float *y);
-  void (*silu)(int64_t n, const float *x, float *y);               /* x sigmoid(x) */
+  void (*silu)(int64_t n, const float *x, float *y);                        /* x sigmoid(x) */
   void (*silu_grad)(int64_t n, const float *x, const float *dy, float *dx); /* dx = dy silu'(x) */
   void (*silu_both)(int64_t n, const float *x, float *y, float *slope);     /* silu and silu' */
   float (*dot)(int64_t n, const float *x, const float *y);
-  void (*axpy)(int64_t n, float a, const float *x, float *y);      /* y += a x */
+  void (*axpy)(int64_t n, float a, const float *x, float *y); /* y += a x */
   float (*sum)(int64_t n, const float *x);
-  float (*max)(int64_t n, const float *x);                         /* -inf for n = 0 */
-  void (*scale)(int64_t n, float a, const float *x, float *y);     /* y = a x */
+  float (*max)(int64_t n, const float *x);                     /* -inf for n = 0 */
+  void (*scale)(int64_t n, float a, const float *x, float *y); /* y = a x */
   void (*add)(int64_t n, const float *x, const float *z, float *y);
   void (*mul)(int64_t n, const float *x, const float *z, float *y);
   /*
@@ -311,6 +311,6 @@ typedef struct qn_math {
   ** Any strides; add != 0 accumulates.
   */
   void (*gemm)(int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t a_row,
-               int64_t a_col, const float *b, int64_t b_row, int64_t b_col, float *c,
-               int64_t c_row, int32_t add);
+               int64_t a_col, const float *b, int64_t b_row, int64_t b_col, float *c, int64_t c_row,
+               int32_t add);
 } qn_math;

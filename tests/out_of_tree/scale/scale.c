@@ -52,7 +52,8 @@ static int64_t count(const qn_view *v) {
 
 static qn_status start(const qn_host *h, qn_call *c, const qn_view *x, const void *dy, void *out) {
   struct work w = {.x = x, .dy = dy, .out = out, .a = h->arg_num(c, "a"), .b = h->arg_num(c, "b")};
-  if (x->dtype == QN_BF16) return h->fail(c, QN_E_DTYPE, "bf16 is not offered; convert to f32 first");
+  if (x->dtype == QN_BF16)
+    return h->fail(c, QN_E_DTYPE, "bf16 is not offered; convert to f32 first");
   return h->parallel(c, count(x), GRAIN, run, &w);
 }
 
@@ -70,7 +71,8 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 static qn_status kink(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0);
   for (int64_t i = 0; i < count(x); i++) {
-    double v = x->dtype == QN_F32 ? (double)((const float *)x->data)[i] : ((const double *)x->data)[i];
+    double v =
+        x->dtype == QN_F32 ? (double)((const float *)x->data)[i] : ((const double *)x->data)[i];
     if (v > -1e-3 && v < 1e-3) return QN_E_NUMERIC;
   }
   return QN_OK;

@@ -73,7 +73,7 @@ static void FN(gather_sum)(int64_t Dp, int64_t n, const int32_t *slot, const REA
     FN(vec) sum[4] = {{0}};
     for (int64_t j = 0; j < n; j++) {
       const FN(vec) *from = (const FN(vec) *)(row + slot[j] * Dp + d);
-#pragma GCC unroll 4
+      UNROLL
       for (int v = 0; v < 4; v++) sum[v] += coef[j] * from[v];
     }
     memcpy(to + d, sum, sizeof sum);

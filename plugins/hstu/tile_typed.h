@@ -21,13 +21,19 @@ enum { VEC_BYTES = 32, TILE_ROWS = 6, TILE_VECS = 2 };
 enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 2 };
 #endif
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 8")
+#endif
 #endif
 
 typedef REAL FN(vec) __attribute__((vector_size(VEC_BYTES), aligned(sizeof(REAL)), may_alias));
 
 enum { FN(LANES) = VEC_BYTES / sizeof(REAL) };
 
-typedef REAL FN(four) __attribute__((vector_size(16), may_alias)); /* 16 bytes */
+/* 16 bytes, anywhere */
+typedef REAL FN(four) __attribute__((vector_size(16), aligned(sizeof(REAL)), may_alias));
 
 /* Sum of the lanes of a vector. */
 ALWAYS_INLINE REAL FN(across)(FN(vec) v) {
@@ -77,23 +83,23 @@ ALWAYS_INLINE void FN(tile)(int rows, int vecs, int64_t k, const REAL *a, int64_
                             int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
                             bool add) {
   FN(vec) sum[TILE_ROWS][TILE_VECS];
-#pragma GCC unroll 6
+  UNROLL
   for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+  UNROLL
     for (int v = 0; v < vecs; v++)
       sum[i][v] = add ? *(const FN(vec) *)(c + i * c_row + v * FN(LANES)) : (FN(vec)){0};
   for (int64_t p = 0; p < k; p++, a += a_col, b += b_row) {
     FN(vec) line[TILE_VECS];
-#pragma GCC unroll 4
+  UNROLL
     for (int v = 0; v < vecs; v++) line[v] = *(const FN(vec) *)(b + v * FN(LANES));
-#pragma GCC unroll 6
+  UNROLL
     for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+  UNROLL
       for (int v = 0; v < vecs; v++) sum[i][v] += a[i * a_row] * line[v];
   }
-#pragma GCC unroll 6
+  UNROLL
   for (int i = 0; i < rows; i++)
-#pragma GCC unroll 4
+  UNROLL
     for (int v = 0; v < vecs; v++) *(FN(vec) *)(c + i * c_row + v * FN(LANES)) = sum[i][v];
 }
 
@@ -126,17 +132,42 @@ static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, i
   }
 }
 
+/* A square of BLOCK x BLOCK, transposed in registers. */
+#if REAL_IS_FLOAT
+enum { BLOCK_f32 = 4 };
+ALWAYS_INLINE void block_f32(const float *from, int64_t from_row, float *to, int64_t to_row) {
+  four_f32 a = *(const four_f32 *)from, b = *(const four_f32 *)(from + from_row);
+  four_f32 c = *(const four_f32 *)(from + 2 * from_row), d = *(const four_f32 *)(from + 3 * from_row);
+  four_f32 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  four_f32 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  *(four_f32 *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
+  *(four_f32 *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
+  *(four_f32 *)(to + 2 * to_row) = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);
+  *(four_f32 *)(to + 3 * to_row) = __builtin_shufflevector(AB, CD, 2, 3, 6, 7);
+}
+#else
+enum { BLOCK_f64 = 2 };
+ALWAYS_INLINE void block_f64(const double *from, int64_t from_row, double *to, int64_t to_row) {
+  four_f64 a = *(const four_f64 *)from, b = *(const four_f64 *)(from + from_row);
+  *(four_f64 *)to = __builtin_shufflevector(a, b, 0, 2);
+  *(four_f64 *)(to + to_row) = __builtin_shufflevector(a, b, 1, 3);
+}
+#endif
+
 /* to[c][r] = from[r][c] for r < rows, c < cols; rows of `to` are filled with 0 up to to_row. */
 static inline void FN(transpose)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                  int64_t from_col, REAL *to, int64_t to_row) {
-  for (int64_t r = 0; r < rows; r += 16) {
-    int64_t height = least(16, rows - r);
-    for (int64_t c = 0; c < cols; c++)
-      for (int64_t i = 0; i < height; i++)
-        to[c * to_row + r + i] = from[(r + i) * from_row + c * from_col];
+  int64_t R = from_col == 1 ? rows / FN(BLOCK) * FN(BLOCK) : 0, C = cols / FN(BLOCK) * FN(BLOCK);
+  for (int64_t r = 0; r < R; r += FN(BLOCK)) {
+    for (int64_t c = 0; c < C; c += FN(BLOCK))
+      FN(block)(from + r * from_row + c, from_row, to + c * to_row + r, to_row);
+    for (int64_t c = C; c < cols; c++)
+      for (int64_t i = r; i < r + FN(BLOCK); i++) to[c * to_row + i] = from[i * from_row + c];
   }
+  for (int64_t r = R; r < rows; r++)
+    for (int64_t c = 0; c < cols; c++) to[c * to_row + r] = from[r * from_row + c * from_col];
   for (int64_t c = 0; c < cols; c++)
-    memset(to + c * to_row + rows, 0, (size_t)(to_row - rows) * sizeof(REAL));
+    for (int64_t r = rows; r < to_row; r++) to[c * to_row + r] = 0;
 }
 
 /* Copies rows into rows of width to_row, the rest 0. */

@@ -21,7 +21,10 @@ int32_t qni_pool_threads(void);
 int32_t qni_pool_worker(void); /* 0 is the calling thread; for per-worker memory */
 bool qni_pool_inside(void);    /* in a range now */
 qn_status qni_pool_run(int64_t n, int64_t grain, qn_range_fn fn, void *ctx) QNI_WARN_UNUSED;
-/* Memory private to the current worker, at least `bytes`, 64-byte aligned, kept until it grows; NULL with QN_E_NOMEM. */
+/*
+** Memory private to the current worker, at least `bytes`, 64-byte aligned, kept until it grows;
+** NULL with QN_E_NOMEM.
+*/
 void *qni_pool_local(size_t bytes);
 /* The same for users that may be active at once on one thread: each has a slot of its own. */
 enum qni_local { QNI_LOCAL_OP, QNI_LOCAL_GEMM, QNI_LOCAL_COUNT };

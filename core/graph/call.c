@@ -2,8 +2,8 @@
 ** One op call: bind arguments to the schema, unify, infer, allocate, run, record.
 **
 ** A number given for a tensor becomes a 0-d constant of the type the other
-** tensors have. bf16 is a storage type: floating parameters see it as f32. Inputs are made contiguous unless the schema says strided;
-** one written in place is then copied back.
+** tensors have. bf16 is a storage type: floating parameters see it as f32. Inputs are
+** made contiguous unless the schema says strided; one written in place is then copied back.
 ** SPDX-License-Identifier: MIT
 */
 #include <inttypes.h>

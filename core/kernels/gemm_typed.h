@@ -51,6 +51,7 @@ FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int6
   }
 }
 
+/* clang-format off: tables, and macros that look like calls */
 typedef void (*FN(tile_fn))(int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b,
                             int64_t b_row, const struct FN(target) * t);
 
@@ -61,7 +62,8 @@ typedef void (*FN(tile_fn))(int64_t k, const REAL *a, int64_t a_row, int64_t a_c
     FN(tile)(H, V, k, a, a_row, a_col, b, b_row, t);                                               \
   }
 TILE(1, 1)
-TILE(2, 1) TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1) TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
+TILE(2, 1)
+TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1) TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
 #if MAX_V == 4
     TILE(8, 2) TILE(12, 2) TILE(1, 3) TILE(2, 3) TILE(4, 3) TILE(6, 3) TILE(8, 3) TILE(1, 4)
         TILE(2, 4) TILE(4, 4) TILE(6, 4)
@@ -93,6 +95,7 @@ TILE(2, 1) TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1) TILE(1, 2) TILE(2, 2) TI
 #endif
 };
 #undef TILE
+/* clang-format on */
 
 /* The next tile's height when `rows` are left: 7 and 8 rows of a 6-row tile go as 4 + rest. */
 static int FN(height)(int V, int64_t rows) {

@@ -27,7 +27,7 @@ struct slopes {
 };
 
 #define QNI_TYPED "ops/batch_norm_typed.h"
-#include "ops/both_types.h"
+#include "ops/both_typed.h"
 
 enum { X, W, B, MEAN, VAR }; /* inputs; saved slots are numbered alike */
 

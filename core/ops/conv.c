@@ -18,7 +18,7 @@
 #include "ops/network.h"
 
 #define QNI_TYPED "ops/conv_typed.h"
-#include "ops/both_types.h"
+#include "ops/both_typed.h"
 
 enum { PARTIALS = 8 };
 

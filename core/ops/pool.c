@@ -19,7 +19,7 @@ struct spans { /* bounds of each window along both axes */
 };
 
 #define QNI_TYPED "ops/pool_typed.h"
-#include "ops/both_types.h"
+#include "ops/both_typed.h"
 
 struct pool {
   qni_window w;

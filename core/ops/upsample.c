@@ -26,7 +26,7 @@ struct grid {
 };
 
 #define QNI_TYPED "ops/upsample_typed.h"
-#include "ops/both_types.h"
+#include "ops/both_typed.h"
 
 static qn_status read_grid(const qn_host *h, qn_call *c, const qn_view *x, struct grid *g) {
   int32_t axes;

@@ -1,4 +1,7 @@
-/* Broken on purpose: needs a newer header than it was built with. Fails the check versions. SPDX-License-Identifier: MIT */
+/*
+** Broken on purpose: needs a newer header than it was built with. Fails the check versions.
+** SPDX-License-Identifier: MIT
+*/
 #include "bad.h"
 
 BAD_OP(.schema = BAD_SCHEMA, .forward = bad_forward, .backward = bad_backward);

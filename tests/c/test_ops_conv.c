@@ -1,4 +1,8 @@
-/* Convolution, pooling, upsampling, batch norm: known values, gradients to second order, equal bits. SPDX-License-Identifier: MIT */
+/*
+** Convolution, pooling, upsampling, batch norm: known values, gradients to second order, equal
+** bits.
+** SPDX-License-Identifier: MIT
+*/
 #include "check.h"
 #include "gradcheck.h"
 

@@ -127,7 +127,7 @@ asan tsan: setup-test
 	@$(MAKE) --no-print-directory -j$(J) BUILD=$(BUILD)/$@ OPT='-O1 -g' SAN=$(if $(filter asan,$@),address$(,)undefined,thread) ctest
 cover: setup-test
 	@$(MAKE) --no-print-directory -j$(J) BUILD=$(BUILD)/cover OPT='-O0 -g --coverage' LINK_EXTRA=--coverage ctest
-	@cd $(BUILD)/cover && find core -name '*.gcda' | xargs gcov -n 2>/dev/null | ../../tests/cover.awk
+	@cd $(BUILD)/cover && find core -name '*.gcda' | xargs gcov -n 2>/dev/null | $(CURDIR)/tests/cover.awk
 fuzz: setup-lint
 	@$(MAKE) --no-print-directory -j$(J) CC=clang BUILD=$(BUILD)/fuzz OPT='-O1 -g' SAN=address,undefined EXTRA=-fsanitize=fuzzer-no-link $(BUILD)/fuzz/libcore.a
 	@for f in $(FUZZERS); do echo "fuzz $$f"; mkdir -p $(BUILD)/fuzz/$$f.corpus; \

@@ -34,15 +34,20 @@ local function show(manifest, title)
   end
 end
 
-function actions.info(args)
-  show(quern.plugin.info(args.name), args.name)
-  return 0
-end
-
 local function ops_by_name()
   local names = {}
   for _, op in ipairs(sys.ops()) do names[op.full_name] = op end
   return names
+end
+
+function actions.info(args)
+  show(quern.plugin.info(args.name), args.name)
+  local before = ops_by_name()
+  quern.plugin(args.name)
+  for key, op in util.sorted(ops_by_name()) do
+    if not before[key] then print(("  op       %s\n           %s"):format(op.schema, op.summary)) end
+  end
+  return 0
 end
 
 function actions.load(args)

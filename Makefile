@@ -5,7 +5,8 @@
 #   make test       build and run all tests                   make tsan     C tests under the thread sanitizer
 #   make install    PREFIX=/usr/local, DESTDIR=               make cover    line coverage of core/ by the C tests
 #   make bench      benchmarks (peers: see tests/bench)       make fuzz     each fuzz target for FUZZ_SECONDS
-#   make size       lines by folder, and against main         make clean
+#   make size       lines by folder, and against main         make crash    KILLS kills at random, resumed to equal bits
+#   make clean
 #
 # CC=clang, BUILD=dir, OPT=-O0, SAN=address,undefined, ISAS=plain, J=jobs may be given.
 ifeq ($(origin CC),default)
@@ -16,6 +17,7 @@ PREFIX  ?= /usr/local
 OPT     ?= -O3 -g
 J       ?= $(shell nproc)
 FUZZ_SECONDS ?= 30
+KILLS   ?= 200
 VERSION := $(shell sed -n 's/^.define VERSION "\(.*\)"/\1/p' core/api/quern.c)
 # Real data for tests and the demo, where it is there.
 export QUERN_DATA ?= $(abspath $(wildcard ../shared/data))
@@ -52,7 +54,7 @@ BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*
 BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all tests benches demo test ctest luatest install lint asan tsan cover fuzz bench size clean setup-%
+.PHONY: all tests benches demo test ctest luatest crash install lint asan tsan cover fuzz bench size clean setup-%
 all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -107,6 +109,8 @@ ctest: tests $(PLUGIN_F)
 	@tests/run.sh $(BUILD) c
 luatest: all $(BAD)
 	@tests/run.sh $(BUILD) lua
+crash: all
+	@QUERN_KILLS=$(KILLS) $(BUILD)/quern lua tests/lua/run.lua test_crash
 install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern)
 	install -m 755 $(BUILD)/quern $(DESTDIR)$(PREFIX)/bin/quern

@@ -54,6 +54,7 @@ end
 ---@param path string
 ---@return table<string, userdata>? tensors
 ---@return table? state
+---@return string? text of the state
 function checkpoint.read(path)
   if not sys.exists(path) then return nil end
   local tensors, meta = quern.load(path)
@@ -71,7 +72,18 @@ function checkpoint.read(path)
               ("this Quern reads versions 1 to %d"):format(VERSION), "use the Quern that wrote it, or train anew")
   end
   if version > 1 and not meta.sha256 then damaged(path, "its metadata lack the SHA-256") end
-  return tensors, state
+  return tensors, state, text
+end
+
+-- Ends what a kill has broken off: next becomes last, and the JSON beside it tells the same.
+local function settle(folder, name, text)
+  if name == "previous" then return end
+  if name == "next" then
+    if sys.exists(folder .. "/last.safetensors") then move(folder, "/last", "/previous") end
+    move(folder, "/next", "/last")
+  end
+  local beside = folder .. "/last.json"
+  if sys.try_read(beside) ~= text .. "\n" then sys.write_file(beside, text .. "\n") end
 end
 
 --- The newest checkpoint of a folder that can be read; nil when there is none at all.
@@ -84,8 +96,9 @@ function checkpoint.newest(folder, warn)
   local first
   for _, name in ipairs(NAMES) do
     local path = ("%s/%s.safetensors"):format(folder, name)
-    local ok, tensors, state = pcall(checkpoint.read, path)
+    local ok, tensors, state, text = pcall(checkpoint.read, path)
     if ok and tensors then
+      settle(folder, name, text)
       if first then warn(("%s; continuing from %s, after step %d"):format(first, path, state.step)) end
       return tensors, state, name
     end

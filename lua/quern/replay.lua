@@ -60,8 +60,9 @@ function Witness:loss(name, step, bits)
     if self.whole then differ(("%s, step %d is new"):format(name, step), "the record ends before it") end
   elseif Losses.value(expected) then
     if expected ~= bits then
-      differ(("%s, step %d is the first"):format(name, step), ("loss recorded %.17g (%s)\nloss now      %.17g (%s)"):format(
-        Losses.value(expected), expected, Losses.value(bits), bits))
+      differ(("%s, step %d is the first"):format(name, step),
+        ("loss recorded %.17g (%s)\nloss now      %.17g (%s)"):format(Losses.value(expected), expected,
+                                                                      Losses.value(bits), bits))
     end
     self.left, self.n_losses = self.left - 1, self.n_losses + 1
   end
@@ -109,7 +110,9 @@ local function compare_weights(r, run)
     for _, file in ipairs { "last", "best" } do
       local path = ("/checkpoints/%s/%s.safetensors"):format(name, file)
       local bad, n = different_tensors(r.folder .. path, run.folder .. path)
-      if #bad > 0 then differ(("%s: %s differs"):format(path:sub(2), bad[1]), ("%d of %d tensors differ"):format(#bad, n)) end
+      if #bad > 0 then
+        differ(("%s: %s differs"):format(path:sub(2), bad[1]), ("%d of %d tensors differ"):format(#bad, n))
+      end
       total = total + n
     end
   end
@@ -128,9 +131,11 @@ local function check_lock(before, run, force, say)
     for _, line in ipairs(grave) do say("differs: " .. line) end
     return
   end
-  util.fail("version", "the conditions of the run are not given here", table.concat(grave, "\n"),
-            before.isa ~= sys.machine().isa and ("QUERN_ISA=%s chooses the instruction level; --force goes on as it is"):format(before.isa)
-            or "restore what differs, or go on with --force")
+  local hint = "restore what differs, or go on with --force"
+  if before.isa ~= sys.machine().isa then
+    hint = ("QUERN_ISA=%s chooses the instruction level; --force goes on as it is"):format(before.isa)
+  end
+  util.fail("version", "the conditions of the run are not given here", table.concat(grave, "\n"), hint)
 end
 
 --- Replays a run. Raises where something differs.

@@ -63,6 +63,7 @@ local function begin_folder(run, o)
   sys.mkdir(run.folder)
   sys.write_file(run.folder .. "/recipe.lua", o.text)
   for name, text in util.sorted(o.modules or {}) do run:module(name, text) end
+  run:state("running")
   sys.write_file(run.folder .. "/settings.json", pretty { name = o.name, seed = o.seed, size = o.size,
     settings = o.settings, code = runs.code(o.text, o.modules), path = o.path and sys.absolute(o.path) } .. "\n")
 end
@@ -77,8 +78,7 @@ function Run:init(o)
   self.old = sys.try_read(self.folder .. "/metrics.jsonl") or ""
   self.at = 0                    -- bytes of metrics.jsonl that this process stands behind
   self.log_path = self.folder .. "/log.txt"
-  if not self.resumed then begin_folder(self, o) end
-  self:state("running")
+  if self.resumed then self:state("running") else begin_folder(self, o) end
   runs.current = self
 end
 

@@ -126,11 +126,11 @@ local function refresh(db, parent)
   for _, id in ipairs(sys.list(parent)) do
     local folder = parent .. "/" .. id
     if id:sub(1, 1) ~= "." and sys.exists(folder .. "/settings.json") then
-      local print = fingerprint(folder)
-      local r = known[id] ~= print and store.read(folder)
+      local stamp = fingerprint(folder)
+      local r = known[id] ~= stamp and store.read(folder)
       if r then
-        db:run("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", id, print, r.name, r.status, r.seed,
-               r.size, r.key, r.began, r.ended, quern.json.encode(r.settings), quern.json.encode(r.reports),
+        db:run("INSERT OR REPLACE INTO run VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", id, stamp, r.name, r.status,
+               r.seed, r.size, r.key, r.began, r.ended, quern.json.encode(r.settings), quern.json.encode(r.reports),
                quern.json.encode(r))
       end
       here[id] = known[id] ~= nil or r ~= nil
@@ -144,7 +144,7 @@ end
 ---@return quern.StoredRun[]
 function store.list(parent)
   if not sys.exists(parent) then return {} end
-  local db <close> = index_of(parent)
+  local db <close> = index_of(parent)                    -- its own locks keep other processes apart
   local ok, e = pcall(function()
     db:run("BEGIN IMMEDIATE")
     refresh(db, parent)

@@ -22,7 +22,8 @@ local sweep = {}
 local function read_axis(leaves, text)
   local path, values = text:match("^([^=]+)=(.+)$")
   if not path then
-    util.fail("usage", ("--grid %s: this is not NAME=VALUES"):format(text), nil, "for example --grid train.lr=1e-3,3e-4")
+    util.fail("usage", ("--grid %s: this is not NAME=VALUES"):format(text), nil,
+              "for example --grid train.lr=1e-3,3e-4")
   end
   local leaf = params.find(leaves, path)
   local low, high, log = values:match("^(.-)%.%.(.-)(:?l?o?g?)$")
@@ -41,12 +42,12 @@ end
 
 local function draw(axis, random)
   if #axis > 0 then return axis[random:range(1, #axis)] end
+  local low, high, whole = axis.low, axis.high, axis.leaf.type == "int"
+  if whole then high = high + 1 end                      -- each integer has its own unit
   local share, v = random:float(), nil
-  if axis.log then v = math.exp(math.log(axis.low) + share * (math.log(axis.high) - math.log(axis.low)))
-  else v = axis.low + share * (axis.high - axis.low) end
-  if axis.leaf.type == "int" then
-    return params.text(math.min(math.floor(axis.low + share * (axis.high - axis.low + 1)), axis.high))
-  end
+  if axis.log then v = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
+  else v = low + share * (high - low) end
+  if whole then return params.text(math.min(math.floor(v), axis.high)) end
   return ("%.4g"):format(v)
 end
 
@@ -167,7 +168,8 @@ local function ended(o, job, how, number)
   o.done = o.done + 1
   local word = how == "exit" and number == 0 and "done" or how == "signal" and "killed by signal " .. number
     or "ended with exit code " .. number
-  o.say(("%d/%d  %s, seed %d: %s  (%s)"):format(o.done, o.total, job.label, job.seed, word, util.duration(sys.clock() - job.began)))
+  o.say(("%d/%d  %s, seed %d: %s  (%s)"):format(o.done, o.total, job.label, job.seed, word,
+                                                util.duration(sys.clock() - job.began)))
   if word ~= "done" then o.say("  see " .. job.log) end
 end
 
@@ -203,7 +205,7 @@ local function count(t)
   return n
 end
 
--- Runs of another process, which this sweep waits for.
+-- Waits for runs of other processes; were there any?
 local function wait_for_others(o, wanted)
   local first = true
   while not sys.interrupted() do
@@ -211,11 +213,12 @@ local function wait_for_others(o, wanted)
     for _, w in ipairs(wanted) do
       if here[w.key] and here[w.key].status == "running" then running = running + 1 end
     end
-    if running == 0 then return end
+    if running == 0 then return not first end
     if first then o.say(("waiting for %d runs of other processes"):format(running)) end
     first = false
     require("quern.process").wait(0.5)
   end
+  return false
 end
 
 -- One pass over what is missing; the number of runs started.
@@ -247,8 +250,8 @@ function sweep.run(wanted, o)
   sys.interrupted()
   repeat
     local started = pass(o, wanted)
-    if not o.stopping then wait_for_others(o, wanted) end
-  until started == 0 or o.stopping or sys.interrupted()
+    local waited = not o.stopping and wait_for_others(o, wanted)
+  until started == 0 and not waited or o.stopping or sys.interrupted()
   if o.stopping or sys.interrupted() then
     util.fail("interrupted", "the sweep was interrupted", "the runs under way have written checkpoints",
               "say the same command again: it goes on with what is missing")

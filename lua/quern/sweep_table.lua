@@ -151,9 +151,9 @@ function sweep_table.text(points, metric)
     rows[#rows + 1] = row
   end
   for i = 2, #rows[1] - 1 do right[i] = true end
-  return util.table(rows, { right = right })
-    .. ("\n\nby %s, %s is better; mean ± standard deviation over seeds; p: paired t-test against the best, Holm-corrected")
-    :format(metric, sweep_table.smaller_is_better(metric) and "smaller" or "larger")
+  local key = ("by %s, %s is better; mean ± standard deviation over seeds; p: paired t-test against the best, "
+    .. "Holm-corrected"):format(metric, sweep_table.smaller_is_better(metric) and "smaller" or "larger")
+  return util.table(rows, { right = right }) .. "\n\n" .. key
 end
 
 return sweep_table

@@ -23,8 +23,8 @@ end
 
 -- Starts or continues the run; kills it after some seconds. Did it come to its end before?
 local function killed_after(path, out, seconds, threads)
-  local id = tiny.start({ "run", path, "--out", out, "--id", "broken", "--threads", tostring(threads), "--set", "epochs=4" },
-                        out .. ".log")
+  local id = tiny.start({ "run", path, "--out", out, "--id", "broken", "--threads", tostring(threads),
+                          "--set", "epochs=4" }, out .. ".log")
   local child, how, number = process.wait(seconds)
   if not child then
     process.kill(id, "kill")
@@ -97,6 +97,26 @@ return {
     check.fails(newest, "no checkpoint can be read", "previous.safetensors is damaged")
   end },
 
+  { "a kill between writing a checkpoint and giving it its name loses nothing", function()
+    local path = tiny.write()
+    local _, fits = trained(path)
+    local last, json = check.read(fits .. "/last.safetensors"), check.read(fits .. "/last.json")
+    local function settled(from)
+      check.equal(select(3, checkpoint.newest(fits, error)), from)
+      check.equal(check.read(fits .. "/last.safetensors") == last, true)
+      check.equal(check.read(fits .. "/last.json"), json)
+      check.equal(sys.exists(fits .. "/next.safetensors"), false)
+    end
+    os.rename(fits .. "/last.safetensors", fits .. "/next.safetensors")        -- both moves were to come
+    os.rename(fits .. "/previous.safetensors", fits .. "/last.safetensors")
+    os.remove(fits .. "/last.json")
+    settled "next"
+    os.rename(fits .. "/last.safetensors", fits .. "/next.safetensors")        -- one of them
+    settled "next"
+    os.rename(fits .. "/last.json", fits .. "/next.json")                      -- the JSON's
+    settled "last"
+  end },
+
   { "a cut, an emptied and a changed state are noticed", function()
     local path = tiny.write()
     local _, fits = trained(path)
@@ -131,7 +151,8 @@ return {
   { "a run that another process works on is not touched", function()
     local path, folder = tiny.write()
     local out = folder .. "/runs"
-    local id = tiny.start({ "run", path, "--out", out, "--id", "r", "--set", "epochs=100000", "--set", "steps=1000" }, folder .. "/log")
+    local id = tiny.start({ "run", path, "--out", out, "--id", "r", "--set", "epochs=100000", "--set", "steps=1000" },
+                          folder .. "/log")
     local state
     for _ = 1, 500 do
       state = sys.try_read(out .. "/r/state.json")

@@ -125,7 +125,9 @@ return {
     check.write(folder .. "/part.lua", "return { value = 3.5 }")
     check.write(folder .. "/main.lua", [[
       local part = require "part"
-      return require("quern").recipe { name = "parts", main = function(self) self:report("r", { v = part.value }) end }]])
+      return require("quern").recipe { name = "parts", main = function(self)
+        self:report("r", { v = part.value })
+      end }]])
     local run = recipe.run(recipe.load(folder .. "/main.lua"), { out = folder .. "/runs", id = "r" })
     lock.write(run)
     run:finish("done")

@@ -11,7 +11,8 @@ local sqlite = require "quern.sqlite"
 
 local TEXT = [[
 local quern = require "quern"
-return quern.recipe { name = "sum", params = { a = { "int", 1, "a number", min = 0 }, b = { c = { "num", 0.5, "another" } } },
+return quern.recipe { name = "sum", params = { a = { "int", 1, "a number", min = 0 },
+  b = { c = { "num", 0.5, "another" } } },
   main = function(self, cfg)
     self:metric { a = cfg.a, half = cfg.b.c }
     self:report("ours", { ["sum@1"] = cfg.a + cfg.b.c, note = 1.0 })
@@ -137,7 +138,9 @@ return {
     contains(command("runs", "a=5", "--out", parent), "no run in")
     contains(command("show", "two", "--out", parent), "two: done, seed 7", "settings", "ran on", "metrics.jsonl, 1 lines")
     local text = command("diff", "one", "three", "--out", parent)
-    contains(text, "code\n  recipe.lua", "-- changed", "data: the same", "settings\n  b.c  0.5  0.25", "ours/sum@1", "-0.25")
+    contains(text, "code\n  recipe.lua", "-- changed", "data: the same",
+             "settings\n  b.c  0.5  0.25",
+             "ours/sum@1", "-0.25")
     check.yes(text:find("code", 1, true) < text:find("data", 1, true)
               and text:find("data", 1, true) < text:find("settings", 1, true)
               and text:find("settings", 1, true) < text:find("numbers", 1, true), text)

@@ -8,7 +8,8 @@ local TEXT = [[
 local quern = require "quern"
 local nn = quern.nn
 local r = quern.recipe { name = "tiny", params = {
-  lr = { "num", 0.02, "rate", min = 0 }, epochs = { "int", 4, "passes", min = 1 }, steps = { "int", 4, "between checkpoints", min = 1 } } }
+  lr = { "num", 0.02, "rate", min = 0 }, epochs = { "int", 4, "passes", min = 1 },
+  steps = { "int", 4, "between checkpoints", min = 1 } } }
 
 function r:main(cfg)
   local x = quern.normal { shape = { 96, 2 } }
@@ -18,8 +19,9 @@ function r:main(cfg)
   function seen:after_step() self.count = self.count + 1 end
   function seen:state() return {}, { count = self.count } end
   function seen:load_state(_, values) self.count = values.count end
-  local f = quern.fit(model, quern.data.tensors({ x = x, y = y }, { batch = 8 }), { epochs = cfg.epochs, progress = false,
-    optim = { name = "adamw", lr = cfg.lr }, checkpoint_steps = cfg.steps, clip = 1.0, hooks = { seen },
+  local f = quern.fit(model, quern.data.tensors({ x = x, y = y }, { batch = 8 }), {
+    epochs = cfg.epochs, progress = false, optim = { name = "adamw", lr = cfg.lr },
+    checkpoint_steps = cfg.steps, clip = 1.0, hooks = { seen },
     loss = function(m, b) return quern.mse(m(b.x), b.y + 0.01 * quern.normal { shape = { b.n, 1 } }) end,
     evaluate = function(m) return { mse = quern.mse(m(x), y):item(), noise = math.random() } end, select = "mse" })
   self:report("ours", { mse = f.best.value, steps = seen.count + 0.0 })

@@ -93,7 +93,8 @@ local function show_table(title, names, x, y)
   local rows = {}
   for _, name in ipairs(names) do
     if x[name] ~= y[name] then
-      rows[#rows + 1] = { name, x[name] == nil and "-" or params.text(x[name]), y[name] == nil and "-" or params.text(y[name]) }
+      rows[#rows + 1] = { name, x[name] == nil and "-" or params.text(x[name]),
+                          y[name] == nil and "-" or params.text(y[name]) }
     end
   end
   heading(title, #rows == 0)

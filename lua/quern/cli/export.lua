@@ -33,7 +33,9 @@ end
 local function rows_of(r, curves)
   local out = {}
   if curves then
-    for _, record in ipairs(store.metrics(r)) do out[#out + 1] = add_values({ run = r.id, seed = r.seed }, "", record) end
+    for _, record in ipairs(store.metrics(r)) do
+      out[#out + 1] = add_values({ run = r.id, seed = r.seed }, "", record)
+    end
     return out
   end
   for _, report in ipairs(r.reports) do

@@ -25,7 +25,9 @@ local function show_lock(r)
                  { "instruction level", lock.isa }, { "BLAS core", lock.blas_core },
                  { "threads", tostring(lock.threads) } }
   for name, p in util.sorted(lock.plugins) do
-    if p.sha256 and p.sha256 ~= "" then rows[#rows + 1] = { "plugin " .. name, ("%s, %s"):format(p.version, p.sha256:sub(1, 12)) } end
+    if p.sha256 and p.sha256 ~= "" then
+      rows[#rows + 1] = { "plugin " .. name, ("%s, %s"):format(p.version, p.sha256:sub(1, 12)) }
+    end
   end
   for name, hash in util.sorted(lock.data or {}) do rows[#rows + 1] = { "data " .. name, hash:sub(1, 12) } end
   print(util.table(rows, { indent = "  " }))

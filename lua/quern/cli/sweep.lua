@@ -48,8 +48,8 @@ end
 local function stage(args, r, points, sets)
   local wanted = sweep.wanted(r, points, { size = args.size, sets = sets, seeds = args.seeds })
   if not args.table then
-    sweep.run(wanted, { recipe = args.recipe, out = args.out, size = args.size, jobs = args.jobs, threads = args.threads,
-                        retry = args.retry, say = print })
+    sweep.run(wanted, { recipe = args.recipe, out = args.out, size = args.size, jobs = args.jobs,
+                        threads = args.threads, retry = args.retry, say = print })
   end
   local here = sweep.by_key(store.list(args.out))
   local rows = sweep_table.points(wanted, here)
@@ -61,6 +61,7 @@ end
 
 local function halve(args, r, points)
   local path, values = args.halving:match("^([^=]+)=(.+)$")
+  local last
   if not path then util.fail("usage", ("--halving %s: this is not NAME=VALUES"):format(args.halving)) end
   for value in values:gmatch("[^,]+") do
     local sets = table.move(args.set, 1, #args.set, 1, {})
@@ -71,9 +72,9 @@ local function halve(args, r, points)
     local ranked, kept = sweep_table.ranked(rows, metric), {}
     for i = 1, math.max(1, math.ceil(#ranked * args.keep)) do kept[i] = ranked[i].sets end
     points = kept
-    args.last = rows
+    last = rows
   end
-  return args.last
+  return last
 end
 
 ---@param args table recipe, grid, random, halving, keep, by, seeds, set, size, jobs, threads, retry, table, out

@@ -44,9 +44,9 @@ local function draw(axis, random)
   if #axis > 0 then return axis[random:range(1, #axis)] end
   local low, high, whole = axis.low, axis.high, axis.leaf.type == "int"
   if whole then high = high + 1 end                      -- each integer has its own unit
-  local share, v = random:float(), nil
-  if axis.log then v = math.exp(math.log(low) + share * (math.log(high) - math.log(low)))
-  else v = low + share * (high - low) end
+  local share = random:float()
+  local v = low + share * (high - low)
+  if axis.log then v = math.exp(math.log(low) + share * (math.log(high) - math.log(low))) end
   if whole then return params.text(math.min(math.floor(v), axis.high)) end
   return ("%.4g"):format(v)
 end

@@ -136,7 +136,8 @@ return {
     local parent = three()
     contains(command("runs", "--out", parent), "one", "two", "three", "a=2", "b.c=0.25", "sum@1 2.5")
     contains(command("runs", "a=5", "--out", parent), "no run in")
-    contains(command("show", "two", "--out", parent), "two: done, seed 7", "settings", "ran on", "metrics.jsonl, 1 lines")
+    contains(command("show", "two", "--out", parent), "two: done, seed 7", "settings", "ran on",
+             "metrics.jsonl, 1 lines")
     local text = command("diff", "one", "three", "--out", parent)
     contains(text, "code\n  recipe.lua", "-- changed", "data: the same",
              "settings\n  b.c  0.5  0.25",

@@ -17,7 +17,10 @@
 
 #define CLASS "quern.sqlite"
 
-enum { WAIT_MS = 10000 }; /* for other processes that write */
+enum {
+  WAIT_MS = 10000,   /* for other processes that write */
+  MOST_SQL = 1000000 /* bytes, the limit of SQLite itself */
+};
 
 static void close_db(void *thing) { sqlite3_close_v2(thing); }
 
@@ -79,7 +82,7 @@ static sqlite3_stmt *prepare(lua_State *L, sqlite3 *db) {
   int n_values = lua_gettop(L) - 2;
   qni_owner *owner = qni_bind_own(L, NULL, finalize);
   sqlite3_stmt *statement = NULL;
-  if (n > INT32_MAX) qni_bind_bad_arg(L, 2, "sql", "less than 2 GiB");
+  if (n > MOST_SQL) qni_bind_bad_arg(L, 2, "sql", "a text of at most 1 MB");
   int code = sqlite3_prepare_v2(db, sql, (int)n + 1, &statement, NULL);
   owner->thing = statement;
   if (code || !statement)

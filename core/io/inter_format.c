@@ -108,7 +108,7 @@ qn_status qni_inter_read_header(qni_span line, const char *origin,
       if (wanted(o, r) && qni_span_is(name, wanted(o, r))) f->at[r] = i;
   }
   for (int r = 0; r < QNI_INTER_ROLES; r++)
-    if (f->at[r] < 0 && (r <= QNI_INTER_ITEM || wanted(o, r)))
+    if ((r <= QNI_INTER_ITEM || wanted(o, r)) && f->at[r] < 0)
       return lacks_column(origin, wanted(o, r) ? wanted(o, r) : roles[r], fields, n);
   return QN_OK;
 }

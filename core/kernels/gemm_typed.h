@@ -51,45 +51,35 @@ FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int6
   }
 }
 
-/* clang-format off: tables, and macros that look like calls */
+/* Tables, and macros that look like calls: */
+/* clang-format off */
 typedef void (*FN(tile_fn))(int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b,
-                            int64_t b_row, const struct FN(target) * t);
+                            int64_t b_row, const struct FN(target) *t);
 
-#define TILE(H, V)                                                                                 \
-  static __attribute__((noinline)) void FN(tile_##H##x##V)(                                        \
-      int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row,        \
-      const struct FN(target) * t) {                                                               \
-    FN(tile)(H, V, k, a, a_row, a_col, b, b_row, t);                                               \
+#define TILE(H, V)                                                                              \
+  static __attribute__((noinline)) void FN(tile_##H##x##V)(                                     \
+      int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row,     \
+      const struct FN(target) *t) {                                                             \
+    FN(tile)(H, V, k, a, a_row, a_col, b, b_row, t);                                            \
   }
-TILE(1, 1)
-TILE(2, 1)
-TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1) TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
+TILE(1, 1) TILE(2, 1) TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1)
+TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
 #if MAX_V == 4
-    TILE(8, 2) TILE(12, 2) TILE(1, 3) TILE(2, 3) TILE(4, 3) TILE(6, 3) TILE(8, 3) TILE(1, 4)
-        TILE(2, 4) TILE(4, 4) TILE(6, 4)
+TILE(8, 2) TILE(12, 2)
+TILE(1, 3) TILE(2, 3) TILE(4, 3) TILE(6, 3) TILE(8, 3)
+TILE(1, 4) TILE(2, 4) TILE(4, 4) TILE(6, 4)
 #endif
 
-    /* By width and height; a missing height is made of lower ones. */
-    static const FN(tile_fn) FN(tiles)[MAX_V + 1][MAX_H + 1] = {
-        [1] = {[1] = FN(tile_1x1),
-               [2] = FN(tile_2x1),
-               [4] = FN(tile_4x1),
-               [6] = FN(tile_6x1),
-               [8] = FN(tile_8x1),
-               [12] = FN(tile_12x1)},
-        [2] = {[1] = FN(tile_1x2),
-               [2] = FN(tile_2x2),
-               [4] = FN(tile_4x2),
-               [6] = FN(tile_6x2),
+/* By width and height; a missing height is made of lower ones. */
+static const FN(tile_fn) FN(tiles)[MAX_V + 1][MAX_H + 1] = {
+    [1] = {[1] = FN(tile_1x1), [2] = FN(tile_2x1), [4] = FN(tile_4x1), [6] = FN(tile_6x1),
+           [8] = FN(tile_8x1), [12] = FN(tile_12x1)},
+    [2] = {[1] = FN(tile_1x2), [2] = FN(tile_2x2), [4] = FN(tile_4x2), [6] = FN(tile_6x2),
 #if MAX_V == 4
-               [8] = FN(tile_8x2),
-               [12] = FN(tile_12x2)},
-        [3] = {[1] = FN(tile_1x3),
-               [2] = FN(tile_2x3),
-               [4] = FN(tile_4x3),
-               [6] = FN(tile_6x3),
-               [8] = FN(tile_8x3)},
-        [4] = {[1] = FN(tile_1x4), [2] = FN(tile_2x4), [4] = FN(tile_4x4), [6] = FN(tile_6x4)},
+           [8] = FN(tile_8x2), [12] = FN(tile_12x2)},
+    [3] = {[1] = FN(tile_1x3), [2] = FN(tile_2x3), [4] = FN(tile_4x3), [6] = FN(tile_6x3),
+           [8] = FN(tile_8x3)},
+    [4] = {[1] = FN(tile_1x4), [2] = FN(tile_2x4), [4] = FN(tile_4x4), [6] = FN(tile_6x4)},
 #else
     },
 #endif

@@ -36,6 +36,7 @@ void *qni_guard_buffer(int mode, size_t bytes) {
       mmap(NULL, body + 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (p == MAP_FAILED || mprotect(p, page, PROT_NONE) ||
       mprotect(p + page + body, page, PROT_NONE)) {
+    if (p != MAP_FAILED) munmap(p, body + 2 * page);
     qni_mem_free(g);
     return NULL;
   }

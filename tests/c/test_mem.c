@@ -93,6 +93,29 @@ static void an_arena_gives_aligned_memory_and_dies_whole(void **state) {
   assert_int_equal(live(), before);
 }
 
+static void guarded_buffers_notice_writes_around_them(void **state) {
+  (void)state;
+  const int64_t before = live();
+  for (int mode = QNI_GUARD_END; mode <= QNI_GUARD_BEGIN; mode++) {
+    qni_mem_guard(mode);
+    char *clean = qni_mem_buffer(10), *overrun = qni_mem_buffer(10);
+    qni_mem_guard(QNI_GUARD_OFF);
+    assert_non_null(clean);
+    assert_non_null(overrun);
+    memset(clean, 1, 10);
+    memset(overrun, 1, 10);
+    assert_int_equal(qni_mem_guard_damage(), 0);
+    overrun[10] = 1; /* one byte too many, before the aligned end */
+    assert_int_equal(qni_mem_guard_damage(), 1);
+    overrun[10] = 1;
+    qni_mem_buffer_free(clean, 10);
+    qni_mem_buffer_free(overrun, 10);
+    assert_int_equal(qni_mem_guard_damage(), 1);
+    assert_int_equal(qni_mem_guard_damage(), 0);
+  }
+  assert_int_equal(live(), before);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(buffers_are_aligned_counted_and_reused),
@@ -100,6 +123,7 @@ int main(void) {
       cmocka_unit_test(from_the_chosen_allocation_on_all_fail),
       cmocka_unit_test(the_limit_refuses_and_leaves_the_count),
       cmocka_unit_test(impossible_sizes_are_errors),
+      cmocka_unit_test(guarded_buffers_notice_writes_around_them),
       cmocka_unit_test(an_arena_gives_aligned_memory_and_dies_whole),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);

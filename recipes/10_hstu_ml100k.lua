@@ -10,19 +10,26 @@ local r = quern.recipe {
   name = "hstu-ml100k",
   doc = "HSTU and SASRec against counting baselines on MovieLens-100K, full ranking",
   params = {
-    data = { set = { "str", "ml-100k", "a known dataset of sequences (quern data list)" },
-             max_len = { "int", 200, "most recent events kept", min = 1 },
-             protocol = { "enum", "standard", "standard: second-last item selects the epoch; meta: it is trained on",
-                          of = { "standard", "meta" } } },
-    model = { dim = { "int", 50, "width", min = 1 }, blocks = { "int", 2, "depth", min = 0 }, heads = { "int", 1, "heads", min = 1 },
-              dropout = { "num", 0.2, "of inputs and blocks", min = 0, max = 0.99 },
-              rab = { "enum", "pos+time", "relative bias", of = { "none", "pos", "time", "pos+time" } },
-              time_query = { "enum", "next", "times are seen from the next event or the current one", of = { "next", "current" } },
-              score = { "enum", "silu", "attention", of = { "silu", "softmax" } }, gate = { "bool", true, "multiply by U" } },
-    train = { models = { "enum", "both", "which to train", of = { "hstu", "sasrec", "both" } }, seeds = { "int", 1, "runs of each", min = 1 },
-              negatives = { "int", 0, "drawn for each position; 0: all items", min = 0 }, lr = { "num", 1e-3, "learning rate", min = 0 },
-              batch = { "int", 32, "sequences", min = 1 }, epochs = { "int", 60, "at most", min = 1 },
-              patience = { "int", 10, "evaluations without a better validation NDCG@10", min = 0 } },
+    data = {
+      set = { "str", "ml-100k", "a known dataset of sequences (quern data list)" },
+      max_len = { "int", 200, "most recent events kept", min = 1 },
+      protocol = { "enum", "standard", "standard: second-last item selects the epoch; meta: it is trained on",
+                   of = { "standard", "meta" } } },
+    model = {
+      dim = { "int", 50, "width", min = 1 }, blocks = { "int", 2, "depth", min = 0 },
+      heads = { "int", 1, "of attention", min = 1 },
+      dropout = { "num", 0.2, "of inputs and blocks", min = 0, max = 0.99 },
+      rab = { "enum", "pos+time", "relative bias", of = { "none", "pos", "time", "pos+time" } },
+      time_query = { "enum", "next", "times are seen from this event", of = { "next", "current" } },
+      score = { "enum", "silu", "attention", of = { "silu", "softmax" } },
+      gate = { "bool", true, "multiply by U" } },
+    train = {
+      models = { "enum", "both", "which to train", of = { "hstu", "sasrec", "both" } },
+      seeds = { "int", 1, "runs of each", min = 1 },
+      negatives = { "int", 0, "drawn for each position; 0: all items", min = 0 },
+      lr = { "num", 1e-3, "learning rate", min = 0 }, batch = { "int", 32, "sequences", min = 1 },
+      epochs = { "int", 60, "at most", min = 1 },
+      patience = { "int", 10, "evaluations without a better validation NDCG@10", min = 0 } },
   },
   sizes = {
     smoke = { data = { max_len = 50 }, model = { dim = 32, blocks = 1 }, train = { models = "hstu", epochs = 2 } },
@@ -33,7 +40,8 @@ local r = quern.recipe {
 
 local function make(kind, cfg, data)
   local m = cfg.model
-  local shared = { items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads, max_len = cfg.data.max_len, dropout = m.dropout }
+  local shared = { items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads, dropout = m.dropout,
+                   max_len = cfg.data.max_len }
   if kind == "sasrec" then return hstu.sasrec(shared) end
   shared.rab = data.has_times and m.rab or "pos"
   shared.time_query, shared.score, shared.gate = m.time_query, m.score, m.gate
@@ -53,17 +61,18 @@ function r:train(kind, cfg, data, seed)
 end
 
 function r:main(cfg)
-  local stream = cfg.data.set == "dirichlet" and { n_items = 2000, n_categories = 20, n_records = 2000, length = 64 } or nil
-  local data = quern.data.sequences { set = cfg.data.set, max_len = cfg.data.max_len, protocol = cfg.data.protocol, dirichlet = stream }
-  local whole = quern.data.sequences { set = cfg.data.set, protocol = cfg.data.protocol, dirichlet = stream }
+  local generated = cfg.data.set == "dirichlet"
+  local function open(max_len)
+    return quern.data.sequences { set = cfg.data.set, protocol = cfg.data.protocol, max_len = max_len,
+      dirichlet = generated and { n_items = 2000, n_categories = 20, n_records = 2000, length = 64 } or nil }
+  end
+  local data, whole = open(cfg.data.max_len), open()
   self:log(tostring(data))
   self:report("popularity", hstu.popularity(whole, "test"))
   self:report("Markov", hstu.markov(whole, "test"))
   for _, kind in ipairs { "sasrec", "hstu" } do
-    local results = {}
-    for i = 0, (cfg.train.models == "both" or cfg.train.models == kind) and cfg.train.seeds - 1 or -1 do
-      results[#results + 1] = self:train(kind, cfg, data, self.seed + i)
-    end
+    local results, wanted = {}, cfg.train.models == "both" or cfg.train.models == kind
+    for i = 1, wanted and cfg.train.seeds or 0 do results[i] = self:train(kind, cfg, data, self.seed + i - 1) end
     if #results > 0 then self:report(kind == "hstu" and "HSTU" or "SASRec", hstu.mean(results)) end
   end
 end

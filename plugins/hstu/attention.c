@@ -142,7 +142,8 @@ qn_status hstu_attn_open(struct hstu_attn *a, const qn_host *h, qn_call *c, int3
   qn_status st = hstu_real_dtype(h, c, a->dtype);
   if (!st) st = hstu_offsets(h, c, a->T, &a->offsets, &a->n_seq);
   if (!st) st = numbers(a);
-  const qn_view *bp = hstu_input(h, c, first, backward), *bt = hstu_input(h, c, first + 1, backward);
+  const qn_view *bp = hstu_input(h, c, first, backward),
+                *bt = hstu_input(h, c, first + 1, backward);
   const qn_view *bucket = hstu_input(h, c, first + 2, backward);
   if (!st && bp) st = check_position(a, bp);
   if (!st && (bt || bucket)) st = check_time(a, bt, bucket);

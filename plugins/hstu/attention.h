@@ -58,7 +58,7 @@ void hstu_attn_reduce(const struct hstu_attn *a);
 */
 const qn_view *hstu_input(const qn_host *h, qn_call *c, int32_t i, bool backward);
 qn_status hstu_save_inputs(const qn_host *h, qn_call *c, int32_t n);
-/* Fills h, c, math, dtype, T, offsets, the biases (inputs first..first+2) and arguments; checks them. */
+/* Fills and checks what both ops share; the biases are inputs first .. first+2. */
 qn_status hstu_attn_open(struct hstu_attn *a, const qn_host *h, qn_call *c, int32_t first,
                          bool backward);
 

@@ -219,7 +219,7 @@ static void FN(value_block)(const struct FN(head) *s, int64_t i0, int64_t rows) 
   }
 }
 
-/* G becomes dS, P the dropped P. SiLU: dS = G slope. Softmax: dS = alpha P (G - sum P G / scale). */
+/* G becomes dS, P the dropped P. SiLU: dS = G slope; softmax: alpha P (G - sum P G / scale). */
 static void FN(slope_row)(const struct FN(head) *s, int64_t i, int64_t cols, REAL *p, REAL *g,
                           const REAL *slope) {
   if (s->a->dropout > 0) {

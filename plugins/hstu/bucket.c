@@ -117,15 +117,18 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_time_bucket_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_SEQUENCES,
-  .schema = "time_bucket(times: i64[T@B], query: i64[T@B], *, width: int{1..}, causal: bool = true) "
-            "-> buckets: u8[T@B,width]",
-  .summary = "Buckets of the time differences of a sequence's pairs, on a log scale.",
-  .doc = "buckets[i][j] = clamp(trunc(ln(max(|query[i] - times[j]|, 1)) / 0.301), 0, 128) for events "
-         "i and j of one sequence, 0 for j > i if causal. query holds the time of the event to be "
-         "predicted at i, or that of event i itself. width is at least the longest sequence.",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 3.2, and its research code",
-  .forward = forward,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_SEQUENCES,
+    .schema =
+        "time_bucket(times: i64[T@B], query: i64[T@B], *, width: int{1..}, causal: bool = true) "
+        "-> buckets: u8[T@B,width]",
+    .summary = "Buckets of the time differences of a sequence's pairs, on a log scale.",
+    .doc =
+        "buckets[i][j] = clamp(trunc(ln(max(|query[i] - times[j]|, 1)) / 0.301), 0, 128) for "
+        "events "
+        "i and j of one sequence, 0 for j > i if causal. query holds the time of the event to be "
+        "predicted at i, or that of event i itself. width is at least the longest sequence.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 3.2, and its research code",
+    .forward = forward,
 };

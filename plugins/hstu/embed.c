@@ -148,16 +148,17 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_sequence_embedding_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_SEQUENCES,
-  .flags = QN_OP_RANDOM,
-  .schema = "sequence_embedding(ids: i64[T@B]{1..V-1}, e: f[V,D], p: f[N,D]? = nil, *, scale: num = 1, "
-            "dropout: num{0..1} = 0, sparse: bool = false) -> x: f[T@B,D]",
-  .summary = "Item embeddings times scale plus position embeddings, with dropout, by sequence.",
-  .doc = "x_t = dropout(scale e[ids_t] + p[i]), i being the place of t in its sequence, from the "
-         "oldest. Ids are 1..V-1; row 0 is padding, which jagged sequences do not have.",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), its research code",
-  .forward = forward,
-  .backward = backward,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_SEQUENCES,
+    .flags = QN_OP_RANDOM,
+    .schema =
+        "sequence_embedding(ids: i64[T@B]{1..V-1}, e: f[V,D], p: f[N,D]? = nil, *, scale: num = 1, "
+        "dropout: num{0..1} = 0, sparse: bool = false) -> x: f[T@B,D]",
+    .summary = "Item embeddings times scale plus position embeddings, with dropout, by sequence.",
+    .doc = "x_t = dropout(scale e[ids_t] + p[i]), i being the place of t in its sequence, from the "
+           "oldest. Ids are 1..V-1; row 0 is padding, which jagged sequences do not have.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), its research code",
+    .forward = forward,
+    .backward = backward,
 };

@@ -114,16 +114,17 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_norm_gate_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_ROWS,
-  .flags = QN_OP_RANDOM | QN_OP_NAN_STOPS, /* dropout hides what it drops */
-  .schema = "norm_gate(u: f[...,D], y: f[...,D], *, parts: int{1..3} = 1, eps: num{0..} = 1e-6, "
-            "dropout: num{0..1} = 0) -> z: f[...,parts*D]",
-  .summary = "u times layer-normalised y, without affine part, and dropout.",
-  .doc = "hat = (y - mean) / sqrt(var + eps) over the last dimension; z = u hat, or [u, hat, u hat] "
-         "for parts = 3. dropout zeroes entries of z and scales the others by 1/(1-p).",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 3",
-  .forward = forward,
-  .backward = backward,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
+    .flags = QN_OP_RANDOM | QN_OP_NAN_STOPS, /* dropout hides what it drops */
+    .schema = "norm_gate(u: f[...,D], y: f[...,D], *, parts: int{1..3} = 1, eps: num{0..} = 1e-6, "
+              "dropout: num{0..1} = 0) -> z: f[...,parts*D]",
+    .summary = "u times layer-normalised y, without affine part, and dropout.",
+    .doc =
+        "hat = (y - mean) / sqrt(var + eps) over the last dimension; z = u hat, or [u, hat, u hat] "
+        "for parts = 3. dropout zeroes entries of z and scales the others by 1/(1-p).",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 3",
+    .forward = forward,
+    .backward = backward,
 };

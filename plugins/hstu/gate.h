@@ -1,4 +1,4 @@
-/* The gate of one row, shared by norm_gate and hstu_mixer; gate.c has the formulas. SPDX-License-Identifier: MIT */
+/* One row of the gate, for norm_gate and hstu_mixer; see gate.c. SPDX-License-Identifier: MIT */
 #ifndef HSTU_GATE_H
 #define HSTU_GATE_H
 
@@ -17,7 +17,8 @@ void hstu_gate_forward_f64(const struct hstu_gate *g, const double *u, const dou
                            const uint8_t *keep, double *z);
 /* dz is read, du and dy are written; du, dy may be NULL. room: [(2 + parts) D] elements. */
 void hstu_gate_backward_f32(const struct hstu_gate *g, const float *u, const float *y,
-                            const uint8_t *keep, const float *dz, float *du, float *dy, float *room);
+                            const uint8_t *keep, const float *dz, float *du, float *dy,
+                            float *room);
 void hstu_gate_backward_f64(const struct hstu_gate *g, const double *u, const double *y,
                             const uint8_t *keep, const double *dz, double *du, double *dy,
                             double *room);

@@ -4,10 +4,16 @@
 */
 #include "hstu.h"
 
-static const qn_op *const ops[] = {
-  &hstu_sequence_embedding_op, &hstu_time_bucket_op, &hstu_attention_op, &hstu_norm_gate_op, &hstu_mixer_op,
-  &hstu_sampled_softmax_op, &hstu_sampled_bce_op, &hstu_rank_targets_op, &hstu_rank_scores_op,
-  NULL};
+static const qn_op *const ops[] = {&hstu_sequence_embedding_op,
+                                   &hstu_time_bucket_op,
+                                   &hstu_attention_op,
+                                   &hstu_norm_gate_op,
+                                   &hstu_mixer_op,
+                                   &hstu_sampled_softmax_op,
+                                   &hstu_sampled_bce_op,
+                                   &hstu_rank_targets_op,
+                                   &hstu_rank_scores_op,
+                                   NULL};
 
 static const char *const requires_ids[] = {"qn.math/1", NULL};
 

@@ -39,7 +39,8 @@ static qn_status open_arguments(struct hstu_loss *s) {
   if (!(s->temperature > 0))
     return h->fail(c, QN_E_ARG, "temperature must be above 0, not %g", s->temperature);
   if (s->V > INT32_MAX || s->D > MAX_WIDTH)
-    return h->fail(c, QN_E_UNSUPPORTED, "the table may have 2^31 rows of up to %d numbers", MAX_WIDTH);
+    return h->fail(c, QN_E_UNSUPPORTED, "the table may have 2^31 rows of up to %d numbers",
+                   MAX_WIDTH);
   return hstu_real_dtype(h, c, s->dtype);
 }
 
@@ -48,7 +49,8 @@ static qn_status add_weights(struct hstu_loss *s) {
   for (int64_t i = 0; s->w && i < s->T; i++) {
     double w = s->dtype == QN_F32 ? (double)((const float *)s->w)[i] : ((const double *)s->w)[i];
     if (w < 0)
-      return s->h->fail(s->c, QN_E_ARG, "w[%lld] is %g; weights are 0 or more", (long long)(i + 1), w);
+      return s->h->fail(s->c, QN_E_ARG, "w[%lld] is %g; weights are 0 or more", (long long)(i + 1),
+                        w);
     s->total += w;
   }
   return QN_OK;
@@ -172,40 +174,43 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_sampled_softmax_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_SUM,
-  .flags = QN_OP_RANDOM,
-  .schema = "sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
-            "items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
-            "negatives: int{1..} = 128, temperature: num{0..} = 0.05, sparse: bool = false) "
-            "-> loss: f[]",
-  .summary = "Softmax loss on unit vectors against drawn items, or against all.",
-  .doc = "Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among "
-         "the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, "
-         "1..V-1; row 0 is padding. Negatives: \"uniform\" draws them for each position from items "
-         "(default: all ids), with replacement; \"in_batch\" from the distinct positives of the "
-         "call; \"shared\" draws one pool for the call; \"full\" takes every item. A negative equal "
-         "to the positive scores -5e4. sparse = true gives the gradient of e by rows.",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 4.1.1, and its research code",
-  .forward = softmax_forward,
-  .backward = backward,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_SUM,
+    .flags = QN_OP_RANDOM,
+    .schema =
+        "sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
+        "items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
+        "negatives: int{1..} = 128, temperature: num{0..} = 0.05, sparse: bool = false) "
+        "-> loss: f[]",
+    .summary = "Softmax loss on unit vectors against drawn items, or against all.",
+    .doc =
+        "Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among "
+        "the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, "
+        "1..V-1; row 0 is padding. Negatives: \"uniform\" draws them for each position from items "
+        "(default: all ids), with replacement; \"in_batch\" from the distinct positives of the "
+        "call; \"shared\" draws one pool for the call; \"full\" takes every item. A negative equal "
+        "to the positive scores -5e4. sparse = true gives the gradient of e by rows.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 4.1.1, and its research code",
+    .forward = softmax_forward,
+    .backward = backward,
 };
 
 const qn_op hstu_sampled_bce_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_SUM,
-  .flags = QN_OP_RANDOM,
-  .schema = "sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
-            "items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, "
-            "temperature: num{0..} = 1, l2: bool = false, "
-            "sparse: bool = false) -> loss: f[]",
-  .summary = "Binary cross-entropy of the next item against drawn ones.",
-  .doc = "Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = "
-         "<o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn "
-         "uniformly for each position; one equal to the positive is left out.",
-  .cite = "Kang and McAuley 2018 (SASRec), eq. 6",
-  .forward = bce_forward,
-  .backward = backward,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_SUM,
+    .flags = QN_OP_RANDOM,
+    .schema = "sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
+              "items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, "
+              "temperature: num{0..} = 1, l2: bool = false, "
+              "sparse: bool = false) -> loss: f[]",
+    .summary = "Binary cross-entropy of the next item against drawn ones.",
+    .doc =
+        "Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = "
+        "<o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn "
+        "uniformly for each position; one equal to the positive is left out.",
+    .cite = "Kang and McAuley 2018 (SASRec), eq. 6",
+    .forward = bce_forward,
+    .backward = backward,
 };

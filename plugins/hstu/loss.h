@@ -65,6 +65,8 @@ qn_status hstu_loss_draw(struct hstu_loss *s);
 /* Values and gradients, once the candidates are known; the loss is returned. loss_sum.c */
 qn_status hstu_loss_run(struct hstu_loss *s, double *loss);
 
-static inline size_t hstu_loss_real(const struct hstu_loss *s) { return s->dtype == QN_F32 ? 4 : 8; }
+static inline size_t hstu_loss_real(const struct hstu_loss *s) {
+  return s->dtype == QN_F32 ? 4 : 8;
+}
 
 #endif

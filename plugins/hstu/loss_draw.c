@@ -26,7 +26,8 @@ static qn_status check_ids(const struct hstu_loss *s, const char *name, const in
   return QN_OK;
 }
 
-static void draw_row(const struct hstu_loss *s, uint32_t stream, int64_t row, int64_t n, int32_t *to) {
+static void draw_row(const struct hstu_loss *s, uint32_t stream, int64_t row, int64_t n,
+                     int32_t *to) {
   uint32_t bits[DRAWS];
   for (int64_t done = 0; done < n; done += DRAWS) {
     int64_t some = least(n - done, DRAWS);

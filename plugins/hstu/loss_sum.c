@@ -70,15 +70,21 @@ qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
   plan(s);
   int64_t real = (int64_t)hstu_loss_real(s), pairs = s->T * s->n_pair, word = sizeof(int32_t);
   int64_t pool = s->n_panels * PANEL, grad = s->want_e, chains = s->P ? grad : 0;
-  struct want want[] = {
-    {&s->unit, s->A * s->Dp * real}, {&s->inverse, s->A * real}, {&s->coef, pairs * real},
-    {&s->row_loss, s->T * (int64_t)sizeof(double)}, {&s->unit_o, s->T * s->Dp * real}, {&s->pool_columns, pool * s->D * real},
-    {&s->pool_rows, pool * s->Dp * real}, {&s->lane_loss, s->n_lanes * (int64_t)sizeof(double)},
-    {&s->pool_grad, grad * s->n_lanes * pool * s->Dp * real},
-    {&s->start, grad * s->n_sums * (s->A + 1) * (int64_t)sizeof(int64_t)},
-    {&s->token, grad * pairs * word}, {&s->share, grad * pairs * real},
-    {&s->pair_grad, grad * s->n_sums * s->A * s->Dp * real},
-    {&s->chain, chains * s->P * word}, {&s->chain_first, chains * s->A * word}};
+  struct want want[] = {{&s->unit, s->A * s->Dp * real},
+                        {&s->inverse, s->A * real},
+                        {&s->coef, pairs * real},
+                        {&s->row_loss, s->T * (int64_t)sizeof(double)},
+                        {&s->unit_o, s->T * s->Dp * real},
+                        {&s->pool_columns, pool * s->D * real},
+                        {&s->pool_rows, pool * s->Dp * real},
+                        {&s->lane_loss, s->n_lanes * (int64_t)sizeof(double)},
+                        {&s->pool_grad, grad * s->n_lanes * pool * s->Dp * real},
+                        {&s->start, grad * s->n_sums * (s->A + 1) * (int64_t)sizeof(int64_t)},
+                        {&s->token, grad * pairs * word},
+                        {&s->share, grad * pairs * real},
+                        {&s->pair_grad, grad * s->n_sums * s->A * s->Dp * real},
+                        {&s->chain, chains * s->P * word},
+                        {&s->chain_first, chains * s->A * word}};
   qn_status st = take_all(s, want, sizeof want / sizeof want[0]);
   if (st) return st;
   if (chains) chain_pool(s);

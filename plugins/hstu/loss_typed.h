@@ -12,11 +12,12 @@ static void exp_many_f64(const qn_math *m, int64_t n, const double *x, double *y
 /* <x, y> of padded rows. */
 static REAL FN(dot)(int64_t Dp, const REAL *x, const REAL *y) {
   FN(vec) sum = {0};
-  for (int64_t d = 0; d < Dp; d += FN(LANES)) sum += *(const FN(vec) *)(x + d) * *(const FN(vec) *)(y + d);
+  for (int64_t d = 0; d < Dp; d += FN(LANES))
+    sum += *(const FN(vec) *)(x + d) * *(const FN(vec) *)(y + d);
   return FN(across)(sum);
 }
 
-/* to = x / |x|, padded with 0; returns 1 / |x|, or -1/eps where |x| < eps and that stands for it. */
+/* to = x / |x|, padded with 0; returns 1 / |x|, or -1/eps where |x| < eps. */
 static REAL FN(to_unit)(const struct hstu_loss *s, const REAL *x, REAL *to) {
   const double eps = 1e-6;
   REAL inverse = 1;
@@ -31,7 +32,7 @@ static REAL FN(to_unit)(const struct hstu_loss *s, const REAL *x, REAL *to) {
   return inverse;
 }
 
-/* dx = (g - unit <unit, g>) / |x|, the Jacobian of x / |x|; g / eps where the length was clamped. */
+/* dx = (g - unit <unit, g>) / |x|, the Jacobian of x / |x|; g / eps where that was clamped. */
 static void FN(from_unit)(const struct hstu_loss *s, const REAL *unit, REAL inverse, const REAL *g,
                           REAL *dx) {
   if (!s->l2) {
@@ -59,8 +60,8 @@ static REAL FN(weight)(const struct hstu_loss *s, int64_t i) {
 /* ---- Candidates of each position ---- */
 
 /* score[j] = <o, unit[slot[j]]> */
-static void FN(gather_dots)(const struct hstu_loss *s, int64_t n, const int32_t *slot, const REAL *o,
-                            REAL *score) {
+static void FN(gather_dots)(const struct hstu_loss *s, int64_t n, const int32_t *slot,
+                            const REAL *o, REAL *score) {
   const REAL *unit = s->unit;
   for (int64_t j = 0; j < n; j++) score[j] = FN(dot)(s->Dp, o, unit + slot[j] * s->Dp);
 }
@@ -151,7 +152,8 @@ struct FN(chunk) {                 /* CHUNK_ROWS positions against the pool */
 /* Scores of one panel, over temperature, the positive masked, columns beyond the pool too. */
 static void FN(panel_scores)(const struct hstu_loss *s, const struct FN(chunk) *k, int64_t panel,
                              REAL *tile) {
-  const REAL *columns = (const REAL *)s->pool_columns + panel * s->D * PANEL, by = (REAL)(1 / s->temperature);
+  const REAL *columns = (const REAL *)s->pool_columns + panel * s->D * PANEL,
+             by = (REAL)(1 / s->temperature);
   FN(product)(k->rows, PANEL, s->D, (const REAL *)s->unit_o + k->first * s->Dp, s->Dp, 1, columns,
               PANEL, tile, PANEL, false);
   int64_t base = panel * PANEL, width = least(PANEL, s->P - base);
@@ -187,7 +189,8 @@ static void FN(find_shift)(const struct hstu_loss *s, struct FN(chunk) *k) {
   for (int64_t r = 0; r < k->rows; r++) k->shift[r] = top[r];
 }
 
-static void FN(panel_exp)(const struct hstu_loss *s, const struct FN(chunk) *k, int64_t panel, REAL *tile) {
+static void FN(panel_exp)(const struct hstu_loss *s, const struct FN(chunk) * k, int64_t panel,
+                          REAL *tile) {
   FN(panel_scores)(s, k, panel, tile);
   FN(exp_many)(s->math, k->rows * PANEL, tile, tile);
 }
@@ -212,7 +215,8 @@ static void FN(open_chunk)(const struct hstu_loss *s, struct FN(chunk) *k) {
     int64_t i = k->first + r;
     REAL *o = (REAL *)s->unit_o + i * s->Dp;
     k->inverse[r] = FN(to_unit)(s, (const REAL *)s->o + i * s->D, o);
-    k->own[r] = FN(dot)(s->Dp, o, (const REAL *)s->unit + s->pair[i] * s->Dp) / (REAL)s->temperature;
+    k->own[r] =
+        FN(dot)(s->Dp, o, (const REAL *)s->unit + s->pair[i] * s->Dp) / (REAL)s->temperature;
   }
 }
 
@@ -267,7 +271,8 @@ static void FN(pool_chunk)(const struct hstu_loss *s, struct FN(chunk) *k, REAL 
 
 /* ---- Lanes: contiguous positions, whose sums are added in order ---- */
 
-static qn_status FN(pool_lane)(const struct hstu_loss *s, int64_t lane, int64_t begin, int64_t end) {
+static qn_status FN(pool_lane)(const struct hstu_loss *s, int64_t lane, int64_t begin,
+                               int64_t end) {
   struct FN(chunk) k = {0};
   int64_t tiles = (s->keep_tiles ? s->n_panels : 1) * CHUNK_ROWS * PANEL, rows = CHUNK_ROWS * s->Dp;
   void *memory;
@@ -335,7 +340,8 @@ static void FN(sort_pairs)(const struct hstu_loss *s, int64_t lane, int64_t begi
   start[0] = 0;
 }
 
-static void FN(sum_pairs)(const struct hstu_loss *s, int64_t lane, int64_t base, int64_t first, int64_t last) {
+static void FN(sum_pairs)(const struct hstu_loss *s, int64_t lane, int64_t base, int64_t first,
+                          int64_t last) {
   const int64_t *start = s->start + lane * (s->A + 1);
   REAL *grad = (REAL *)s->pair_grad + lane * s->A * s->Dp;
   for (int64_t a = first; a < last; a++)

@@ -26,7 +26,8 @@ struct mixer {
 };
 
 /* Where a block of columns of an [T,M] matrix of H heads lies. */
-static struct hstu_mat columns(const struct mixer *s, const void *base, int64_t first, int64_t width) {
+static struct hstu_mat columns(const struct mixer *s, const void *base, int64_t first,
+                               int64_t width) {
   size_t bytes = s->attn.dtype == QN_F32 ? 4 : 8;
   return (struct hstu_mat){(char *)(uintptr_t)base + (size_t)first * bytes, s->M, width, 1};
 }
@@ -68,7 +69,8 @@ static void gate_rows(const struct mixer *s, int64_t begin, int64_t end) {
                             (const float *)s->y + t * s->gate.D, keep, (float *)s->z + t * s->wide);
     else
       hstu_gate_forward_f64(&s->gate, s->gated ? (const double *)s->m + t * s->M : NULL,
-                            (const double *)s->y + t * s->gate.D, keep, (double *)s->z + t * s->wide);
+                            (const double *)s->y + t * s->gate.D, keep,
+                            (double *)s->z + t * s->wide);
   }
 }
 
@@ -85,7 +87,8 @@ static qn_status forward_chunks(void *ctx, int64_t begin, int64_t end) {
   return QN_OK;
 }
 
-static qn_status save_new(const struct mixer *s, int32_t slot, int32_t dtype, int64_t width, void **data) {
+static qn_status save_new(const struct mixer *s, int32_t slot, int32_t dtype, int64_t width,
+                          void **data) {
   int64_t shape[2] = {s->attn.T, width};
   qn_view *view;
   qn_status st = s->attn.h->save_new(s->attn.c, slot, dtype, 2, shape, &view);
@@ -110,7 +113,8 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 }
 
 /* du into dm, dy into rows of `dy` from the sequence's first on. */
-static void gate_rows_back(const struct mixer *s, int64_t begin, int64_t end, void *dy, void *room) {
+static void gate_rows_back(const struct mixer *s, int64_t begin, int64_t end, void *dy,
+                           void *room) {
   int64_t D = s->gate.D, M = s->M;
   for (int64_t t = begin; t < end; t++) {
     const uint8_t *keep = s->keep ? s->keep + t * s->wide : NULL;

@@ -80,7 +80,8 @@ static void open_seen(const struct ranking *s, int64_t n, struct user *u) {
 static qn_status open_user(const struct ranking *s, int64_t n, struct user *u) {
   int64_t t = s->target[n];
   if (!is_kept(s, t))
-    return s->h->fail(s->c, QN_E_ARG, "target[%lld] is %lld, which is not in the catalogue (1..%lld)",
+    return s->h->fail(s->c, QN_E_ARG,
+                      "target[%lld] is %lld, which is not in the catalogue (1..%lld)",
                       (long long)(n + 1), (long long)t, (long long)(s->V - 1));
   if (s->seen) open_seen(s, n, u);
   if (s->n_kept - u->n_seen <= 1)
@@ -96,7 +97,8 @@ static qn_status pack_panels(void *ctx, int64_t begin, int64_t end) {
   const struct ranking *s = ctx;
   for (int64_t p = begin; p < end; p++) {
     int64_t rows = least(PANEL, s->V - p * PANEL);
-    transpose_f32(rows, s->D, s->e + p * PANEL * s->D, s->D, 1, s->columns + p * s->D * PANEL, PANEL);
+    transpose_f32(rows, s->D, s->e + p * PANEL * s->D, s->D, 1, s->columns + p * s->D * PANEL,
+                  PANEL);
   }
   return QN_OK;
 }
@@ -115,7 +117,8 @@ static void target_scores(const struct ranking *s, int64_t first, int64_t rows, 
   for (int64_t r = 0; r < rows; r++) u[r].score = tile[r * PANEL + r];
 }
 
-static void panel_scores(const struct ranking *s, int64_t first, int64_t rows, int64_t panel, float *tile) {
+static void panel_scores(const struct ranking *s, int64_t first, int64_t rows, int64_t panel,
+                         float *tile) {
   int64_t width = least(PANEL, s->V - panel * PANEL);
   if (!s->scores)
     product_f32(rows, PANEL, s->D, s->o + first * s->D, s->D, 1, s->columns + panel * s->D * PANEL,
@@ -143,7 +146,8 @@ static void count_panel(struct user *u, int64_t base, int64_t target, float *x) 
   u->tied += tied;
 }
 
-static qn_status rank_chunk(const struct ranking *s, int64_t first, int64_t rows, int64_t *seen, float *room) {
+static qn_status rank_chunk(const struct ranking *s, int64_t first, int64_t rows, int64_t *seen,
+                            float *room) {
   struct user users[ROWS] = {{0}};
   for (int64_t r = 0; r < rows; r++) {
     users[r].seen = seen ? seen + s->offsets[first + r] - s->offsets[first] : NULL;
@@ -171,11 +175,13 @@ static qn_status rank_rows(void *ctx, int64_t begin, int64_t end) {
   const struct ranking *s = ctx;
   int64_t n_seen = s->seen ? s->offsets[end] - s->offsets[begin] : 0;
   int64_t floats = (s->D + ROWS) * PANEL;
+  int64_t bytes = floats * (int64_t)sizeof(float), listed = n_seen * (int64_t)sizeof(int64_t);
   void *memory;
-  qn_status st = s->h->local(s->c, n_seen * (int64_t)sizeof(int64_t) + floats * (int64_t)sizeof(float), &memory);
+  qn_status st = s->h->local(s->c, bytes + listed, &memory);
   for (int64_t i = begin; !st && i < end; i += ROWS) {
-    int64_t *seen = (int64_t *)memory, *mine = s->seen ? seen + s->offsets[i] - s->offsets[begin] : NULL;
-    st = rank_chunk(s, i, least(ROWS, end - i), mine, (float *)(seen + n_seen));
+    void *lists = (char *)memory + bytes;
+    int64_t *mine = s->seen ? (int64_t *)lists + s->offsets[i] - s->offsets[begin] : NULL;
+    st = rank_chunk(s, i, least(ROWS, end - i), mine, memory);
   }
   return st;
 }
@@ -184,7 +190,8 @@ static qn_status rank_rows(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status open_ranking(struct ranking *s, int32_t at) {
   static const double share[] = {0.5, 0, 1};
-  const qn_view *target = s->h->in(s->c, at), *seen = s->h->in(s->c, at + 1), *keep = s->h->in(s->c, at + 2);
+  const qn_view *target = s->h->in(s->c, at), *seen = s->h->in(s->c, at + 1),
+                *keep = s->h->in(s->c, at + 2);
   s->N = target->shape[0];
   s->target = target->data;
   if (seen) {
@@ -205,7 +212,8 @@ static qn_status open_ranking(struct ranking *s, int32_t at) {
 
 static qn_status targets_forward(const qn_host *h, qn_call *c) {
   const qn_view *o = h->in(c, 0), *e = h->in(c, 1);
-  struct ranking s = {.h = h, .c = c, .o = o->data, .e = e->data, .D = o->shape[1], .V = e->shape[0]};
+  struct ranking s = {
+      .h = h, .c = c, .o = o->data, .e = e->data, .D = o->shape[1], .V = e->shape[0]};
   void *memory;
   qn_status st = open_ranking(&s, 2);
   if (st) return st;

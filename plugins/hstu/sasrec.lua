@@ -71,7 +71,8 @@ function Model:init(options)
   end
   local original, max_len = flavour == "original", o.max_len or 200
   o.norm = o.norm or (original and "none" or "l2")
-  self:setup(o, "hstu.sasrec", max_len, original and "xavier_uniform" or { "truncated_normal", std = 1 / math.sqrt(dim) })
+  local position = original and "xavier_uniform" or { "truncated_normal", std = 1 / math.sqrt(dim) }
+  self:setup(o, "hstu.sasrec", max_len, position)
   local block = { dim = dim, heads = heads, hidden = util.integer(o.hidden or dim, "hstu.sasrec: hidden", 1),
     max_len = max_len, dropout = self.dropout, original = original }
   self.block = nn.ModuleList {}

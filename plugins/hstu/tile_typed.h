@@ -137,9 +137,12 @@ static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, i
 enum { BLOCK_f32 = 4 };
 ALWAYS_INLINE void block_f32(const float *from, int64_t from_row, float *to, int64_t to_row) {
   four_f32 a = *(const four_f32 *)from, b = *(const four_f32 *)(from + from_row);
-  four_f32 c = *(const four_f32 *)(from + 2 * from_row), d = *(const four_f32 *)(from + 3 * from_row);
-  four_f32 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5), AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
-  four_f32 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5), CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  four_f32 c = *(const four_f32 *)(from + 2 * from_row),
+           d = *(const four_f32 *)(from + 3 * from_row);
+  four_f32 ab = __builtin_shufflevector(a, b, 0, 4, 1, 5),
+           AB = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  four_f32 cd = __builtin_shufflevector(c, d, 0, 4, 1, 5),
+           CD = __builtin_shufflevector(c, d, 2, 6, 3, 7);
   *(four_f32 *)to = __builtin_shufflevector(ab, cd, 0, 1, 4, 5);
   *(four_f32 *)(to + to_row) = __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
   *(four_f32 *)(to + 2 * to_row) = __builtin_shufflevector(AB, CD, 0, 1, 4, 5);

@@ -50,7 +50,8 @@ end
 
 local function stepper(case)
   quern.seed(1)
-  local model = hstu.model { items = ITEMS, dim = 50, blocks = case.blocks or 2, heads = case.heads or 1, max_len = LENGTH }
+  local model = hstu.model { items = ITEMS, dim = 50, blocks = case.blocks or 2, heads = case.heads or 1,
+                             max_len = LENGTH }
   local loss = hstu.softmax { negatives = case.loss == "full" and "full" or { n = 128, sampler = case.loss } }
   local optim = quern.optim.make(model:parameters(), { name = "adamw", lr = 1e-3, betas = { 0.9, 0.98 } })
   optim:prepare()
@@ -85,14 +86,52 @@ end
 
 local function theirs(case, n)
   if not peer or peer == "" then return nil end
-  local command = ("%s %s/torch_hstu.py --loss %s --steps %d --threads %d --blocks %d --heads %d --shortest %d"):format(peer, here,
-    case.loss, n, quern.threads(), case.blocks or 2, case.heads or 1, case.shortest or LENGTH)
+  local command = ("%s %s/torch_hstu.py --loss %s --steps %d --threads %d --blocks %d --heads %d --shortest %d"):format(
+    peer, here, case.loss, n, quern.threads(), case.blocks or 2, case.heads or 1, case.shortest or LENGTH)
   local pipe = io.popen(command)
   local line = pipe and pipe:read("a") or ""
   if not pipe or not pipe:close() or line == "" then return nil end
   return quern.json.decode(line).ms
 end
 
+-- Both sides on the same parameters and batch, without dropout: the losses must agree.
+local function agree()
+  local random, ids, targets, times, nexts = quern.det.random(3), {}, {}, {}, {}
+  for b = 1, 4 do
+    local t = 1000
+    ids[b], targets[b], times[b], nexts[b] = {}, {}, {}, {}
+    for i = 1, 20 do
+      ids[b][i], targets[b][i], times[b][i] = random:range(1, 60), random:range(1, 60), t
+      t = t + random:range(0, 100000)
+      nexts[b][i] = t
+    end
+  end
+  quern.seed(5)
+  local model = hstu.model { items = 60, dim = 16, heads = 2, max_len = 20 }
+  model:eval()
+  local batch = { items = quern.jagged(ids, "i64"), targets = quern.jagged(targets, "i64"), longest = 20,
+                  times = quern.jagged(times, "i64"), next_times = quern.jagged(nexts, "i64") }
+  local loss = hstu.softmax { negatives = "full" } (model, batch):item()
+  local state, path = { ids = quern.tensor(ids, "i64"), targets = quern.tensor(targets, "i64"),
+                        times = quern.tensor(times, "i64"), query = quern.tensor(nexts, "i64") }, os.tmpname()
+  for name, t in pairs(model:state()) do
+    name = name:gsub("item.weight", "item"):gsub("uvqk.weight", "uvqk")
+               :gsub("block%.(%d)", function(i) return ("block.%d"):format(i - 1) end)
+    state[name] = t:detach()
+  end
+  quern.save(path, state)
+  local command = ("%s %s/torch_hstu.py --check %s --items 60 --dim 16 --heads 2 --length 20"):format(peer, here, path)
+  local pipe = io.popen(command)
+  local other = quern.json.decode(pipe:read("a")).loss
+  pipe:close()
+  os.remove(path)
+  if math.abs(other - loss) > 1e-5 * other then
+    error(("the peer computes something else: %.7f, we %.7f"):format(other, loss))
+  end
+  if not json then print(("same parameters, same batch: loss %.6f here, %.6f in PyTorch"):format(loss, other)) end
+end
+
+if peer and peer ~= "" then agree() end
 local rows = { { "training step", "tokens", "ours ms", "tokens/s", "PyTorch ms", "ratio by round" } }
 for _, case in ipairs(cases) do
   local step, tokens = stepper(case)

@@ -268,7 +268,13 @@ static qn_status host_fail(qn_call *c, qn_status status, const char *format, ...
 static qn_tensor *with_history(qn_call *c, const qni_saved *s) {
   qn_tensor *t;
   const qni_edge *e = s->input >= 0 ? &c->node->edge[s->input] : NULL;
-  if (e && e->leaf) return hold(c, qn_tensor_retain(e->leaf));
+  if (e && e->leaf) {
+    if (e->leaf->view.dtype == s->tensor->view.dtype) return hold(c, qn_tensor_retain(e->leaf));
+    qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = e->leaf}, /* bf16, seen as f32 */
+                     {.name = "dtype", .kind = QN_ARG_STR, .v.s = qni_dtype_name(s->tensor->view.dtype)}};
+    c->pending = qni_call_named("cast", args, 2, &t, 1);
+    return c->pending ? NULL : hold(c, t);
+  }
   if ((c->pending = qni_tensor_detach(s->tensor, &t))) return NULL;
   qni_node *maker = s->output >= 0 ? c->node : e ? e->node : NULL;
   if (maker) {

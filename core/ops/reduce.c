@@ -143,17 +143,19 @@ static qn_status extreme_compose(const qn_host *h, qn_call *c) {
   struct start s = compose_start(h, c);
   qni_build *b = &s.b;
   qn_tensor *x = qni_build_saved(b, 0), *y = keep_shape(b, qni_build_saved(b, 1), s.reduced, &s.n);
-  static const char *const names[] = {"f32", "f64", "bf16"};
+  const qn_view *like = h->like(c, 0);
   qn_tensor *hit = qni_build_op(b, "cast", 2,
                                 (qn_arg[]){qni_arg_tensor(qni_build_op2(b, "eq", x, y)),
-                                           qni_arg_str("dtype", names[h->like(c, 0)->dtype - 1])});
-  const qn_view *like = h->like(c, 0);
+                                           qni_arg_str("dtype", like->dtype == QN_F64 ? "f64" : "f32")});
   qn_view kept = {0};
   qni_fold_shape(like, s.reduced, true, &kept);
   qn_tensor *ties =
       qni_build_op(b, "sum_to", 2,
                    (qn_arg[]){qni_arg_tensor(hit), qni_arg_ints("shape", kept.ndim, kept.shape)});
-  qni_build_set(b, 0, qni_build_op2(b, "mul", hit, qni_build_op2(b, "div", s.g, ties)));
+  qn_tensor *dx = qni_build_op2(b, "mul", hit, qni_build_op2(b, "div", s.g, ties));
+  if (like->dtype == QN_BF16)
+    dx = qni_build_op(b, "cast", 2, (qn_arg[]){qni_arg_tensor(dx), qni_arg_str("dtype", "bf16")});
+  qni_build_set(b, 0, dx);
   return b->status;
 }
 

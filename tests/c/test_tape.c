@@ -177,6 +177,23 @@ static void row_gradients_come_sorted_and_summed(void **state) {
   qn_tensor_free(table), qn_tensor_free(ids);
 }
 
+static void a_bf16_leaf_gets_a_gradient(void **state) {
+  (void)state;
+  const char *const ops[] = {"sum", "logsumexp", "var", "max", "sqrt"};
+  for (int i = 0; i < 5; i++) {
+    qn_tensor *x, *y, *s;
+    assert_ok(qn_tensor_new(QN_BF16, 1, (int64_t[]){2}, &x));
+    ((uint16_t *)x->view.data)[0] = qni_bf16_from_f32(0.5f);
+    ((uint16_t *)x->view.data)[1] = qni_bf16_from_f32(2.0f);
+    assert_ok(qn_tensor_require_grad(x, 1));
+    y = op2(ops[i], x, NULL);
+    s = op2("sum", y, NULL);
+    assert_ok(qn_backward(s, NULL, 0));
+    assert_int_equal(qn_tensor_grad(x)->view.shape[0], 2);
+    qn_tensor_free(x), qn_tensor_free(y), qn_tensor_free(s);
+  }
+}
+
 static int start(void **state) {
   (void)state;
   return qn_start(NULL);
@@ -200,6 +217,7 @@ int main(void) {
       cmocka_unit_test(hooks_see_and_replace_gradients),
       cmocka_unit_test(a_graph_of_any_length_is_walked_and_freed),
       cmocka_unit_test(row_gradients_come_sorted_and_summed),
+      cmocka_unit_test(a_bf16_leaf_gets_a_gradient),
   };
   return cmocka_run_group_tests(tests, start, stop);
 }

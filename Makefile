@@ -112,7 +112,8 @@ luatest: all $(BAD)
 crash: all
 	@QUERN_KILLS=$(KILLS) $(BUILD)/quern lua tests/lua/run.lua test_crash
 install: all
-	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern)
+	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern \
+	  share/man/man1 share/bash-completion/completions share/zsh/site-functions)
 	install -m 755 $(BUILD)/quern $(DESTDIR)$(PREFIX)/bin/quern
 	install -m 755 $(BUILD)/libquern.so $(DESTDIR)$(PREFIX)/lib/libquern.so.$(VERSION)
 	ln -sf libquern.so.$(VERSION) $(DESTDIR)$(PREFIX)/lib/libquern.so.0
@@ -121,6 +122,9 @@ install: all
 	cp -r lua recipes $(DESTDIR)$(PREFIX)/share/quern
 	cp -r $(BUILD)/plugins $(DESTDIR)$(PREFIX)/lib/quern
 	cp -r README.md docs $(DESTDIR)$(PREFIX)/share/doc/quern
+	QUERN_LUA=lua $(BUILD)/quern help --man > $(DESTDIR)$(PREFIX)/share/man/man1/quern.1
+	QUERN_LUA=lua $(BUILD)/quern help --completion bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/quern
+	QUERN_LUA=lua $(BUILD)/quern help --completion zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_quern
 	printf 'prefix=$(PREFIX)\nName: quern\nDescription: plugin-based tensor and autograd runtime\nVersion: $(VERSION)\nCflags: -I$${prefix}/include\nLibs: -L$${prefix}/lib -lquern\nplugindir=$${prefix}/lib/quern/plugins\n' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/quern.pc
 

@@ -105,6 +105,22 @@ return {
     check.equal(sys.exists(out), false)
   end },
 
+  { "--check finite names the op, step, shapes and line of the first NaN or infinity, forward or backward", function()
+    local train = [[
+local line = quern.nn.Linear(1, 1)
+quern.fit(line, quern.data.tensors({ x = quern.ones { 4, 1 } }, { batch = 2 }), { optim = { name = "sgd", lr = 1 },
+  progress = false, loss = function(model, batch)
+  local y = model(batch.x)
+  return quern.%s(y - y):mean() end })]]
+    for op, what in pairs { log = "-inf in output y", sqrt = "inf in the gradient of x" } do
+      local path, out = recipe(failing(train:format(op)))
+      local code, _, err = run { "run", path, "--out", out, "--check", "finite" }
+      check.equal(code, 4)
+      contains(err, op .. " made the first value that is not finite: " .. what, "f32[2,1], step 1", "r.lua:7")
+    end
+    quern.check_finite(false)
+  end },
+
   { "errors of a recipe are exit code 2 with its line and no traceback", function()
     local path, out = recipe(failing "local t = nil\nreturn t.x")
     local code, _, err = run { "run", path, "--out", out }

@@ -22,15 +22,16 @@ export QUERN_DATA ?= $(abspath $(wildcard ../shared/data))
 
 # ---- Flags ----
 X86     := $(filter x86_64%,$(shell $(CC) -dumpmachine))
+CLANG   := $(findstring clang,$(shell $(CC) --version))
 ISAS    ?= plain $(if $(X86),avx2 avx512)
 # snprintf may cut a text on purpose; under sanitizers GCC guesses wrongly about what is set.
-WARN    := -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror -Wno-format-truncation \
-           $(if $(SAN)$(filter -O0 -O1,$(OPT)),-Wno-maybe-uninitialized)
+WARN    := -std=c11 -Wall -Wextra -Wconversion -Wshadow -Wvla -Werror \
+           $(if $(CLANG),,-Wno-format-truncation $(if $(SAN)$(filter -O0 -O1,$(OPT)),-Wno-maybe-uninitialized))
 DEFS    := -D_GNU_SOURCE $(foreach i,$(ISAS),-DQNI_BUILD_$(i)) $(EXTRA)
 BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidden -fno-math-errno \
            -ffp-contract=off -pthread -MMD -MP $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LUA_INC  = $(shell pkg-config --cflags lua5.4)
-LUA_LIB  = $(shell pkg-config --libs lua5.4)
+LUA_LIB  = $(shell pkg-config --libs lua5.4) -lsqlite3 -ledit
 LIBS    := -ljansson -lcurl -lm -ldl -pthread
 LINK    := $(if $(SAN),-fsanitize=$(SAN)) $(LINK_EXTRA)
 ISA_plain  :=
@@ -47,6 +48,7 @@ PLUGIN_F := $(patsubst %,$(BUILD)/%,$(wildcard plugins/*/*.lua)) \
             $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/*.c),$(ISAS:%=$(BUILD)/plugins/$(p)/$(p).%.so)))
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/test_*.c))
 BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
+BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
 .PHONY: all tests benches demo test ctest luatest install lint asan tsan cover fuzz bench size clean setup-%
@@ -84,6 +86,9 @@ $(BUILD)/plugins/%.lua: plugins/%.lua
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)
 	@echo '  LD $@'; $(CC) $(BASE) -Itests/c -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS) -lcmocka
+$(BUILD)/bad_plugins/%.so: tests/bad_plugins/%.c tests/bad_plugins/bad.h core/include/quern/abi_decls.h
+	@mkdir -p $(@D)
+	@echo '  LD $@'; $(CC) $(filter-out -MMD -MP -Icore,$(BASE)) -shared -o $@ $< $(LINK) -lm
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)
 	@echo '  LD $@'; $(CC) $(BASE) -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS)
@@ -95,11 +100,11 @@ demo: setup-build
 	@$(MAKE) --no-print-directory -j$(J) all
 	@.ci/demo $(BUILD)/quern
 test: setup-test
-	@$(MAKE) --no-print-directory -j$(J) all tests
+	@$(MAKE) --no-print-directory -j$(J) all tests $(BAD)
 	@tests/run.sh $(BUILD)
-ctest: tests
+ctest: tests $(PLUGIN_F)
 	@tests/run.sh $(BUILD) c
-luatest: all
+luatest: all $(BAD)
 	@tests/run.sh $(BUILD) lua
 install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the tests of a build: tests/run.sh BUILD [c|lua]. Ends with "N passed, N failed, N skipped".
+# Runs the tests of a build: tests/run.sh BUILD [c|lua|system]. Ends with "N passed, N failed, N skipped".
 build=$1 only=$2
 passed=0 failed=0 skipped=0
 out=$(mktemp)
@@ -9,7 +9,7 @@ else echo "data: no real data (QUERN_DATA is not set); tests that need it are sk
 
 count() { grep -E "$1" "$out" | sed -E "s/.*$1.*/\1/" | awk '{n += $1} END {print n + 0}'; }
 
-if [ "$only" != lua ]; then
+if [ -z "$only" ] || [ "$only" = c ]; then
   for t in "$build"/tests/test_*; do
     [ -x "$t" ] && [ -f "$t" ] || continue
     case $t in *.d|*.o) continue ;; esac
@@ -23,15 +23,24 @@ if [ "$only" != lua ]; then
     [ "$f" -gt 0 ] && { echo "  $f failed (exit code $code):"; grep -vE '^\[ *(RUN|OK) ' "$out" | tail -n 60; }
   done
 fi
-if [ "$only" != c ]; then
-  "$build"/quern lua tests/lua/run.lua 2>&1 | tee "$out"
+# Adds the last "N passed, N failed[, N skipped]" line of $out; $1 names what ran.
+sum_up() {
   line=$(grep -E '^[0-9]+ passed, [0-9]+ failed' "$out" | tail -n 1)
-  if [ -z "$line" ]; then echo "the Lua tests did not end with their summary"; failed=$((failed + 1))
-  else
-    passed=$((passed + $(echo "$line" | sed -E 's/^([0-9]+) passed.*/\1/')))
-    failed=$((failed + $(echo "$line" | sed -E 's/.* ([0-9]+) failed.*/\1/')))
-    skipped=$((skipped + $(echo "$line" | sed -nE 's/.* ([0-9]+) skipped.*/\1/p' | grep . || echo 0)))
-  fi
+  if [ -z "$line" ]; then echo "the $1 did not end with their summary"; failed=$((failed + 1)); return; fi
+  passed=$((passed + $(echo "$line" | sed -E 's/^([0-9]+) passed.*/\1/')))
+  failed=$((failed + $(echo "$line" | sed -E 's/.* ([0-9]+) failed.*/\1/')))
+  skipped=$((skipped + $(echo "$line" | sed -nE 's/.* ([0-9]+) skipped.*/\1/p' | grep . || echo 0)))
+}
+
+if [ -z "$only" ] || [ "$only" = lua ]; then
+  "$build"/quern lua tests/lua/run.lua 2>&1 | tee "$out"
+  sum_up "Lua tests"
+fi
+if [ -z "$only" ] || [ "$only" = system ]; then
+  for t in tests/system/*.sh; do
+    "$t" "$build" 2>&1 | tee "$out"
+    sum_up "system tests of $t"
+  done
 fi
 echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -139,6 +139,7 @@ static qn_status check_needs(const char *file, const qn_plugin *p) {
     if (!st) st = qni_fail(QN_E_VERSION, "%s needs interfaces that this host does not have", file);
     qni_error_detail("missing: %s", *id);
   }
+  if (st) qni_error_hint("get a newer release of Quern, or an older one of the plugin");
   return st;
 }
 
@@ -147,6 +148,7 @@ qn_status qni_load_check(const char *file, const qn_plugin *p) {
     qni_fail(QN_E_PLUGIN, "%s is not a Quern plugin", file);
     qni_error_detail("its descriptor begins with '%.7s' and says it is %u bytes long; expected '%s' and %zu or more",
                      p->magic, p->struct_size, QN_MAGIC, sizeof(qn_plugin));
+    qni_error_hint("fill .magic with QN_MAGIC and .struct_size with sizeof(qn_plugin) of an installed <quern/abi.h>");
     return QN_E_PLUGIN;
   }
   qn_status st = check_versions(file, p);

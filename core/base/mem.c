@@ -209,7 +209,7 @@ struct qni_arena_block {
   _Alignas(ALIGN) unsigned char data[];
 };
 
-enum { ARENA_FIRST = 4096 - (int)sizeof(struct qni_arena_block) };
+enum { ARENA_FIRST = 1024 - (int)sizeof(struct qni_arena_block) };
 
 static struct qni_arena_block *arena_block(size_t bytes) {
   size_t total;

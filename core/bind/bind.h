@@ -21,7 +21,11 @@
 
 /* ---- Boxes and scopes ---- */
 
+/* "tensor": marks a userdata of this size as a box; other classes differ in size or here. */
+#define QNI_BOX_MARK UINT64_C(0x726f736e65740071)
+
 typedef struct qni_box {
+  uint64_t mark;                 /* QNI_BOX_MARK */
   qn_tensor *t;                  /* NULL: freed */
   struct qni_box *prev, *next;   /* in the list of a scope; NULL: in none */
 } qni_box;
@@ -33,7 +37,7 @@ typedef struct qni_scope {
 } qni_scope;
 
 typedef struct qni_bind {
-  const void *tensor_meta;       /* address of the tensors' metatable */
+  int32_t tensor_meta;           /* registry reference of the tensors' metatable */
   qni_scope *scope;              /* innermost */
   lua_State *running;            /* the thread that called last, for source lines and hooks */
   int64_t pending, allowance;    /* bytes made since the memory was last looked at; when to look */
@@ -109,7 +113,11 @@ void qni_bind_fill(lua_State *L, qni_box *box, qn_tensor *t);
 /* Looks at the memory now and then and collects garbage; call when all boxes are filled. */
 void qni_bind_relieve(lua_State *L);
 void qni_bind_collect(lua_State *L);             /* a full collection now */
-qni_box *qni_bind_test(lua_State *L, int index); /* NULL if it is no tensor */
+static inline qni_box *qni_bind_test(lua_State *L, int index) { /* NULL if it is no tensor */
+  qni_box *box = lua_touserdata(L, index);
+  return box && lua_rawlen(L, index) == sizeof *box && box->mark == QNI_BOX_MARK ? box : NULL;
+}
+int qni_bind_freed(lua_State *L, const char *name); /* raises: the tensor was freed */
 qn_tensor *qni_bind_tensor(lua_State *L, int index, const char *name); /* raises */
 /* Raises when a step is being captured, which must not read values; `what` as "item()". */
 void qni_bind_no_escape(lua_State *L, const char *what);
@@ -150,6 +158,7 @@ void qni_bind_open_json(lua_State *L);     /* lua_json.c */
 void qni_bind_open_data(lua_State *L);     /* lua_data.c: interactions, data sets */
 void qni_bind_open_batch(lua_State *L);    /* lua_batch.c: splits, loaders */
 void qni_bind_open_system(lua_State *L);   /* lua_system.c */
+void qni_bind_open_check(lua_State *L);    /* lua_check.c: the conformance kit */
 
 /* Registers functions into the table on top. */
 void qni_bind_set(lua_State *L, const luaL_Reg *functions);

@@ -27,15 +27,17 @@ static int32_t dimension(lua_State *L, int index, const qn_view *v) {
   int64_t d = qni_bind_int(L, index, "dim");
   int64_t at = d < 0 ? v->ndim + d : d - 1;
   if (!d || at < 0 || at >= v->ndim)
-    qni_bind_fail(L, QN_E_ARG, "dimensions count from 1, negative ones from the end", "dim is %lld, the tensor has %d dimensions",
-                  (long long)d, (int)v->ndim);
+    qni_bind_fail(L, QN_E_ARG, "dimensions count from 1, negative ones from the end",
+                  "dim is %lld, the tensor has %d dimensions", (long long)d, (int)v->ndim);
   return (int32_t)at;
 }
 
 static int size(lua_State *L) {
   const qn_view *v = qn_tensor_view(qni_bind_tensor(L, 1, "self"));
-  if (lua_isnoneornil(L, 2)) push_shape(L, v);
-  else lua_pushinteger(L, (lua_Integer)v->shape[dimension(L, 2, v)]);
+  if (lua_isnoneornil(L, 2))
+    push_shape(L, v);
+  else
+    lua_pushinteger(L, (lua_Integer)v->shape[dimension(L, 2, v)]);
   return 1;
 }
 
@@ -78,7 +80,8 @@ static int item(lua_State *L) {
   if (qni_view_count(v) != 1) {
     char text[160];
     qni_shape_text(text, sizeof text, v->dtype, v->ndim, v->shape);
-    return qni_bind_fail(L, QN_E_SHAPE, "reduce it first, or use t:totable()", "item() needs a tensor of one element, this is %s", text);
+    return qni_bind_fail(L, QN_E_SHAPE, "reduce it first, or use t:totable()",
+                         "item() needs a tensor of one element, this is %s", text);
   }
   qni_bind_push_element(L, v, 0);
   return 1;
@@ -114,8 +117,10 @@ static void push_sequences(lua_State *L, const qn_tensor *t) {
 static int totable(lua_State *L) {
   qni_bind_no_escape(L, "totable()");
   const qn_tensor *t = qni_bind_tensor(L, 1, "self");
-  if (t->offsets) push_sequences(L, t);
-  else push_nested(L, &t->view, 0, 0, INT64_MAX);
+  if (t->offsets)
+    push_sequences(L, t);
+  else
+    push_nested(L, &t->view, 0, 0, INT64_MAX);
   return 1;
 }
 
@@ -137,10 +142,14 @@ static void summarize(const qn_view *v, int32_t d, int64_t at, struct summary *s
     for (int64_t i = 0; i < v->shape[d]; i++) summarize(v, d + 1, at + i * v->stride[d], s);
     return;
   }
-  double x = qni_dtype_load(v->dtype, (const char *)v->data + at * (int64_t)qni_dtype_size(v->dtype));
-  if (isnan(x)) s->nan++;
-  else if (isinf(x)) s->infinite++;
-  else s->finite++;
+  double x =
+      qni_dtype_load(v->dtype, (const char *)v->data + at * (int64_t)qni_dtype_size(v->dtype));
+  if (isnan(x))
+    s->nan++;
+  else if (isinf(x))
+    s->infinite++;
+  else
+    s->finite++;
   if (x < s->low) s->low = x;
   if (x > s->high) s->high = x;
 }
@@ -171,13 +180,16 @@ static int bytes(lua_State *L) {
   qni_error_reset();
   qni_bind_check(L, qni_tensor_contiguous(qni_bind_tensor(L, 1, "self"), &dense));
   qni_bind_fill(L, box, dense);
-  lua_pushlstring(L, dense->view.data, (size_t)qni_tensor_count(dense) * qni_dtype_size(dense->view.dtype));
+  lua_pushlstring(L, dense->view.data,
+                  (size_t)qni_tensor_count(dense) * qni_dtype_size(dense->view.dtype));
   return 1;
 }
 
 /* ---- Slices ---- */
 
-static qn_arg int_arg(const char *name, int64_t value) { return (qn_arg){.name = name, .kind = QN_ARG_INT, .v.i = value}; }
+static qn_arg int_arg(const char *name, int64_t value) {
+  return (qn_arg){.name = name, .kind = QN_ARG_INT, .v.i = value};
+}
 static qn_arg tensor_arg(qn_tensor *t) { return (qn_arg){.kind = QN_ARG_TENSOR, .v.tensor = t}; }
 
 /* Replaces the tensor on top by a slice of it. */
@@ -194,7 +206,8 @@ static void apply_slice(lua_State *L, const char *op, const qn_arg *args, int32_
 
 static void select_at(lua_State *L, int32_t d, int64_t index) {
   qn_tensor *t = qni_bind_tensor(L, -1, "self");
-  apply_slice(L, "select", (qn_arg[]){tensor_arg(t), int_arg("dim", d + 1), int_arg("index", index)}, 3);
+  apply_slice(L, "select",
+              (qn_arg[]){tensor_arg(t), int_arg("dim", d + 1), int_arg("index", index)}, 3);
 }
 
 /* {a, b} on the table at `range_at`: narrows dimension d. */
@@ -202,16 +215,21 @@ static void narrow_at(lua_State *L, int range_at, int32_t d) {
   qn_tensor *t = qni_bind_tensor(L, -1, "self");
   int64_t n = t->view.shape[d], given = (int64_t)lua_rawlen(L, range_at);
   if (!given) return;
-  if (given > 2) qni_bind_fail(L, QN_E_ARG, "write {from, to}", "a range has %lld numbers", (long long)given);
+  if (given > 2)
+    qni_bind_fail(L, QN_E_ARG, "write {from, to}", "a range has %lld numbers", (long long)given);
   lua_rawgeti(L, range_at, 1);
   lua_rawgeti(L, range_at, given);
   int64_t a = qni_bind_int(L, -2, "from"), b = qni_bind_int(L, -1, "to");
   lua_pop(L, 2);
   int64_t first = a < 0 ? n + a + 1 : a, last = b < 0 ? n + b + 1 : b;
   if (first < 1 || last > n || last < first - 1)
-    qni_bind_fail(L, QN_E_ARG, "positions count from 1, negative ones from the end", "the range {%lld, %lld} does not lie in dimension %d of %lld",
-                  (long long)a, (long long)b, (int)d + 1, (long long)n);
-  apply_slice(L, "narrow", (qn_arg[]){tensor_arg(t), int_arg("dim", d + 1), int_arg("start", first), int_arg("length", last - first + 1)}, 4);
+    qni_bind_fail(L, QN_E_ARG, "positions count from 1, negative ones from the end",
+                  "the range {%lld, %lld} does not lie in dimension %d of %lld", (long long)a,
+                  (long long)b, (int)d + 1, (long long)n);
+  apply_slice(L, "narrow",
+              (qn_arg[]){tensor_arg(t), int_arg("dim", d + 1), int_arg("start", first),
+                         int_arg("length", last - first + 1)},
+              4);
 }
 
 /* Pushes the slice of the tensor at 1 that the key at 2 means. */
@@ -224,13 +242,16 @@ static void push_slice(lua_State *L) {
   int64_t n = (int64_t)lua_rawlen(L, 2);
   const qn_tensor *t = qni_bind_tensor(L, 1, "self");
   if (n > t->view.ndim)
-    qni_bind_fail(L, QN_E_SHAPE, NULL, "%lld positions were given for a tensor of %d dimensions", (long long)n, (int)t->view.ndim);
+    qni_bind_fail(L, QN_E_SHAPE, NULL, "%lld positions were given for a tensor of %d dimensions",
+                  (long long)n, (int)t->view.ndim);
   int32_t d = 0;
   for (int64_t k = 1; k <= n; k++) {
     lua_rawgeti(L, 2, (lua_Integer)k);
     lua_insert(L, -2); /* key below the tensor */
-    if (lua_istable(L, -2)) narrow_at(L, lua_gettop(L) - 1, d++);
-    else select_at(L, d, qni_bind_int(L, -2, "index"));
+    if (lua_istable(L, -2))
+      narrow_at(L, lua_gettop(L) - 1, d++);
+    else
+      select_at(L, d, qni_bind_int(L, -2, "index"));
     lua_remove(L, -2);
   }
 }
@@ -275,7 +296,8 @@ static int index_tensor(lua_State *L) {
     const char *name = lua_tostring(L, 2);
     return property(L, qni_bind_tensor(L, 1, name), name) ? 1 : op_method(L, name);
   }
-  if (type != LUA_TNUMBER && type != LUA_TTABLE) return qni_bind_bad_arg(L, 2, "index", "an integer or a table of integers and ranges");
+  if (type != LUA_TNUMBER && type != LUA_TTABLE)
+    return qni_bind_bad_arg(L, 2, "index", "an integer or a table of integers and ranges");
   push_slice(L);
   return 1;
 }
@@ -285,8 +307,11 @@ static void assign_slice(lua_State *L) {
   qn_tensor *slice = qni_bind_tensor(L, -1, "self");
   qn_arg args[2] = {tensor_arg(slice), {0}};
   bool number = lua_type(L, 3) == LUA_TNUMBER || lua_type(L, 3) == LUA_TBOOLEAN;
-  if (number) args[1] = (qn_arg){.kind = QN_ARG_NUM, .v.f = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : lua_tonumber(L, 3)};
-  else args[1] = tensor_arg(qni_bind_tensor(L, 3, "value"));
+  if (number)
+    args[1] = (qn_arg){.kind = QN_ARG_NUM,
+                       .v.f = lua_isboolean(L, 3) ? lua_toboolean(L, 3) : lua_tonumber(L, 3)};
+  else
+    args[1] = tensor_arg(qni_bind_tensor(L, 3, "value"));
   apply_slice(L, number ? "fill_" : "copy_", args, 2);
 }
 
@@ -306,13 +331,24 @@ static int newindex_tensor(lua_State *L) {
 }
 
 void qni_bind_open_access(lua_State *L) {
-  static const luaL_Reg methods[] = {{"size", size}, {"dim", dim}, {"numel", numel}, {"item", item}, {"totable", totable},
-                                     {"offsets", offsets}, {"is_contiguous", is_contiguous}, {"bytes", bytes}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"is_tensor", is_tensor}, {"is_freed", is_freed}, {"corner", corner}, {"range", range}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"size", size},
+                                     {"dim", dim},
+                                     {"numel", numel},
+                                     {"item", item},
+                                     {"totable", totable},
+                                     {"offsets", offsets},
+                                     {"is_contiguous", is_contiguous},
+                                     {"bytes", bytes},
+                                     {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"is_tensor", is_tensor},
+                                       {"is_freed", is_freed},
+                                       {"corner", corner},
+                                       {"range", range},
+                                       {NULL, NULL}};
   qni_bind_set(L, functions);
   lua_newtable(L);
   qni_bind_set(L, methods);
-  lua_rawgetp(L, LUA_REGISTRYINDEX, qni_bind_of(L));
+  lua_rawgeti(L, LUA_REGISTRYINDEX, qni_bind_of(L)->tensor_meta);
   lua_pushvalue(L, -2);
   lua_pushcclosure(L, index_tensor, 1);
   lua_setfield(L, -2, "__index");

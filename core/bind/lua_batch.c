@@ -16,7 +16,8 @@ static void release_loader(void *thing) { qni_loader_free(thing); }
 
 static int32_t phase_of(lua_State *L, const char *name) {
   int32_t phase = qni_phase_parse(name);
-  if (phase < 0) qni_bind_fail(L, QN_E_ARG, NULL, "there is no phase '%s'; known are train, valid, test", name);
+  if (phase < 0)
+    qni_bind_fail(L, QN_E_ARG, NULL, "there is no phase '%s'; known are train, valid, test", name);
   return phase;
 }
 
@@ -24,15 +25,20 @@ static int32_t phase_of(lua_State *L, const char *name) {
 
 /* split(interactions [, {protocol, max_len, min_events, user_begin, user_end}]) */
 static int split(lua_State *L) {
-  static const char *const known[] = {"protocol", "max_len", "min_events", "user_begin", "user_end", NULL};
+  static const char *const known[] = {"protocol",   "max_len",  "min_events",
+                                      "user_begin", "user_end", NULL};
   const qni_interactions *x = qni_bind_interactions(L, 1);
   lua_settop(L, 2);
   qni_bind_fields(L, 2, known, "split");
   const char *protocol = qni_bind_field_str(L, 2, "protocol", "standard");
-  qni_split_options o = {.protocol = qni_protocol_parse(protocol), .max_len = qni_bind_field_int(L, 2, "max_len", 0),
+  qni_split_options o = {.protocol = qni_protocol_parse(protocol),
+                         .max_len = qni_bind_field_int(L, 2, "max_len", 0),
                          .min_events = qni_bind_field_int(L, 2, "min_events", 0),
-                         .user_begin = qni_bind_field_int(L, 2, "user_begin", 0), .user_end = qni_bind_field_int(L, 2, "user_end", 0)};
-  if (o.protocol < 0) return qni_bind_fail(L, QN_E_ARG, NULL, "there is no protocol '%s'; known are standard, meta, whole", protocol);
+                         .user_begin = qni_bind_field_int(L, 2, "user_begin", 0),
+                         .user_end = qni_bind_field_int(L, 2, "user_end", 0)};
+  if (o.protocol < 0)
+    return qni_bind_fail(L, QN_E_ARG, NULL,
+                         "there is no protocol '%s'; known are standard, meta, whole", protocol);
   qni_owner *owner = qni_bind_own(L, "quern.split", release_split);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -47,10 +53,18 @@ static int split(lua_State *L) {
 static qni_split *self(lua_State *L) { return qni_bind_thing(L, 1, "quern.split"); }
 static int32_t phase_arg(lua_State *L) { return phase_of(L, qni_bind_str(L, 2, "phase")); }
 
-static int s_rows(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_split_rows(self(L), phase_arg(L))), 1; }
-static int s_tokens(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_split_tokens(self(L), phase_arg(L))), 1; }
-static int s_longest(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_split_longest(self(L), phase_arg(L))), 1; }
-static int s_dropped(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_split_dropped(self(L))), 1; }
+static int s_rows(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_split_rows(self(L), phase_arg(L))), 1;
+}
+static int s_tokens(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_split_tokens(self(L), phase_arg(L))), 1;
+}
+static int s_longest(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_split_longest(self(L), phase_arg(L))), 1;
+}
+static int s_dropped(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_split_dropped(self(L))), 1;
+}
 
 /* s:row(phase, i): user, first and last input event, the final target is the next; all from 1. */
 static int s_row(lua_State *L) {
@@ -58,7 +72,8 @@ static int s_row(lua_State *L) {
   int32_t phase = phase_arg(L);
   int64_t i = qni_bind_int(L, 3, "row");
   if (i < 1 || i > qni_split_rows(s, phase))
-    return qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 1 to %lld", (long long)i, (long long)qni_split_rows(s, phase));
+    return qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 1 to %lld", (long long)i,
+                         (long long)qni_split_rows(s, phase));
   qni_row row = qni_split_row(s, phase, i - 1);
   lua_pushinteger(L, (lua_Integer)row.user + 1);
   lua_pushinteger(L, (lua_Integer)row.begin + 1);
@@ -108,7 +123,8 @@ static int s_batch(lua_State *L) {
     lua_rawgeti(L, 3, (lua_Integer)i + 1);
     rows[i] = qni_bind_int(L, -1, "rows") - 1;
     if (rows[i] < 0 || rows[i] >= qni_split_rows(s, phase))
-      qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 1 to %lld", (long long)rows[i] + 1, (long long)qni_split_rows(s, phase));
+      qni_bind_fail(L, QN_E_ARG, NULL, "row %lld; rows run from 1 to %lld", (long long)rows[i] + 1,
+                    (long long)qni_split_rows(s, phase));
     lua_pop(L, 1);
   }
   qni_owner *owner = qni_bind_own(L, NULL, release_batch);
@@ -125,7 +141,8 @@ static int s_batch(lua_State *L) {
 /* ---- Loaders ---- */
 
 static qni_loader_options read_options(lua_State *L, int index) {
-  static const char *const known[] = {"phase", "batch", "seed", "shuffle", "bucket", "drop_last", "prefetch", NULL};
+  static const char *const known[] = {"phase",  "batch",     "seed",     "shuffle",
+                                      "bucket", "drop_last", "prefetch", NULL};
   qni_bind_fields(L, index, known, "loader");
   return (qni_loader_options){.phase = phase_of(L, qni_bind_field_str(L, index, "phase", "train")),
                               .batch = qni_bind_field_int(L, index, "batch", 128),
@@ -154,7 +171,9 @@ static int loader(lua_State *L) {
 
 static qni_loader *loader_self(lua_State *L) { return qni_bind_thing(L, 1, "quern.loader"); }
 
-static int l_batches(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_loader_batches(loader_self(L))), 1; }
+static int l_batches(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_loader_batches(loader_self(L))), 1;
+}
 
 /* l:next(): a batch, or nil once at the end of each epoch. */
 static int l_next(lua_State *L) {
@@ -221,10 +240,13 @@ static void add_split_method(lua_State *L) {
 }
 
 void qni_bind_open_batch(lua_State *L) {
-  static const luaL_Reg s[] = {{"rows", s_rows}, {"tokens", s_tokens}, {"longest", s_longest}, {"dropped", s_dropped},
-                               {"row", s_row}, {"batch", s_batch}, {"loader", loader}, {"order", order}, {NULL, NULL}};
-  static const luaL_Reg l[] = {{"batches", l_batches}, {"next", l_next}, {"tell", l_tell}, {"seek", l_seek}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"split", split}, {"loader", loader}, {"order", order}, {NULL, NULL}};
+  static const luaL_Reg s[] = {{"rows", s_rows},       {"tokens", s_tokens}, {"longest", s_longest},
+                               {"dropped", s_dropped}, {"row", s_row},       {"batch", s_batch},
+                               {"loader", loader},     {"order", order},     {NULL, NULL}};
+  static const luaL_Reg l[] = {
+      {"batches", l_batches}, {"next", l_next}, {"tell", l_tell}, {"seek", l_seek}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"split", split}, {"loader", loader}, {"order", order}, {NULL, NULL}};
   qni_bind_class(L, "quern.split", s);
   qni_bind_class(L, "quern.loader", l);
   add_split_method(L);

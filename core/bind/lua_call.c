@@ -16,12 +16,14 @@
 /* ---- Lists ---- */
 
 static bool is_list(const qni_param *p) {
-  return p && (p->kind == QNI_INTS || p->kind == QNI_NUMS || (p->kind == QNI_TENSOR && p->variadic));
+  return p &&
+         (p->kind == QNI_INTS || p->kind == QNI_NUMS || (p->kind == QNI_TENSOR && p->variadic));
 }
 
 static void *words(lua_State *L, qni_args *args, const qni_param *p, lua_Integer n) {
   if (n > QNI_BIND_WORDS - args->n_words)
-    qni_bind_fail(L, QN_E_ARG, "long lists of numbers belong into a tensor", "argument '%s' is a list of %lld; the lists of a call may have %d elements",
+    qni_bind_fail(L, QN_E_ARG, "long lists of numbers belong into a tensor",
+                  "argument '%s' is a list of %lld; the lists of a call may have %d elements",
                   p->name, (long long)n, QNI_BIND_WORDS);
   void *at = &args->word[args->n_words];
   args->n_words += (int32_t)n;
@@ -55,12 +57,12 @@ static void set_list(const qni_param *p, void *list, lua_Integer n, qn_arg *a) {
   }
 }
 
-/* A table on top of the stack, as a list. */
-static void read_list(lua_State *L, const qni_param *p, qni_args *args, qn_arg *a) {
-  lua_Integer n = (lua_Integer)lua_rawlen(L, -1);
+/* The table at `index`, as a list. */
+static void read_list(lua_State *L, int index, const qni_param *p, qni_args *args, qn_arg *a) {
+  lua_Integer n = (lua_Integer)lua_rawlen(L, index);
   void *list = words(L, args, p, n);
   for (lua_Integer i = 0; i < n; i++) {
-    lua_rawgeti(L, -1, i + 1);
+    lua_rawgeti(L, index, i + 1);
     read_element(L, p, list, i);
     lua_pop(L, 1);
   }
@@ -69,50 +71,56 @@ static void read_list(lua_State *L, const qni_param *p, qni_args *args, qn_arg *
 
 /* ---- Single values ---- */
 
-/* The value on top of the stack; p may be NULL, the call then refuses the argument. */
-static void read_value(lua_State *L, const qni_param *p, qni_args *args, qn_arg *a) {
-  qni_box *box;
-  switch (lua_type(L, -1)) {
-    case LUA_TNIL: a->kind = QN_ARG_NIL; return;
-    case LUA_TBOOLEAN:
-      a->kind = QN_ARG_BOOL;
-      a->v.i = lua_toboolean(L, -1);
-      return;
-    case LUA_TNUMBER:
-      a->kind = lua_isinteger(L, -1) ? QN_ARG_INT : QN_ARG_NUM;
-      if (a->kind == QN_ARG_INT) a->v.i = lua_tointeger(L, -1);
-      else a->v.f = lua_tonumber(L, -1);
-      if (p && p->kind == QNI_NUMS && a->kind == QN_ARG_INT) {
-        a->kind = QN_ARG_NUM;
-        a->v.f = (double)a->v.i;
-      }
-      if (a->kind == QN_ARG_NUM && p && (p->kind == QNI_INT || p->kind == QNI_INTS))
-        qni_bind_bad_arg(L, -1, p->name, "an integer");
-      return;
-    case LUA_TSTRING:
-      a->kind = QN_ARG_STR;
-      a->v.s = lua_tostring(L, -1);
-      return;
-    case LUA_TUSERDATA:
-      box = qni_bind_test(L, -1);
-      if (!box) break;
-      a->v.tensor = qni_bind_tensor(L, -1, p ? p->name : "?");
-      a->kind = QN_ARG_TENSOR;
-      if (is_list(p)) {
-        qn_tensor **one = words(L, args, p, 1);
-        *one = a->v.tensor;
-        set_list(p, one, 1, a);
-      }
-      return;
-    case LUA_TTABLE:
-      if (is_list(p)) {
-        read_list(L, p, args, a);
-        return;
-      }
-      break;
-    default: break;
+static void read_number(lua_State *L, int index, const qni_param *p, qn_arg *a) {
+  bool integer = lua_isinteger(L, index);
+  if (integer && (!p || p->kind != QNI_NUMS)) {
+    a->kind = QN_ARG_INT;
+    a->v.i = lua_tointeger(L, index);
+    return;
   }
-  qni_bind_bad_arg(L, -1, p ? p->name : "?", p && p->kind == QNI_TENSOR ? "a tensor" : "a number, string, boolean or tensor");
+  if (!integer && p && (p->kind == QNI_INT || p->kind == QNI_INTS))
+    qni_bind_bad_arg(L, index, p->name, "an integer");
+  a->kind = QN_ARG_NUM;
+  a->v.f = lua_tonumber(L, index);
+}
+
+static void read_tensor(lua_State *L, const qni_box *box, const qni_param *p, qni_args *args,
+                        qn_arg *a) {
+  if (!box->t) qni_bind_freed(L, p ? p->name : "?");
+  a->kind = QN_ARG_TENSOR;
+  a->v.tensor = box->t;
+  if (!p || p->kind != QNI_TENSOR || !p->variadic) return;
+  qn_tensor **one = words(L, args, p, 1);
+  *one = box->t;
+  set_list(p, one, 1, a);
+}
+
+/* The value at a positive index; p may be NULL, the call then refuses the argument. */
+static void read_value(lua_State *L, int index, const qni_param *p, qni_args *args, qn_arg *a) {
+  const qni_box *box = qni_bind_test(L, index);
+  if (box) {
+    read_tensor(L, box, p, args, a);
+    return;
+  }
+  switch (lua_type(L, index)) {
+  case LUA_TNIL: a->kind = QN_ARG_NIL; return;
+  case LUA_TNUMBER: read_number(L, index, p, a); return;
+  case LUA_TBOOLEAN:
+    a->kind = QN_ARG_BOOL;
+    a->v.i = lua_toboolean(L, index);
+    return;
+  case LUA_TSTRING:
+    a->kind = QN_ARG_STR;
+    a->v.s = lua_tostring(L, index);
+    return;
+  case LUA_TTABLE:
+    if (!is_list(p)) break;
+    read_list(L, index, p, args, a);
+    return;
+  default: break;
+  }
+  qni_bind_bad_arg(L, index, p ? p->name : "?",
+                   p && p->kind == QNI_TENSOR ? "a tensor" : "a number, string, boolean or tensor");
 }
 
 /* ---- Named ones ---- */
@@ -143,7 +151,7 @@ static void read_named(lua_State *L, const qni_schema *s, int index, qni_args *a
     a->name = lua_tostring(L, -2);
     int32_t p = qni_schema_param(s, a->name);
     if (p < 0) continue; /* the call says what its arguments are */
-    read_value(L, &s->param[p], args, a);
+    read_value(L, lua_gettop(L), &s->param[p], args, a);
   }
 }
 
@@ -157,7 +165,8 @@ static int run_length(lua_State *L, const qni_param *p, int first, int last) {
   return n;
 }
 
-static void read_run(lua_State *L, const qni_param *p, int first, int n, qni_args *args, qn_arg *a) {
+static void read_run(lua_State *L, const qni_param *p, int first, int n, qni_args *args,
+                     qn_arg *a) {
   void *list = words(L, args, p, n);
   for (int i = 0; i < n; i++) {
     lua_pushvalue(L, first + i);
@@ -174,7 +183,8 @@ void qni_args_read(lua_State *L, const qn_opref *op, int first, int last, qni_ar
   args->n = args->n_words = 0;
   for (int i = first; i <= last; p++) {
     const qni_param *q = p < s->n_params ? &s->param[p] : NULL;
-    if (i == last && lua_type(L, i) == LUA_TTABLE) { /* only names, or an empty table nobody waits for */
+    if (i == last &&
+        lua_type(L, i) == LUA_TTABLE) { /* only names, or an empty table nobody waits for */
       if (names && !lua_rawlen(L, i)) break;
       if (!names && !lua_rawlen(L, i) && !is_list(q)) break;
     }
@@ -186,10 +196,7 @@ void qni_args_read(lua_State *L, const qn_opref *op, int first, int last, qni_ar
       i += n;
       continue;
     }
-    lua_pushvalue(L, i);
-    read_value(L, q, args, a);
-    lua_pop(L, 1);
-    i++;
+    read_value(L, i++, q, args, a);
   }
   if (names) read_named(L, s, last, args);
 }
@@ -210,7 +217,8 @@ static bool writes(const qni_schema *s) {
 }
 
 /* Runs; when memory is short, collects garbage and, if nothing can have been written yet, tries once more. */
-static qn_status run(lua_State *L, const qn_opref *op, const qni_args *args, qn_tensor **outs, int32_t *n_outs) {
+static qn_status run(lua_State *L, const qn_opref *op, const qni_args *args, qn_tensor **outs,
+                     int32_t *n_outs) {
   uint32_t instance = qni_rng_peek();
   qn_status st = qn_op_call(op, args->arg, args->n, outs, 8, n_outs);
   if (st != QN_E_NOMEM || writes(op->schema)) return st;
@@ -232,8 +240,10 @@ static int finish(lua_State *L, const qn_opref *op, const qni_args *args, int to
   qni_bind_of(L)->running = L;
   if (run(L, op, args, outs, &n_outs)) return qni_bind_raise(L);
   for (int32_t o = 0; o < n_outs; o++) {
-    if (box[o]) qni_bind_fill(L, box[o], outs[o]);
-    else qn_tensor_free(outs[o]);
+    if (box[o])
+      qni_bind_fill(L, box[o], outs[o]);
+    else
+      qn_tensor_free(outs[o]);
   }
   qni_bind_relieve(L);
   return lua_gettop(L) - base;

@@ -17,11 +17,11 @@
 #include "io/fetch.h"
 
 struct source {
-  const qni_interactions *x;     /* own, or the dataset's */
+  const qni_interactions *x; /* own, or the dataset's */
   qni_interactions *own;
   qni_dataset *dataset;
   qni_dirichlet *stream;
-  char sha256[65];               /* of the file, or of the generator's settings; "" unknown */
+  char sha256[65]; /* of the file, or of the generator's settings; "" unknown */
 };
 
 static void release_source(void *thing) {
@@ -63,10 +63,14 @@ static qni_interactions_options read_options(lua_State *L, int index) {
   qni_interactions_options o = {.format = qni_bind_field_str(L, index, "format", NULL)};
   read_columns(L, index, &o);
   const char *rule = qni_bind_field_str(L, index, "ids", "auto");
-  if (!strcmp(rule, "keep")) o.id_rule = QNI_ID_KEEP;
-  else if (!strcmp(rule, "dense")) o.id_rule = QNI_ID_DENSE;
-  else if (strcmp(rule, "auto")) qni_bind_fail(L, QN_E_ARG, NULL, "ids is '%s'; known are auto, keep, dense", rule);
-  if (lua_istable(L, index) && lua_getfield(L, index, "text_ids") == LUA_TBOOLEAN) o.text_ids = lua_toboolean(L, -1) ? 1 : -1;
+  if (!strcmp(rule, "keep"))
+    o.id_rule = QNI_ID_KEEP;
+  else if (!strcmp(rule, "dense"))
+    o.id_rule = QNI_ID_DENSE;
+  else if (strcmp(rule, "auto"))
+    qni_bind_fail(L, QN_E_ARG, NULL, "ids is '%s'; known are auto, keep, dense", rule);
+  if (lua_istable(L, index) && lua_getfield(L, index, "text_ids") == LUA_TBOOLEAN)
+    o.text_ids = lua_toboolean(L, -1) ? 1 : -1;
   return o;
 }
 
@@ -114,8 +118,11 @@ static int dataset(lua_State *L) {
 
 static const void *need(lua_State *L, int index, const char *name, int32_t dtype, int64_t n) {
   const qn_tensor *t = qni_bind_tensor(L, index, name);
-  if (t->view.dtype != dtype || t->view.ndim != 1 || !qni_view_contiguous(&t->view) || (n >= 0 && t->view.shape[0] != n))
-    qni_bind_fail(L, QN_E_SHAPE, NULL, "argument '%s' must be a contiguous %s vector of the right length", name, qni_dtype_name(dtype));
+  if (t->view.dtype != dtype || t->view.ndim != 1 || !qni_view_contiguous(&t->view) ||
+      (n >= 0 && t->view.shape[0] != n))
+    qni_bind_fail(L, QN_E_SHAPE, NULL,
+                  "argument '%s' must be a contiguous %s vector of the right length", name,
+                  qni_dtype_name(dtype));
   return t->view.data;
 }
 
@@ -126,9 +133,11 @@ static int interactions_from(lua_State *L) {
   int64_t n_users = qni_bind_tensor(L, 2, "offsets")->view.shape[0] - 1;
   if (n_users < 0) qni_bind_fail(L, QN_E_SHAPE, NULL, "offsets need at least one element");
   for (int64_t u = 0; u < n_users; u++)
-    if (offsets[0] != 0 || offsets[u + 1] < offsets[u]) qni_bind_fail(L, QN_E_SHAPE, NULL, "offsets must start at 0 and never fall");
+    if (offsets[0] != 0 || offsets[u + 1] < offsets[u])
+      qni_bind_fail(L, QN_E_SHAPE, NULL, "offsets must start at 0 and never fall");
   const int32_t *items = need(L, 3, "items", QN_I32, offsets[n_users]);
-  const int64_t *times = lua_isnoneornil(L, 4) ? NULL : need(L, 4, "times", QN_I64, offsets[n_users]);
+  const int64_t *times =
+      lua_isnoneornil(L, 4) ? NULL : need(L, 4, "times", QN_I64, offsets[n_users]);
   struct source *s = new_source(L);
   qni_bind_check(L, qni_interactions_from(n_users, n_items, offsets, items, times, &s->own));
   s->x = s->own;
@@ -191,9 +200,15 @@ static int x_arrays(lua_State *L) {
 }
 
 /* x:n_users(), x:n_items(), x:n_rows() */
-static int x_users(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_bind_interactions(L, 1)->n_users), 1; }
-static int x_items(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_bind_interactions(L, 1)->items.n), 1; }
-static int x_rows(lua_State *L) { return lua_pushinteger(L, (lua_Integer)qni_bind_interactions(L, 1)->n_rows), 1; }
+static int x_users(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_bind_interactions(L, 1)->n_users), 1;
+}
+static int x_items(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_bind_interactions(L, 1)->items.n), 1;
+}
+static int x_rows(lua_State *L) {
+  return lua_pushinteger(L, (lua_Integer)qni_bind_interactions(L, 1)->n_rows), 1;
+}
 
 static int id_name(lua_State *L, const qni_ids *ids) {
   char buf[24];
@@ -209,8 +224,10 @@ static int id_find(lua_State *L, const qni_ids *ids) {
   qni_bind_str(L, 2, "name");
   const char *text = lua_tolstring(L, 2, &n);
   int64_t dense = qni_ids_find(ids, (qni_span){text, n});
-  if (dense) lua_pushinteger(L, (lua_Integer)dense);
-  else lua_pushnil(L);
+  if (dense)
+    lua_pushinteger(L, (lua_Integer)dense);
+  else
+    lua_pushnil(L);
   return 1;
 }
 
@@ -239,23 +256,40 @@ static int x_cache(lua_State *L) {
 /* ---- The Dirichlet-process stream ---- */
 
 static qni_dirichlet_options stream_options(lua_State *L) {
-  static const char *const known[] = {"n_items", "n_categories", "n_records", "length", "categories_per_record", "initial",
-                                      "alpha_min", "alpha_max", "seed", "first", "last", NULL};
+  static const char *const known[] = {"n_items",
+                                      "n_categories",
+                                      "n_records",
+                                      "length",
+                                      "categories_per_record",
+                                      "initial",
+                                      "alpha_min",
+                                      "alpha_max",
+                                      "seed",
+                                      "first",
+                                      "last",
+                                      NULL};
   qni_bind_fields(L, 1, known, "dirichlet");
-  return (qni_dirichlet_options){
-      .n_items = qni_bind_field_int(L, 1, "n_items", 0), .n_categories = qni_bind_field_int(L, 1, "n_categories", 0),
-      .n_records = qni_bind_field_int(L, 1, "n_records", 0), .length = qni_bind_field_int(L, 1, "length", 0),
-      .categories_per_record = qni_bind_field_int(L, 1, "categories_per_record", 0),
-      .initial = qni_bind_field_num(L, 1, "initial", 0), .alpha_min = qni_bind_field_num(L, 1, "alpha_min", 0),
-      .alpha_max = qni_bind_field_num(L, 1, "alpha_max", 0), .seed = (uint64_t)qni_bind_field_int(L, 1, "seed", 0)};
+  return (qni_dirichlet_options){.n_items = qni_bind_field_int(L, 1, "n_items", 0),
+                                 .n_categories = qni_bind_field_int(L, 1, "n_categories", 0),
+                                 .n_records = qni_bind_field_int(L, 1, "n_records", 0),
+                                 .length = qni_bind_field_int(L, 1, "length", 0),
+                                 .categories_per_record =
+                                     qni_bind_field_int(L, 1, "categories_per_record", 0),
+                                 .initial = qni_bind_field_num(L, 1, "initial", 0),
+                                 .alpha_min = qni_bind_field_num(L, 1, "alpha_min", 0),
+                                 .alpha_max = qni_bind_field_num(L, 1, "alpha_max", 0),
+                                 .seed = (uint64_t)qni_bind_field_int(L, 1, "seed", 0)};
 }
 
-static void hash_settings(const qni_dirichlet_options *o, int64_t first, int64_t last, char hex[65]) {
+static void hash_settings(const qni_dirichlet_options *o, int64_t first, int64_t last,
+                          char hex[65]) {
   char text[512];
   uint8_t digest[32];
-  int n = snprintf(text, sizeof text, "dirichlet %lld %lld %lld %lld %lld %.17g %.17g %.17g %llu %lld %lld", (long long)o->n_items,
-                   (long long)o->n_categories, (long long)o->n_records, (long long)o->length, (long long)o->categories_per_record,
-                   o->initial, o->alpha_min, o->alpha_max, (unsigned long long)o->seed, (long long)first, (long long)last);
+  int n = snprintf(
+      text, sizeof text, "dirichlet %lld %lld %lld %lld %lld %.17g %.17g %.17g %llu %lld %lld",
+      (long long)o->n_items, (long long)o->n_categories, (long long)o->n_records,
+      (long long)o->length, (long long)o->categories_per_record, o->initial, o->alpha_min,
+      o->alpha_max, (unsigned long long)o->seed, (long long)first, (long long)last);
   qni_sha256_of(text, n > 0 ? (size_t)n : 0, digest);
   qni_sha256_hex(digest, hex);
 }
@@ -267,9 +301,11 @@ static int dirichlet(lua_State *L) {
   struct source *s = new_source(L);
   qni_bind_check(L, qni_dirichlet_new(&o, &s->stream));
   const qni_dirichlet_options *full = qni_dirichlet_settings(s->stream);
-  int64_t first = qni_bind_field_int(L, 1, "first", 1), last = qni_bind_field_int(L, 1, "last", full->n_records);
+  int64_t first = qni_bind_field_int(L, 1, "first", 1),
+          last = qni_bind_field_int(L, 1, "last", full->n_records);
   if (first < 1 || last > full->n_records || last < first - 1)
-    return qni_bind_fail(L, QN_E_ARG, NULL, "records %lld..%lld do not lie in 1..%lld", (long long)first, (long long)last, (long long)full->n_records);
+    return qni_bind_fail(L, QN_E_ARG, NULL, "records %lld..%lld do not lie in 1..%lld",
+                         (long long)first, (long long)last, (long long)full->n_records);
   qni_bind_check(L, qni_dirichlet_interactions(s->stream, first - 1, last, &s->own));
   s->x = s->own;
   hash_settings(full, first, last, s->sha256);
@@ -301,8 +337,10 @@ static int x_settings(lua_State *L) {
 /* x:category(item): of the generator, from 0; nil for an unknown item. */
 static int x_category(lua_State *L) {
   int32_t category = qni_dirichlet_category(stream(L), qni_bind_int(L, 2, "item"));
-  if (category < 0) lua_pushnil(L);
-  else lua_pushinteger(L, category);
+  if (category < 0)
+    lua_pushnil(L);
+  else
+    lua_pushinteger(L, category);
   return 1;
 }
 
@@ -325,15 +363,19 @@ static int report_progress(void *ctx, int64_t done, int64_t total) {
 
 /* fetch(url, path [, {sha256, expect_bytes, max_bytes, progress = fn(done, total)}]); progress returning true stops. */
 static int fetch(lua_State *L) {
-  static const char *const known[] = {"sha256", "expect_bytes", "max_bytes", "connect_seconds", "stall_seconds", "progress", NULL};
+  static const char *const known[] = {
+      "sha256", "expect_bytes", "max_bytes", "connect_seconds", "stall_seconds", "progress", NULL};
   const char *url = qni_bind_str(L, 1, "url"), *path = qni_bind_str(L, 2, "path");
   lua_settop(L, 3);
   qni_bind_fields(L, 3, known, "fetch");
-  qni_fetch_options o = {.sha256 = qni_bind_field_str(L, 3, "sha256", NULL), .expect_bytes = qni_bind_field_int(L, 3, "expect_bytes", 0),
+  qni_fetch_options o = {.sha256 = qni_bind_field_str(L, 3, "sha256", NULL),
+                         .expect_bytes = qni_bind_field_int(L, 3, "expect_bytes", 0),
                          .max_bytes = qni_bind_field_int(L, 3, "max_bytes", 0),
                          .connect_seconds = (int32_t)qni_bind_field_int(L, 3, "connect_seconds", 0),
-                         .stall_seconds = (int32_t)qni_bind_field_int(L, 3, "stall_seconds", 0), .ctx = L};
-  if (lua_istable(L, 3) && lua_getfield(L, 3, "progress") == LUA_TFUNCTION) o.progress = report_progress;
+                         .stall_seconds = (int32_t)qni_bind_field_int(L, 3, "stall_seconds", 0),
+                         .ctx = L};
+  if (lua_istable(L, 3) && lua_getfield(L, 3, "progress") == LUA_TFUNCTION)
+    o.progress = report_progress;
   lua_settop(L, 3);
   qni_error_reset();
   qni_bind_check(L, qni_fetch(url, path, &o));
@@ -341,12 +383,19 @@ static int fetch(lua_State *L) {
 }
 
 void qni_bind_open_data(lua_State *L) {
-  static const luaL_Reg x[] = {{"stats", x_stats}, {"arrays", x_arrays}, {"n_users", x_users}, {"n_items", x_items}, {"n_rows", x_rows},
-                               {"user_name", x_user_name}, {"item_name", x_item_name}, {"user_id", x_user_id}, {"item_id", x_item_id},
-                               {"sha256", x_sha256}, {"notice", x_notice}, {"cache", x_cache}, {"settings", x_settings}, {"category", x_category}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"interactions", interactions}, {"parse_interactions", parse_interactions},
-                                       {"interactions_from", interactions_from}, {"dataset", dataset},
-                                       {"dirichlet", dirichlet}, {"fetch", fetch}, {NULL, NULL}};
+  static const luaL_Reg x[] = {
+      {"stats", x_stats},         {"arrays", x_arrays},     {"n_users", x_users},
+      {"n_items", x_items},       {"n_rows", x_rows},       {"user_name", x_user_name},
+      {"item_name", x_item_name}, {"user_id", x_user_id},   {"item_id", x_item_id},
+      {"sha256", x_sha256},       {"notice", x_notice},     {"cache", x_cache},
+      {"settings", x_settings},   {"category", x_category}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"interactions", interactions},
+                                       {"parse_interactions", parse_interactions},
+                                       {"interactions_from", interactions_from},
+                                       {"dataset", dataset},
+                                       {"dirichlet", dirichlet},
+                                       {"fetch", fetch},
+                                       {NULL, NULL}};
   qni_bind_class(L, "quern.interactions", x);
   qni_bind_set(L, functions);
 }

@@ -41,11 +41,29 @@ static const char *frame_text(const lua_Debug *ar, char *text, size_t room) {
 
 static qni_bind *current; /* of the one runtime; set when the module is opened */
 
+/*
+** Nodes ask for every op that is recorded, mostly from few places: texts are remembered
+** by chunk and line. A chunk's name may be freed and another lie at its address, so the
+** end of the text is compared with the name before it is believed.
+*/
+struct place {
+  const char *source;
+  int line;
+  char text[192];
+};
+
 const char *qni_bind_source(void) {
-  static char text[256];
+  static struct place places[64];
   lua_Debug ar;
   if (!current || !current->running || !find_frame(current->running, current, &ar)) return NULL;
-  return frame_text(&ar, text, sizeof text);
+  struct place *p = &places[((uintptr_t)ar.source / 16 + (uintptr_t)ar.currentline) % 64];
+  size_t n = ar.srclen > 0 && ar.source[0] == '@' ? ar.srclen - 1 : 0;
+  bool same = p->source == ar.source && p->line == ar.currentline && n &&
+              !strncmp(p->text, ar.source + 1, n);
+  if (same) return p->text;
+  p->source = ar.source;
+  p->line = ar.currentline;
+  return frame_text(&ar, p->text, sizeof p->text);
 }
 
 /* ---- The object ---- */

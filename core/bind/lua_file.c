@@ -18,9 +18,11 @@ static json_t *meta_object(lua_State *L, int index) {
   if (!meta || lua_isnoneornil(L, index)) return meta;
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
     json_t *text = NULL;
-    if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING) text = json_string(lua_tostring(L, -1));
+    if (lua_type(L, -2) == LUA_TSTRING && lua_type(L, -1) == LUA_TSTRING)
+      text = json_string(lua_tostring(L, -1));
     if (text && !json_object_set_new(meta, lua_tostring(L, -2), text)) continue;
-    qni_fail(QN_E_ARG, "metadata are a table of strings by name; other values go through quern.json.encode");
+    qni_fail(QN_E_ARG,
+             "metadata are a table of strings by name; other values go through quern.json.encode");
     lua_pop(L, 2);
     json_decref(meta);
     return NULL;
@@ -39,14 +41,17 @@ static int64_t count_fields(lua_State *L, int index) {
 /* save(path, {name = tensor} [, {name = text}]) */
 static int save(lua_State *L) {
   const char *path = qni_bind_str(L, 1, "path");
+  lua_settop(L, 3);
   if (!lua_istable(L, 2)) return qni_bind_bad_arg(L, 2, "tensors", "a table of tensors by name");
-  if (!lua_isnoneornil(L, 3) && !lua_istable(L, 3)) return qni_bind_bad_arg(L, 3, "meta", "a table of strings by name");
+  if (!lua_isnoneornil(L, 3) && !lua_istable(L, 3))
+    return qni_bind_bad_arg(L, 3, "meta", "a table of strings by name");
   int64_t n = count_fields(L, 2);
   const char **names = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *names, 0);
   qn_tensor **tensors = lua_newuserdatauv(L, (size_t)(n ? n : 1) * sizeof *tensors, 0);
   int64_t i = 0;
   for (lua_pushnil(L); lua_next(L, 2); lua_pop(L, 1), i++) {
-    if (lua_type(L, -2) != LUA_TSTRING) return qni_bind_bad_arg(L, -2, "tensors", "a table of tensors by name");
+    if (lua_type(L, -2) != LUA_TSTRING)
+      return qni_bind_bad_arg(L, -2, "tensors", "a table of tensors by name");
     names[i] = lua_tostring(L, -2);
     tensors[i] = qni_bind_tensor(L, -1, names[i]);
   }
@@ -66,7 +71,8 @@ static void push_meta(lua_State *L, const json_t *meta) {
   const char *key;
   json_t *value;
   lua_newtable(L);
-  json_object_foreach((json_t *)(uintptr_t)meta, key, value) qni_bind_set_str(L, key, json_string_value(value));
+  json_object_foreach((json_t *)(uintptr_t)meta, key, value)
+      qni_bind_set_str(L, key, json_string_value(value));
 }
 
 /* load(path): tensors by name, metadata by name. */
@@ -260,10 +266,22 @@ static int sha256_file(lua_State *L) {
 }
 
 void qni_bind_open_file(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"save", save}, {"load", load}, {"write_file", write_file}, {"append", append}, {"cut", cut}, {"read_file", read_file},
-      {"exists", exists}, {"stat", stat_file}, {"mkdir", mkdir_folder}, {"move", move}, {"remove", remove_file},
-      {"remove_all", remove_all}, {"list", list}, {"sha256", sha256}, {"sha256_file", sha256_file}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"save", save},
+                                       {"load", load},
+                                       {"write_file", write_file},
+                                       {"append", append},
+                                       {"cut", cut},
+                                       {"read_file", read_file},
+                                       {"exists", exists},
+                                       {"stat", stat_file},
+                                       {"mkdir", mkdir_folder},
+                                       {"move", move},
+                                       {"remove", remove_file},
+                                       {"remove_all", remove_all},
+                                       {"list", list},
+                                       {"sha256", sha256},
+                                       {"sha256_file", sha256_file},
+                                       {NULL, NULL}};
   static const luaL_Reg npy[] = {{"save", npy_save}, {"load", npy_load}, {NULL, NULL}};
   qni_bind_set(L, functions);
   lua_newtable(L);

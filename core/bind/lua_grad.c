@@ -81,7 +81,9 @@ static int32_t read_inputs(lua_State *L, qn_tensor **inputs) {
   }
   if (!lua_istable(L, 2)) qni_bind_bad_arg(L, 2, "inputs", "a tensor or a list of tensors");
   int64_t n = (int64_t)lua_rawlen(L, 2);
-  if (n < 1 || n > QN_MAX_TENSORS) qni_bind_fail(L, QN_E_ARG, NULL, "grad takes 1 to %d inputs, not %lld", QN_MAX_TENSORS, (long long)n);
+  if (n < 1 || n > QN_MAX_TENSORS)
+    qni_bind_fail(L, QN_E_ARG, NULL, "grad takes 1 to %d inputs, not %lld", QN_MAX_TENSORS,
+                  (long long)n);
   for (int64_t i = 0; i < n; i++) {
     lua_rawgeti(L, 2, (lua_Integer)i + 1);
     inputs[i] = qni_bind_tensor(L, -1, "inputs");
@@ -122,8 +124,8 @@ static int grad(lua_State *L) {
 /* ---- Hooks ---- */
 
 struct hook {
-  lua_State *main;               /* lives as long as the state */
-  int function;                  /* registry reference */
+  lua_State *main; /* lives as long as the state */
+  int function;    /* registry reference */
 };
 
 static void hook_release(void *ctx) {
@@ -146,7 +148,8 @@ static int hook_body(lua_State *L) {
 static qn_status hook_run(void *ctx, qn_tensor **gradient) {
   const struct hook *h = ctx;
   lua_State *L = qni_bind_of(h->main)->running;
-  if (!lua_checkstack(L, 8)) return qni_fail(QN_E_NOMEM, "no room on Lua's stack for a gradient hook");
+  if (!lua_checkstack(L, 8))
+    return qni_fail(QN_E_NOMEM, "no room on Lua's stack for a gradient hook");
   lua_pushcfunction(L, hook_body);
   lua_rawgeti(L, LUA_REGISTRYINDEX, h->function);
   lua_pushlightuserdata(L, *gradient);
@@ -202,9 +205,15 @@ static int grad_enabled(lua_State *L) {
 }
 
 void qni_bind_open_grad(lua_State *L) {
-  static const luaL_Reg methods[] = {{"requires_grad_", requires_grad_}, {"zero_grad", zero_grad}, {"grad_rows", grad_rows},
-                                     {"detach", detach}, {"backward", backward}, {"register_hook", register_hook}, {NULL, NULL}};
-  static const luaL_Reg functions[] = {{"grad", grad}, {"grad_enable", grad_enable}, {"grad_enabled", grad_enabled}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"requires_grad_", requires_grad_},
+                                     {"zero_grad", zero_grad},
+                                     {"grad_rows", grad_rows},
+                                     {"detach", detach},
+                                     {"backward", backward},
+                                     {"register_hook", register_hook},
+                                     {NULL, NULL}};
+  static const luaL_Reg functions[] = {
+      {"grad", grad}, {"grad_enable", grad_enable}, {"grad_enabled", grad_enabled}, {NULL, NULL}};
   qni_bind_set(L, functions);
   lua_getfield(L, -1, "methods");
   qni_bind_set(L, methods);

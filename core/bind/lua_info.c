@@ -13,10 +13,14 @@ static int ops(lua_State *L) {
   int32_t n = qn_op_count();
   lua_createtable(L, n, 0);
   for (int32_t i = 0; i < n; i++) {
-    const qn_opref *op = qn_op_at(i), *before = i ? qn_op_at(i - 1) : NULL, *after = i + 1 < n ? qn_op_at(i + 1) : NULL;
-    bool shared = (before && !strcmp(before->name, op->name)) || (after && !strcmp(after->name, op->name));
-    if (shared && op->plugin->entry) lua_pushfstring(L, "%s.%s", op->plugin->name, op->name);
-    else lua_pushstring(L, op->name);
+    const qn_opref *op = qn_op_at(i), *before = i ? qn_op_at(i - 1) : NULL,
+                   *after = i + 1 < n ? qn_op_at(i + 1) : NULL;
+    bool shared =
+        (before && !strcmp(before->name, op->name)) || (after && !strcmp(after->name, op->name));
+    if (shared && op->plugin->entry)
+      lua_pushfstring(L, "%s.%s", op->plugin->name, op->name);
+    else
+      lua_pushstring(L, op->name);
     lua_rawseti(L, -2, i + 1);
   }
   return 1;
@@ -24,19 +28,22 @@ static int ops(lua_State *L) {
 
 static void push_value(lua_State *L, const qni_value *v) {
   switch (v->kind) {
-    case QN_ARG_INT: lua_pushinteger(L, (lua_Integer)v->v.i); return;
-    case QN_ARG_NUM: lua_pushnumber(L, v->v.f); return;
-    case QN_ARG_BOOL: lua_pushboolean(L, v->v.i != 0); return;
-    case QN_ARG_STR: lua_pushstring(L, v->v.s); return;
-    case QN_ARG_INTS: case QN_ARG_NUMS:
-      lua_createtable(L, v->count, 0);
-      for (int32_t i = 0; i < v->count; i++) {
-        if (v->kind == QN_ARG_INTS) lua_pushinteger(L, (lua_Integer)v->v.ints[i]);
-        else lua_pushnumber(L, v->v.nums[i]);
-        lua_rawseti(L, -2, i + 1);
-      }
-      return;
-    default: lua_pushnil(L);
+  case QN_ARG_INT: lua_pushinteger(L, (lua_Integer)v->v.i); return;
+  case QN_ARG_NUM: lua_pushnumber(L, v->v.f); return;
+  case QN_ARG_BOOL: lua_pushboolean(L, v->v.i != 0); return;
+  case QN_ARG_STR: lua_pushstring(L, v->v.s); return;
+  case QN_ARG_INTS:
+  case QN_ARG_NUMS:
+    lua_createtable(L, v->count, 0);
+    for (int32_t i = 0; i < v->count; i++) {
+      if (v->kind == QN_ARG_INTS)
+        lua_pushinteger(L, (lua_Integer)v->v.ints[i]);
+      else
+        lua_pushnumber(L, v->v.nums[i]);
+      lua_rawseti(L, -2, i + 1);
+    }
+    return;
+  default: lua_pushnil(L);
   }
 }
 
@@ -45,8 +52,10 @@ static void push_param(lua_State *L, const qni_schema *s, int32_t i) {
   char type[256];
   lua_createtable(L, 0, 10);
   qni_bind_set_str(L, "name", p->name);
-  if (p->kind == QNI_TENSOR) qni_schema_type_text(s, &p->tensor, type, sizeof type);
-  else qni_schema_kind_text(s, i, type, sizeof type);
+  if (p->kind == QNI_TENSOR)
+    qni_schema_type_text(s, &p->tensor, type, sizeof type);
+  else
+    qni_schema_kind_text(s, i, type, sizeof type);
   qni_bind_set_str(L, "type", type);
   qni_bind_set_bool(L, "tensor", p->kind == QNI_TENSOR);
   qni_bind_set_bool(L, "optional", p->optional || p->has_default);
@@ -100,7 +109,8 @@ static void set_documents(lua_State *L, const qn_op *op) {
   qni_bind_set_str(L, "determinism", det[op->det]);
   qni_bind_set_str(L, "batch", batch[op->batch]);
   qni_bind_set_bool(L, "random", (op->flags & QN_OP_RANDOM) != 0);
-  qni_bind_set_bool(L, "differentiable", (op->backward || op->compose) && !(op->flags & QN_OP_NO_GRAD));
+  qni_bind_set_bool(L, "differentiable",
+                    (op->backward || op->compose) && !(op->flags & QN_OP_NO_GRAD));
   qni_bind_set_bool(L, "second_order", op->compose && !(op->flags & QN_OP_NO_GRAD));
 }
 
@@ -162,13 +172,19 @@ static int plugin_load(lua_State *L) {
 static int plugin_file(lua_State *L) {
   char file[4096];
   qni_error_reset();
-  if (qni_load_find(qni_bind_str(L, 1, "path"), file, sizeof file)) lua_pushnil(L);
-  else lua_pushstring(L, file);
+  if (qni_load_find(qni_bind_str(L, 1, "path"), file, sizeof file))
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, file);
   return 1;
 }
 
 void qni_bind_open_info(lua_State *L) {
-  static const luaL_Reg functions[] = {{"ops", ops}, {"op_info", op_info}, {"plugins", plugins},
-                                       {"plugin_load", plugin_load}, {"plugin_file", plugin_file}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"ops", ops},
+                                       {"op_info", op_info},
+                                       {"plugins", plugins},
+                                       {"plugin_load", plugin_load},
+                                       {"plugin_file", plugin_file},
+                                       {NULL, NULL}};
   qni_bind_set(L, functions);
 }

@@ -15,7 +15,8 @@ static int32_t table_shape(lua_State *L, int64_t *shape) {
   int32_t ndim = 0;
   int top = lua_gettop(L);
   while (lua_istable(L, -1)) {
-    if (ndim == QN_MAX_DIMS) qni_bind_fail(L, QN_E_SHAPE, NULL, "the tables are nested more than %d deep", QN_MAX_DIMS);
+    if (ndim == QN_MAX_DIMS)
+      qni_bind_fail(L, QN_E_SHAPE, NULL, "the tables are nested more than %d deep", QN_MAX_DIMS);
     shape[ndim++] = (int64_t)lua_rawlen(L, -1);
     luaL_checkstack(L, 4, "too deep");
     if (!shape[ndim - 1]) break;
@@ -33,19 +34,24 @@ static void store(lua_State *L, qn_view *v, int64_t at) {
     return;
   }
   if (type != LUA_TNUMBER && type != LUA_TBOOLEAN)
-    qni_bind_fail(L, QN_E_ARG, type == LUA_TTABLE ? "quern.jagged{{...}, {...}} takes rows of different lengths" : NULL,
-                  "element %lld is a %s, a number was expected", (long long)at + 1, luaL_typename(L, -1));
+    qni_bind_fail(
+        L, QN_E_ARG,
+        type == LUA_TTABLE ? "quern.jagged{{...}, {...}} takes rows of different lengths" : NULL,
+        "element %lld is a %s, a number was expected", (long long)at + 1, luaL_typename(L, -1));
   bool integers = !qni_dtype_floating(v->dtype);
   if (integers && type == LUA_TNUMBER && !lua_isinteger(L, -1))
-    qni_bind_fail(L, QN_E_DTYPE, "write it without a point, or make the tensor f32", "element %lld of a tensor of type %s is the float %g",
-                  (long long)at + 1, qni_dtype_name(v->dtype), (double)lua_tonumber(L, -1));
+    qni_bind_fail(L, QN_E_DTYPE, "write it without a point, or make the tensor f32",
+                  "element %lld of a tensor of type %s is the float %g", (long long)at + 1,
+                  qni_dtype_name(v->dtype), (double)lua_tonumber(L, -1));
   if (v->dtype == QN_I64 && type == LUA_TNUMBER) {
     *(int64_t *)(void *)p = lua_tointeger(L, -1);
     return;
   }
   double x = type == LUA_TBOOLEAN ? lua_toboolean(L, -1) : lua_tonumber(L, -1);
-  if ((v->dtype == QN_I32 && (x < INT32_MIN || x > INT32_MAX)) || (v->dtype == QN_U8 && (x < 0 || x > 255)))
-    qni_bind_fail(L, QN_E_DTYPE, NULL, "element %lld is %.17g, which does not fit into %s", (long long)at + 1, x, qni_dtype_name(v->dtype));
+  if ((v->dtype == QN_I32 && (x < INT32_MIN || x > INT32_MAX)) ||
+      (v->dtype == QN_U8 && (x < 0 || x > 255)))
+    qni_bind_fail(L, QN_E_DTYPE, NULL, "element %lld is %.17g, which does not fit into %s",
+                  (long long)at + 1, x, qni_dtype_name(v->dtype));
   qni_dtype_store(v->dtype, p, x);
 }
 
@@ -56,9 +62,12 @@ static void fill_table(lua_State *L, qn_view *v, int32_t d, int64_t *at) {
     return;
   }
   if (!lua_istable(L, -1) || (int64_t)lua_rawlen(L, -1) != v->shape[d]) {
-    const char *got = lua_istable(L, -1) ? lua_pushfstring(L, "a table of %d", (int)lua_rawlen(L, -1)) : luaL_typename(L, -1);
+    const char *got = lua_istable(L, -1)
+                          ? lua_pushfstring(L, "a table of %d", (int)lua_rawlen(L, -1))
+                          : luaL_typename(L, -1);
     qni_bind_fail(L, QN_E_SHAPE, "quern.jagged{{...}, {...}} takes rows of different lengths",
-                  "the tables are ragged: %s where %lld elements were expected", got, (long long)v->shape[d]);
+                  "the tables are ragged: %s where %lld elements were expected", got,
+                  (long long)v->shape[d]);
   }
   for (int64_t i = 1; i <= v->shape[d]; i++) {
     lua_rawgeti(L, -1, (lua_Integer)i);
@@ -105,7 +114,9 @@ static int32_t given_dtype(lua_State *L, int index) {
 
 /* tensor(values [, dtype]) */
 static int tensor(lua_State *L) {
-  if (qni_bind_test(L, 1)) return qni_bind_fail(L, QN_E_ARG, "t:clone() copies it, t:to(dtype) converts it", "quern.tensor was given a tensor");
+  if (qni_bind_test(L, 1))
+    return qni_bind_fail(L, QN_E_ARG, "t:clone() copies it, t:to(dtype) converts it",
+                         "quern.tensor was given a tensor");
   if (lua_isnoneornil(L, 1)) return qni_bind_bad_arg(L, 1, "values", "a table or a number");
   int32_t dtype = given_dtype(L, 2);
   if (!dtype && lua_istable(L, 1)) dtype = given_dtype(L, 1);
@@ -123,7 +134,9 @@ static int32_t read_sizes(lua_State *L, int64_t *shape, int32_t *dtype) {
   *dtype = 0;
   if (lua_istable(L, 1)) {
     lua_Integer count = (lua_Integer)lua_rawlen(L, 1);
-    if (count > QN_MAX_DIMS) qni_bind_fail(L, QN_E_SHAPE, NULL, "a shape of %d dimensions; at most %d are possible", (int)count, QN_MAX_DIMS);
+    if (count > QN_MAX_DIMS)
+      qni_bind_fail(L, QN_E_SHAPE, NULL, "a shape of %d dimensions; at most %d are possible",
+                    (int)count, QN_MAX_DIMS);
     for (; n < count; n++) {
       lua_rawgeti(L, 1, n + 1);
       shape[n] = qni_bind_int(L, -1, "shape");
@@ -133,7 +146,8 @@ static int32_t read_sizes(lua_State *L, int64_t *shape, int32_t *dtype) {
     next = 2;
   }
   for (; next == n + 1 && !lua_istable(L, 1) && lua_type(L, next) == LUA_TNUMBER; next++) {
-    if (n == QN_MAX_DIMS) qni_bind_fail(L, QN_E_SHAPE, NULL, "a shape of more than %d dimensions", QN_MAX_DIMS);
+    if (n == QN_MAX_DIMS)
+      qni_bind_fail(L, QN_E_SHAPE, NULL, "a shape of more than %d dimensions", QN_MAX_DIMS);
     shape[n++] = qni_bind_int(L, next, "shape");
   }
   int32_t given = given_dtype(L, next);
@@ -161,7 +175,8 @@ static int ones(lua_State *L) {
   sized(L, false);
   qn_view *v = &qni_bind_tensor(L, -1, "self")->view;
   int64_t n = qni_view_count(v);
-  for (int64_t i = 0; i < n; i++) qni_dtype_store(v->dtype, (char *)v->data + i * (int64_t)qni_dtype_size(v->dtype), 1);
+  for (int64_t i = 0; i < n; i++)
+    qni_dtype_store(v->dtype, (char *)v->data + i * (int64_t)qni_dtype_size(v->dtype), 1);
   return 1;
 }
 
@@ -169,9 +184,12 @@ static int ones(lua_State *L) {
 
 static int64_t range_count(lua_State *L, double start, double stop, double step) {
   if (step == 0 || !isfinite(start) || !isfinite(stop) || !isfinite(step))
-    qni_bind_fail(L, QN_E_ARG, NULL, "arange from %g to %g in steps of %g has no end", start, stop, step);
+    qni_bind_fail(L, QN_E_ARG, NULL, "arange from %g to %g in steps of %g has no end", start, stop,
+                  step);
   double n = ceil((stop - start) / step);
-  if (n > 9e15) qni_bind_fail(L, QN_E_SHAPE, NULL, "arange from %g to %g in steps of %g is too long", start, stop, step);
+  if (n > 9e15)
+    qni_bind_fail(L, QN_E_SHAPE, NULL, "arange from %g to %g in steps of %g is too long", start,
+                  stop, step);
   return n > 0 ? (int64_t)n : 0;
 }
 
@@ -193,7 +211,8 @@ static int arange(lua_State *L) {
   qni_bind_check(L, qni_tensor_empty(dtype ? dtype : integers ? QN_I64 : QN_F32, 1, &n, &t));
   qni_bind_fill(L, box, t);
   char *at = t->view.data;
-  for (int64_t i = 0; i < n; i++, at += qni_dtype_size(t->view.dtype)) qni_dtype_store(t->view.dtype, at, start + (double)i * step);
+  for (int64_t i = 0; i < n; i++, at += qni_dtype_size(t->view.dtype))
+    qni_dtype_store(t->view.dtype, at, start + (double)i * step);
   return 1;
 }
 
@@ -210,7 +229,8 @@ static int eye(lua_State *L) {
   qni_bind_fill(L, box, t);
   char *data = t->view.data;
   int64_t size = (int64_t)qni_dtype_size(t->view.dtype);
-  for (int64_t i = 0; i < shape[0] && i < shape[1]; i++) qni_dtype_store(t->view.dtype, data + i * (shape[1] + 1) * size, 1);
+  for (int64_t i = 0; i < shape[0] && i < shape[1]; i++)
+    qni_dtype_store(t->view.dtype, data + i * (shape[1] + 1) * size, 1);
   return 1;
 }
 
@@ -232,13 +252,16 @@ static int from_string(lua_State *L) {
   if (!dtype) dtype = QN_F32;
   qni_error_reset();
   qni_bind_check(L, qni_shape_bytes(dtype, n, shape, &needed));
-  if (needed != n_bytes) qni_bind_fail(L, QN_E_SHAPE, NULL, "the shape needs %zu bytes, the string has %zu", needed, n_bytes);
+  if (needed != n_bytes)
+    qni_bind_fail(L, QN_E_SHAPE, NULL, "the shape needs %zu bytes, the string has %zu", needed,
+                  n_bytes);
   qni_box *box = qni_bind_box(L);
   qn_tensor *t = NULL;
   qni_bind_check(L, qni_tensor_empty(dtype, n, shape, &t));
   qni_bind_fill(L, box, t);
   memcpy(t->view.data, bytes, n_bytes);
-  for (size_t i = 0; dtype == QN_BOOL && i < n_bytes; i++) ((uint8_t *)t->view.data)[i] = bytes[i] != 0;
+  for (size_t i = 0; dtype == QN_BOOL && i < n_bytes; i++)
+    ((uint8_t *)t->view.data)[i] = bytes[i] != 0;
   return 1;
 }
 
@@ -256,7 +279,9 @@ static void share_history(qn_tensor *t, const qn_tensor *from) {
 static void leave_leaf(lua_State *L, int index) {
   qn_tensor *t = qni_bind_tensor(L, index, "values");
   if (!t->requires_grad || t->node || !qni_tape_enabled()) return;
-  qn_arg args[2] = {{.kind = QN_ARG_TENSOR, .v.tensor = t}, {.name = "shape", .kind = QN_ARG_INTS, .count = t->view.ndim, .v.ints = t->view.shape}};
+  qn_arg args[2] = {
+      {.kind = QN_ARG_TENSOR, .v.tensor = t},
+      {.name = "shape", .kind = QN_ARG_INTS, .count = t->view.ndim, .v.ints = t->view.shape}};
   qni_box *box = qni_bind_box(L);
   qni_error_reset();
   qni_bind_check(L, qni_bind_apply(box, "reshape", args, 2));
@@ -297,7 +322,8 @@ static int values(lua_State *L) {
 static void flatten_rows(lua_State *L, int64_t *offset, int64_t n_rows) {
   offset[0] = 0;
   for (int64_t r = 0; r < n_rows; r++) {
-    if (lua_rawgeti(L, 1, r + 1) != LUA_TTABLE) qni_bind_bad_arg(L, -1, "values", "a table of tables");
+    if (lua_rawgeti(L, 1, r + 1) != LUA_TTABLE)
+      qni_bind_bad_arg(L, -1, "values", "a table of tables");
     int64_t n = (int64_t)lua_rawlen(L, -1);
     for (int64_t i = 1; i <= n; i++) {
       lua_rawgeti(L, -1, i);
@@ -336,8 +362,15 @@ static int jagged(lua_State *L) {
 }
 
 void qni_bind_open_make(lua_State *L) {
-  static const luaL_Reg functions[] = {{"tensor", tensor}, {"zeros", zeros}, {"empty", empty}, {"ones", ones},
-                                       {"arange", arange}, {"eye", eye}, {"from_string", from_string},
-                                       {"jagged", jagged}, {"values", values}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"tensor", tensor},
+                                       {"zeros", zeros},
+                                       {"empty", empty},
+                                       {"ones", ones},
+                                       {"arange", arange},
+                                       {"eye", eye},
+                                       {"from_string", from_string},
+                                       {"jagged", jagged},
+                                       {"values", values},
+                                       {NULL, NULL}};
   qni_bind_set(L, functions);
 }

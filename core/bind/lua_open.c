@@ -43,5 +43,6 @@ int luaopen_quern_core(lua_State *L) {
   qni_bind_open_data(L);
   qni_bind_open_batch(L);
   qni_bind_open_system(L);
+  qni_bind_open_check(L);
   return 1;
 }

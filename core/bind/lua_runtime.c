@@ -44,7 +44,8 @@ static int memory(lua_State *L) {
   qni_bind_set_int(L, "peak", m.peak);
   qni_bind_set_int(L, "cached", m.cached);
   qni_bind_set_int(L, "limit", m.limit);
-  qni_bind_set_int(L, "lua", (int64_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + lua_gc(L, LUA_GCCOUNTB, 0));
+  qni_bind_set_int(L, "lua",
+                   (int64_t)lua_gc(L, LUA_GCCOUNT, 0) * 1024 + lua_gc(L, LUA_GCCOUNTB, 0));
   return 1;
 }
 
@@ -149,10 +150,22 @@ static int machine(lua_State *L) {
 }
 
 void qni_bind_open_runtime(lua_State *L) {
-  static const luaL_Reg functions[] = {
-      {"seed", seed}, {"step", step}, {"threads", threads}, {"memory", memory}, {"memory_reset_peak", memory_reset_peak},
-      {"memory_limit", memory_limit}, {"memory_trim", memory_trim}, {"check_finite", finite}, {"system", machine}, {"version", version}, {NULL, NULL}};
-  static const luaL_Reg profile[] = {{"start", profile_start}, {"stop", profile_stop}, {"rows", profile_rows}, {"trace", profile_trace}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"seed", seed},
+                                       {"step", step},
+                                       {"threads", threads},
+                                       {"memory", memory},
+                                       {"memory_reset_peak", memory_reset_peak},
+                                       {"memory_limit", memory_limit},
+                                       {"memory_trim", memory_trim},
+                                       {"check_finite", finite},
+                                       {"system", machine},
+                                       {"version", version},
+                                       {NULL, NULL}};
+  static const luaL_Reg profile[] = {{"start", profile_start},
+                                     {"stop", profile_stop},
+                                     {"rows", profile_rows},
+                                     {"trace", profile_trace},
+                                     {NULL, NULL}};
   qni_bind_set(L, functions);
   lua_newtable(L);
   qni_bind_set(L, profile);

@@ -88,8 +88,14 @@ static int cwd(lua_State *L) {
 }
 
 void qni_bind_open_system(lua_State *L) {
-  static const luaL_Reg functions[] = {{"signals", signals}, {"interrupted", interrupted}, {"clock", clock_now},
-                                       {"nanoseconds", nanoseconds}, {"isatty", is_terminal}, {"width", width},
-                                       {"pid", pid}, {"cwd", cwd}, {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"signals", signals},
+                                       {"interrupted", interrupted},
+                                       {"clock", clock_now},
+                                       {"nanoseconds", nanoseconds},
+                                       {"isatty", is_terminal},
+                                       {"width", width},
+                                       {"pid", pid},
+                                       {"cwd", cwd},
+                                       {NULL, NULL}};
   qni_bind_set(L, functions);
 }

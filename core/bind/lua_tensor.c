@@ -23,8 +23,8 @@ static void unlink_box(qni_box *box) {
 
 qni_box *qni_bind_box(lua_State *L) {
   qni_box *box = lua_newuserdatauv(L, sizeof *box, 0);
-  *box = (qni_box){0};
-  lua_rawgetp(L, LUA_REGISTRYINDEX, qni_bind_of(L));
+  *box = (qni_box){.mark = QNI_BOX_MARK};
+  lua_rawgeti(L, LUA_REGISTRYINDEX, qni_bind_of(L)->tensor_meta);
   lua_setmetatable(L, -2);
   return box;
 }
@@ -41,37 +41,36 @@ void qni_bind_fill(lua_State *L, qni_box *box, qn_tensor *t) {
   list->prev = box;
 }
 
-qni_box *qni_bind_test(lua_State *L, int index) {
-  void *p = lua_touserdata(L, index);
-  if (!p || !lua_getmetatable(L, index)) return NULL;
-  bool is = lua_topointer(L, -1) == qni_bind_of(L)->tensor_meta;
-  lua_pop(L, 1);
-  return is ? p : NULL;
+int qni_bind_freed(lua_State *L, const char *name) {
+  return qni_bind_fail(L, QN_E_STATE,
+                       "a tensor made inside quern.scope lives as long as it, unless it is "
+                       "returned or t:keep() is called",
+                       "argument '%s' is a tensor that was freed", name);
 }
 
 qn_tensor *qni_bind_tensor(lua_State *L, int index, const char *name) {
   qni_box *box = qni_bind_test(L, index);
   if (!box) qni_bind_bad_arg(L, index, name, "a tensor");
-  if (!box->t)
-    qni_bind_fail(L, QN_E_STATE, "a tensor made inside quern.scope lives as long as it, unless it is returned or t:keep() is called",
-                  "argument '%s' is a tensor that was freed", name);
+  if (!box->t) qni_bind_freed(L, name);
   return box->t;
 }
 
 void qni_bind_push_borrowed(lua_State *L, qn_tensor *t) {
-  if (t) qni_bind_fill(L, qni_bind_box(L), qn_tensor_retain(t));
-  else lua_pushnil(L);
+  if (t)
+    qni_bind_fill(L, qni_bind_box(L), qn_tensor_retain(t));
+  else
+    lua_pushnil(L);
 }
 
 void qni_bind_push_element(lua_State *L, const qn_view *v, int64_t offset) {
   size_t size = qni_dtype_size(v->dtype);
   const char *at = (const char *)v->data + offset * (int64_t)size;
   switch (v->dtype) {
-    case QN_I64: lua_pushinteger(L, *(const int64_t *)(const void *)at); break;
-    case QN_I32: lua_pushinteger(L, *(const int32_t *)(const void *)at); break;
-    case QN_U8: lua_pushinteger(L, *(const uint8_t *)at); break;
-    case QN_BOOL: lua_pushboolean(L, *at != 0); break;
-    default: lua_pushnumber(L, qni_dtype_load(v->dtype, at));
+  case QN_I64: lua_pushinteger(L, *(const int64_t *)(const void *)at); break;
+  case QN_I32: lua_pushinteger(L, *(const int32_t *)(const void *)at); break;
+  case QN_U8: lua_pushinteger(L, *(const uint8_t *)at); break;
+  case QN_BOOL: lua_pushboolean(L, *at != 0); break;
+  default: lua_pushnumber(L, qni_dtype_load(v->dtype, at));
   }
 }
 
@@ -128,18 +127,21 @@ static int equal(lua_State *L) {
 
 static int length(lua_State *L) {
   const qn_view *v = qn_tensor_view(qni_bind_tensor(L, 1, "self"));
-  if (!v->ndim) qni_bind_fail(L, QN_E_SHAPE, "t:item() gives its value", "a tensor without dimensions has no length");
+  if (!v->ndim)
+    qni_bind_fail(L, QN_E_SHAPE, "t:item() gives its value",
+                  "a tensor without dimensions has no length");
   lua_pushinteger(L, (lua_Integer)v->shape[0]);
   return 1;
 }
 
 static int no_concat(lua_State *L) {
-  return qni_bind_fail(L, QN_E_ARG, "use tostring(t), or t:item() for a number", "a tensor is not text: '..' does not take it");
+  return qni_bind_fail(L, QN_E_ARG, "use tostring(t), or t:item() for a number",
+                       "a tensor is not text: '..' does not take it");
 }
 
 void qni_bind_open_tensor(lua_State *L) {
   static const luaL_Reg meta[] = {{"__gc", free_tensor}, {"__close", free_tensor}, {"__eq", equal},
-                                  {"__len", length}, {"__concat", no_concat}, {NULL, NULL}};
+                                  {"__len", length},     {"__concat", no_concat},  {NULL, NULL}};
   qni_bind *b = qni_bind_of(L);
   b->soft = SLACK;
   b->allowance = SLACK / 2;
@@ -147,8 +149,7 @@ void qni_bind_open_tensor(lua_State *L) {
   qni_bind_set(L, meta);
   lua_pushliteral(L, "quern.tensor");
   lua_setfield(L, -2, "__name");
-  b->tensor_meta = lua_topointer(L, -1);
   lua_pushvalue(L, -1);
-  lua_rawsetp(L, LUA_REGISTRYINDEX, b);
+  b->tensor_meta = luaL_ref(L, LUA_REGISTRYINDEX);
   lua_setfield(L, -2, "tensor_meta"); /* for lua/quern/tensor.lua, which adds to it */
 }

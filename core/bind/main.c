@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "bind/bind.h"
+#include "bind/modules.h"
 
 enum { PATH_ROOM = 4096 };
 
@@ -26,8 +27,10 @@ static void program_folder(char *folder) {
   ssize_t n = readlink("/proc/self/exe", folder, PATH_ROOM - 1);
   folder[n > 0 ? n : 0] = 0;
   char *slash = strrchr(folder, '/');
-  if (slash) *slash = 0;
-  else strcpy(folder, ".");
+  if (slash)
+    *slash = 0;
+  else
+    strcpy(folder, ".");
 }
 
 static bool find_files(const char *program, char *folder) {
@@ -49,13 +52,18 @@ static bool find_files(const char *program, char *folder) {
 static int hand_over(lua_State *L) {
   const char *folder = lua_tostring(L, 1), *program = lua_tostring(L, 2);
   luaL_openlibs(L);
+  lua_gc(L, LUA_GCINC, 120, 0, 0); /* small garbage: what tensors leave is reused while still in cache */
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "path");
   lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
   lua_setfield(L, -3, "path");
   lua_getfield(L, -2, "preload");
-  lua_pushcfunction(L, luaopen_quern_core);
-  lua_setfield(L, -2, "quern.core");
+  static const luaL_Reg modules[] = {{"quern.core", luaopen_quern_core},
+                                     {"quern.sqlite", luaopen_quern_sqlite},
+                                     {"quern.process", luaopen_quern_process},
+                                     {"quern.digest", luaopen_quern_digest},
+                                     {NULL, NULL}};
+  qni_bind_set(L, modules);
   lua_pushstring(L, folder);
   lua_setfield(L, LUA_REGISTRYINDEX, "quern.lua_folder");
   lua_pushstring(L, program);
@@ -96,7 +104,10 @@ int main(int argc, char **argv) {
   char program[PATH_ROOM], folder[PATH_ROOM];
   program_folder(program);
   if (!find_files(program, folder)) {
-    fprintf(stderr, "quern: its Lua files were not found beside %s\nhint: set QUERN_LUA to the folder that holds quern/init.lua\n", program);
+    fprintf(stderr,
+            "quern: its Lua files were not found beside %s\nhint: set QUERN_LUA to the folder that "
+            "holds quern/init.lua\n",
+            program);
     return 6;
   }
   lua_State *L = luaL_newstate();

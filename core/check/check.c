@@ -52,14 +52,15 @@ qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char 
   if (st) return st;
   x.path = core ? NULL : file;
   if (check->loads && !core) st = qni_load_plugin(file, &x.entry);
+  if (st) return st;
   const qn_opref **ops = qni_mem_zalloc(MAX_OPS, sizeof(qn_opref *));
   if (!ops) return QN_E_NOMEM;
-  if (!st && check->loads) x.n_ops = ops_of(x.entry, ops, MAX_OPS);
+  if (check->loads) x.n_ops = ops_of(x.entry, ops, MAX_OPS);
   x.ops = ops;
-  if (!st) st = check->run(&x);
+  st = check->run(&x);
   if (st && st != QN_E_NOMEM) {
     const qn_error *e = qn_error_last();
-    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "; " : "", e->detail, *e->hint ? "; hint: " : "", e->hint);
+    qni_check_find(&x, "%s%s%s%s%s", e->what, *e->detail ? "\n" : "", e->detail, *e->hint ? "\nhint: " : "", e->hint);
     st = QN_OK;
   }
   qni_mem_free(ops);

@@ -37,7 +37,10 @@ typedef struct qni_check {
 /* NULL-ended, in the order they are run. */
 extern const qni_check *const qni_checks[];
 
-/* Runs one check on a plugin (folder or .so; "core" for the core); *passed and text tell. An error: it could not run. */
+/*
+** Runs one check on a plugin (folder or .so; "core" for the core); *passed and text tell. An error: it
+** could not run, for one that needs the plugin loaded when the loader refuses it.
+*/
 qn_status qni_check_run(const char *path, const char *name, uint64_t seed, char *text, bool *passed) QNI_WARN_UNUSED;
 /* Adds a finding. */
 void qni_check_find(qni_check_context *x, const char *format, ...) QNI_PRINTF(2, 3);

@@ -1,10 +1,14 @@
 /*
-** Running a command in a child process with a time limit.
+** Running commands in child processes with a time limit.
+**
+** Each child leads a process group of its own, which is killed when its time is up.
+** A child that closes its output but goes on is looked at every few milliseconds.
 ** SPDX-License-Identifier: MIT
 */
 #include "check/child.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
@@ -13,7 +17,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/mem.h"
+
 extern char **environ;
+
+enum { MOST = 64, LOOK_MS = 20 };
 
 static double now(void) {
   struct timespec t;
@@ -21,7 +29,7 @@ static double now(void) {
   return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-static qn_status start(char *const argv[], int out, pid_t *pid) {
+static qn_status spawn(char *const argv[], int out, pid_t *pid) {
   posix_spawn_file_actions_t actions;
   posix_spawnattr_t attributes;
   posix_spawn_file_actions_init(&actions);
@@ -38,37 +46,104 @@ static qn_status start(char *const argv[], int out, pid_t *pid) {
   return QN_E_IO;
 }
 
-/* Reads until the child closes its end or time is up. */
-static void collect(int in, double deadline, qni_child_result *r) {
-  size_t used = 0;
-  char rest[4096];
-  for (;;) {
-    double left = deadline - now();
-    struct pollfd p = {.fd = in, .events = POLLIN};
-    int ready = left > 0 ? poll(&p, 1, (int)(left * 1000) + 1) : 0;
-    if (ready < 0 && errno == EINTR) continue;
-    if (ready <= 0) break;
-    bool room = used + 1 < sizeof r->output;
-    ssize_t n = room ? read(in, r->output + used, sizeof r->output - 1 - used) : read(in, rest, sizeof rest);
-    if (n <= 0) return;
-    if (room) used += (size_t)n;
+qn_status qni_child_start(char *const argv[], double seconds, qni_child *child) {
+  int ends[2];
+  memset(child, 0, sizeof *child);
+  child->done = true;
+  child->in = -1;
+  if (pipe2(ends, O_CLOEXEC))
+    return qni_fail(QN_E_IO, "no pipe for the helper process: %s", strerror(errno));
+  qn_status st = spawn(argv, ends[1], &child->pid);
+  close(ends[1]);
+  if (st) {
+    close(ends[0]);
+    return st;
   }
-  r->timed_out = true;
+  child->in = ends[0];
+  child->deadline = now() + seconds;
+  child->done = false;
+  return QN_OK;
 }
 
-qn_status qni_child_run(char *const argv[], double seconds, qni_child_result *r) {
-  int ends[2], state = 0;
+static void close_output(qni_child *c) {
+  if (c->in >= 0) close(c->in);
+  c->in = -1;
+}
+
+/* Takes what it wrote; room is kept for the final NUL. */
+static void read_output(qni_child *c) {
+  char rest[4096];
+  size_t room = sizeof c->result.output - 1 - c->used;
+  ssize_t n = room ? read(c->in, c->result.output + c->used, room) : read(c->in, rest, sizeof rest);
+  if (n < 0 && errno == EINTR) return;
+  if (n <= 0) close_output(c);
+  else if (room) c->used += (size_t)n;
+}
+
+/* What the system says of its end; `flags` WNOHANG looks, 0 waits. */
+static void reap(qni_child *c, int flags) {
+  int state = 0;
   pid_t pid;
-  memset(r, 0, sizeof *r);
-  if (pipe(ends)) return qni_fail(QN_E_IO, "no pipe for the helper process: %s", strerror(errno));
-  qn_status st = start(argv, ends[1], &pid);
-  close(ends[1]);
-  if (!st) collect(ends[0], now() + seconds, r);
-  close(ends[0]);
-  if (st) return st;
-  if (r->timed_out) kill(-pid, SIGKILL);
-  while (waitpid(pid, &state, 0) < 0 && errno == EINTR) {}
-  r->signal = WIFSIGNALED(state) && !r->timed_out ? WTERMSIG(state) : 0;
-  r->exit_code = WIFEXITED(state) ? WEXITSTATUS(state) : -1;
-  return QN_OK;
+  do pid = waitpid(c->pid, &state, flags);
+  while (pid < 0 && errno == EINTR);
+  if (pid == 0) return;
+  c->done = true;
+  c->result.signal = pid > 0 && WIFSIGNALED(state) && !c->result.timed_out ? WTERMSIG(state) : 0;
+  c->result.exit_code = pid > 0 && WIFEXITED(state) ? WEXITSTATUS(state) : -1;
+}
+
+void qni_child_end(qni_child *c) {
+  close_output(c);
+  if (c->done) return;
+  kill(-c->pid, SIGKILL);
+  reap(c, 0);
+}
+
+/* Looks at one child; true when it is done. */
+static bool advance(qni_child *c, bool readable) {
+  if (readable) read_output(c);
+  if (c->in < 0) reap(c, WNOHANG);
+  if (!c->done && now() >= c->deadline) {
+    c->result.timed_out = true;
+    qni_child_end(c);
+  }
+  return c->done;
+}
+
+static int32_t look(qni_child *const *children, int32_t n) {
+  struct pollfd p[MOST];
+  bool closed = false, running = false;
+  double deadline = 0;
+  for (int32_t i = 0; i < n; i++) {
+    qni_child *c = children[i];
+    p[i] = (struct pollfd){.fd = c->done ? -1 : c->in, .events = POLLIN};
+    if (c->done) continue;
+    if (!running || c->deadline < deadline) deadline = c->deadline;
+    running = true;
+    closed |= c->in < 0;
+  }
+  if (!running) return -1;
+  double left = deadline - now();
+  int ms = closed ? LOOK_MS : left < 0 ? 0 : left > 60 ? 60000 : (int)(left * 1000) + 1;
+  if (poll(p, (nfds_t)n, ms) < 0) return n;
+  for (int32_t i = 0; i < n; i++)
+    if (!children[i]->done && advance(children[i], p[i].revents != 0)) return i;
+  return n;
+}
+
+int32_t qni_child_wait(qni_child *const *children, int32_t n) {
+  int32_t at = n;
+  if (n > MOST) n = MOST;
+  while (at == n) at = look(children, n);
+  return at;
+}
+
+qn_status qni_child_run(char *const argv[], double seconds, qni_child_result *result) {
+  qni_child *child = qni_mem_alloc(sizeof *child);
+  if (!child) return QN_E_NOMEM;
+  qn_status st = qni_child_start(argv, seconds, child);
+  if (!st) qni_child_wait(&child, 1);
+  *result = child->result;
+  qni_mem_free(child);
+  return st;
 }

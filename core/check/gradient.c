@@ -2,7 +2,8 @@
 ** Checks of backward: against central differences, and for every subset of inputs.
 **
 ** f(x) = sum(outputs * weights) with fixed random weights. Along a direction d,
-** (f(x + h d) - f(x - h d)) / 2h must equal <grad f, d>.
+** D(h) = (f(x + h d) - f(x - h d)) / 2h must equal <grad f, d>. What D(h) and D(h/2)
+** differ by is the differences' own error (near a pole it is large) and is allowed for.
 ** SPDX-License-Identifier: MIT
 */
 #include <math.h>
@@ -99,6 +100,28 @@ static double slope_of(const qn_tensor *t, const qn_tensor *direction) {
   return slope;
 }
 
+static double difference(const qn_opref *op, const qni_sample *sample, qn_tensor *t, const qn_tensor *d, double h) {
+  move(t, d, h);
+  double up = value(op, sample);
+  move(t, d, -2 * h);
+  double down = value(op, sample);
+  move(t, d, h);
+  return (up - down) / (2 * h);
+}
+
+static void slope_agrees(qni_check_context *x, const qn_opref *op, const qni_sample *sample, qn_tensor *t, int32_t i) {
+  char text[1024];
+  qn_tensor *d = noise_like(t, 200 + (uint32_t)i);
+  if (!d) return;
+  double slope = slope_of(t, d), wide = difference(op, sample, t, d, STEP), measured = difference(op, sample, t, d, STEP / 2);
+  qn_tensor_free(d);
+  bool outside = (op->op->flags & QN_OP_DOMAIN) && !(isfinite(slope) && isfinite(measured));
+  double allowed = TOLERANCE * fmax(1, fabs(measured)) + fabs(wide - measured);
+  if (outside || (isfinite(measured) && fabs(slope - measured) <= allowed)) return;
+  qni_check_find(x, "%s: gradient of tensor %d is %.9g along a random direction, differences give %.9g",
+                 qni_check_describe(op, sample, text, sizeof text), (int)i + 1, slope, measured);
+}
+
 static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
   qn_tensor *floats[MAX_FLOATS];
   char text[1024];
@@ -111,20 +134,7 @@ static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *s
     qni_check_find(x, "%s: backward fails: %s", qni_check_describe(op, sample, text, sizeof text), qn_error_last()->what);
     return;
   }
-  for (int32_t i = 0; i < n; i++) {
-    qn_tensor *d = noise_like(floats[i], 200 + (uint32_t)i);
-    if (!d) return;
-    double slope = slope_of(floats[i], d);
-    move(floats[i], d, STEP);
-    double up = value(op, sample);
-    move(floats[i], d, -2 * STEP);
-    double down = value(op, sample), measured = (up - down) / (2 * STEP);
-    move(floats[i], d, STEP);
-    qn_tensor_free(d);
-    if (isfinite(measured) && fabs(slope - measured) <= TOLERANCE * fmax(1, fabs(measured))) continue;
-    qni_check_find(x, "%s: gradient of tensor %d is %.9g along a random direction, differences give %.9g",
-                   qni_check_describe(op, sample, text, sizeof text), (int)i + 1, slope, measured);
-  }
+  for (int32_t i = 0; i < n; i++) slope_agrees(x, op, sample, floats[i], i);
   for (int32_t i = 0; i < n; i++) qn_tensor_clear_grad(floats[i]);
 }
 

@@ -423,7 +423,7 @@ static qn_status execute(struct binder *b) {
   if (!st) st = allocate(b);
   if (!st && wanted) st = record(b);
   if (!st) st = run_forward(c);
-  if (!st) st = c->pending;
+  if (c->pending) st = c->pending;
   if (!st && check_finite) st = qni_finite_outputs(c);
   if (!st) copy_back(b);
   if (!st && qni_recorder) st = qni_record_forward(c);
@@ -445,7 +445,9 @@ static void hand_over(qn_call *c, qn_tensor **outs, int32_t max_outs, int32_t *n
 qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs, int32_t max_outs,
                    int32_t *n_outs) {
   qn_call c;
-  struct binder b = {.c = &c, .s = op->schema};
+  struct binder b; /* its arrays are filled as far as they are used */
+  b.c = &c;
+  b.s = op->schema;
   *n_outs = 0;
   qni_frame_init(&c, op, QNI_PHASE_FORWARD);
   c.attrs = b.attrs;
@@ -461,7 +463,9 @@ qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_te
 
 qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) {
   qn_call c;
-  struct binder b = {.c = &c, .s = op->schema};
+  struct binder b;
+  b.c = &c;
+  b.s = op->schema;
   if (!op->op->kink) return QN_OK;
   qni_frame_init(&c, op, QNI_PHASE_FORWARD);
   c.attrs = b.attrs;

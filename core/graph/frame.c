@@ -13,7 +13,7 @@ void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase) {
   c->phase = phase;
   c->n_in = c->n_out = 0;
   c->node = NULL;
-  c->needs = 0;
+  c->needs = c->written = 0;
   c->step = qni_rng_current_step();
   c->instance = 0;
   c->first_row = 0;

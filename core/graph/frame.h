@@ -27,6 +27,7 @@ struct qn_call {
   const qni_value *attrs;         /* [n_params] */
   const int16_t *owner;           /* [n_in] */
   uint64_t needs;                 /* bit i: gradient of input i is asked for */
+  uint64_t written;               /* bit i: backward called out(i) */
   uint64_t step;
   uint32_t instance;
   int64_t first_row;              /* of the slice of the batch that runs */

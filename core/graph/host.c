@@ -28,9 +28,10 @@ static const qn_view *host_in(qn_call *c, int32_t i) {
   return t ? &t->view : NULL;
 }
 
-/* The gradient's memory is taken when it is first asked for. */
+/* The memory is there before backward runs; with QN_OP_ROW_GRADS it is taken here. */
 static qn_view *grad_view(qn_call *c, int32_t i) {
   if (!(c->needs >> i & 1)) return NULL;
+  c->written |= 1ull << i;
   qni_grad *g = &c->grad_in[i];
   if (!g->dense && !c->pending && c->replay) c->pending = qni_replay_unplanned(c, "a gradient");
   if (!g->dense && !c->pending) {

@@ -57,17 +57,37 @@ static qn_status run_compose(qn_call *c, qn_tensor *const *grads, bool create) {
   bool before = qni_tape_enable(create);
   st = c->op->op->compose(&qni_host, c);
   qni_tape_enable(before);
-  return st ? st : c->pending;
+  return c->pending ? c->pending : st; /* the op may have named a consequence of it */
+}
+
+/* So that out(i) is NULL in no kernel because memory is short. */
+static qn_status take_memory(qn_call *c) {
+  qn_status st = QN_OK;
+  for (int32_t i = 0; !st && i < c->n_in; i++) {
+    const qn_view *like = &c->node->in_like[i];
+    if (c->needs >> i & 1) st = qni_tensor_empty(like->dtype, like->ndim, like->shape, &c->grad_in[i].dense);
+  }
+  return st;
+}
+
+static void drop_unwritten(qn_call *c) {
+  for (int32_t i = 0; i < c->n_in; i++) {
+    if (c->written >> i & 1) continue;
+    qn_tensor_free(c->grad_in[i].dense);
+    c->grad_in[i].dense = NULL;
+  }
 }
 
 static qn_status run_backward(qn_call *c, qn_tensor *const *grads) {
   c->phase = QNI_PHASE_BACKWARD;
   qn_status st = take_gradients(c, grads, false);
+  if (!st && !(c->op->op->flags & QN_OP_ROW_GRADS)) st = take_memory(c);
   if (st) return st;
   int64_t begin = qni_prof_on ? qni_prof_now() : 0;
   st = c->op->op->backward(&qni_host, c);
   if (qni_prof_on) qni_prof_add(c->op->name, true, begin, qni_prof_now(), 0, 0);
-  return st ? st : c->pending;
+  drop_unwritten(c);
+  return c->pending ? c->pending : st;
 }
 
 static qn_status refuse(const qni_node *n, bool create) {

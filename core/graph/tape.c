@@ -24,34 +24,37 @@ int32_t qn_grad_enable(int32_t on) { return qni_tape_enable(on != 0); }
 
 /* ---- Nodes ---- */
 
-static void *zeroed(qni_arena *arena, int32_t count, size_t size) {
-  size_t bytes = (size_t)(count > 0 ? count : 1) * size;
+static void *zeroed(qni_arena *arena, size_t bytes) {
   void *block = qni_arena_alloc(arena, bytes);
   return block ? memset(block, 0, bytes) : NULL;
 }
 
+/* The arrays of a node lie one behind the other in one block. */
 qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node **node) {
   *node = NULL;
-  qni_node *n = qni_mem_zalloc(1, sizeof *n);
+  qni_node *n = qni_mem_buffer(sizeof *n);
   if (!n) return QN_E_NOMEM;
+  memset(n, 0, sizeof *n);
+  size_t in = (size_t)n_in, out = (size_t)n_out;
+  char *block = zeroed(&n->memory, in * (sizeof *n->edge + sizeof *n->in_like + sizeof *n->in_offsets + sizeof *n->owner) +
+                                       out * (sizeof *n->out_like + sizeof *n->pending));
+  if (!block) {
+    qni_mem_buffer_free(n, sizeof *n);
+    return QN_E_NOMEM;
+  }
   atomic_init(&n->refs, 1);
   n->op = op;
   n->sequence = atomic_fetch_add(&next_sequence, 1);
   n->n_in = n_in;
   n->n_out = n_out;
-  n->edge = zeroed(&n->memory, n_in, sizeof *n->edge);
-  n->in_like = zeroed(&n->memory, n_in, sizeof *n->in_like);
-  n->out_like = zeroed(&n->memory, n_out, sizeof *n->out_like);
-  n->in_offsets = zeroed(&n->memory, n_in, sizeof *n->in_offsets);
-  n->owner = zeroed(&n->memory, n_in, sizeof *n->owner);
-  n->pending = zeroed(&n->memory, n_out, sizeof *n->pending);
-  if (n->edge && n->in_like && n->out_like && n->in_offsets && n->owner && n->pending) {
-    *node = n;
-    return QN_OK;
-  }
-  qni_arena_free(&n->memory);
-  qni_mem_free(n);
-  return QN_E_NOMEM;
+  n->edge = (qni_edge *)(void *)block;
+  n->in_like = (qn_view *)(void *)(n->edge + in);
+  n->out_like = n->in_like + in;
+  n->in_offsets = (qn_tensor **)(void *)(n->out_like + out);
+  n->pending = n->in_offsets + in;
+  n->owner = (int16_t *)(void *)(n->pending + out);
+  *node = n;
+  return QN_OK;
 }
 
 qni_node *qni_node_retain(qni_node *node) {
@@ -71,7 +74,7 @@ static void destroy(qni_node *n) {
     if (n->hooks) qni_hooks_free(n->hooks[o]);
   }
   qni_arena_free(&n->memory);
-  qni_mem_free(n);
+  qni_mem_buffer_free(n, sizeof *n);
 }
 
 void qni_node_free(qni_node *node) {
@@ -102,7 +105,7 @@ struct qni_hook {
 /* Where a tensor's hooks are kept: with its node, so that they outlive the tensor, or on the leaf. */
 static struct qni_hook **hook_list(qn_tensor *t) {
   if (!t->node) return &t->hooks;
-  if (!t->node->hooks) t->node->hooks = zeroed(&t->node->memory, t->node->n_out, sizeof *t->node->hooks);
+  if (!t->node->hooks) t->node->hooks = zeroed(&t->node->memory, (size_t)t->node->n_out * sizeof *t->node->hooks);
   return t->node->hooks ? &t->node->hooks[t->node_out] : NULL;
 }
 

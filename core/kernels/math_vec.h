@@ -26,6 +26,7 @@
 
 typedef float vf __attribute__((vector_size(VF_BYTES)));
 typedef int32_t vi __attribute__((vector_size(VF_BYTES)));
+typedef uint32_t vu __attribute__((vector_size(VF_BYTES))); /* where bits may wrap around */
 enum { VF_N = VF_BYTES / 4 };
 
 #define VF_INLINE static inline __attribute__((always_inline, unused))
@@ -65,7 +66,7 @@ VF_INLINE vf vf_scale2(vf p, vf n) {
   return (vf)_mm512_scalef_ps((__m512)p, (__m512)n);
 #else
   const vi whole = vi_from(n), half = whole >> 1;
-  return p * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
+  return p * (vf)((vu)(half + 127) << 23) * (vf)((vu)(whole - half + 127) << 23);
 #endif
 }
 
@@ -94,7 +95,7 @@ VF_INLINE vf vf_exp(vf x) {
 /* x = 2^e m, sqrt(1/2) <= m < sqrt(2), f = m - 1: log x = e ln 2 + f - f^2/2 + f^3 P(f). */
 VF_INLINE vf vf_log(vf x) {
   const vi tiny = (vi)x < 0x00800000; /* denormal, zero, or negative */
-  const vi bits = (vi)vf_pick(tiny, x * 16777216.0f, x) - 0x3F3504F3;
+  const vi bits = (vi)((vu)vf_pick(tiny, x * 16777216.0f, x) - 0x3F3504F3u);
   const vf e = vf_from(bits >> 23) - vf_pick(tiny, vf_all(24.0f), vf_all(0));
   const vf f = (vf)((bits & 0x007FFFFF) + 0x3F3504F3) - 1.0f;
   vf p = vf_all(6.75753057e-2f);

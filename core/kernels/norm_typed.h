@@ -62,7 +62,7 @@ static void FN(backward_row)(const qni_norm_job *j, int64_t r, REAL mean, REAL s
   FN(row_sums)(C, x, dy, w, mean, scale, &sum_g, &sum_gx);
   REAL off = j->kind == QNI_NORM_LAYER ? sum_g / (REAL)C : 0;
   REAL slope = j->kind == QNI_NORM_L2 ? sum_gx : sum_gx / (REAL)C;
-  if (j->kind == QNI_NORM_L2 && scale * (REAL)j->eps >= 1) slope = 0; /* the divisor is eps */
+  if (j->kind == QNI_NORM_L2 && scale >= 1 / (REAL)j->eps) slope = 0; /* the divisor is eps */
   if (w)
     for (int64_t c = 0; c < C; c++)
       dx[c] = scale * (dy[c] * w[c] - off - (x[c] - mean) * scale * slope);

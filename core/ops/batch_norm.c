@@ -26,16 +26,8 @@ struct slopes {
   double mean, rstd, scale, u, v, m, q;
 };
 
-#define REAL float
-#define FN(name) name##_f32
-#include "ops/batch_norm_typed.h"
-#undef REAL
-#undef FN
-#define REAL double
-#define FN(name) name##_f64
-#include "ops/batch_norm_typed.h"
-#undef REAL
-#undef FN
+#define QNI_TYPED "ops/batch_norm_typed.h"
+#include "ops/both_types.h"
 
 enum { X, W, B, MEAN, VAR }; /* inputs; saved slots are numbered alike */
 

@@ -17,16 +17,8 @@
 #include "ops/conv_shape.h"
 #include "ops/network.h"
 
-#define REAL float
-#define FN(name) name##_f32
-#include "ops/conv_typed.h"
-#undef REAL
-#undef FN
-#define REAL double
-#define FN(name) name##_f64
-#include "ops/conv_typed.h"
-#undef REAL
-#undef FN
+#define QNI_TYPED "ops/conv_typed.h"
+#include "ops/both_types.h"
 
 enum { PARTIALS = 8 };
 

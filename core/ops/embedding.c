@@ -140,7 +140,8 @@ QNI_OP(embedding_op, QN_BATCH_ROWS,
        "stands for zeros and whose row gets no\n"
        "gradient. An id outside 0 .. V-1 is an error that names its position.",
        "print(quern.embedding(quern.tensor{{1,2},{3,4}}, quern.tensor({1,0,1}, 'i64')))",
-       .forward = forward, .backward = backward, .compose = compose);
+       .flags = QN_OP_NAN_STOPS | QN_OP_ROW_GRADS, .forward = forward, .backward = backward,
+       .compose = compose);
 
 QNI_OP(embedding_grad_op, QN_BATCH_COUPLED,
        "embedding_grad(dy: f[...,D], ids: i[...]{0..rows-1}, *, rows: int{0..}, padding: int? = "
@@ -150,7 +151,7 @@ QNI_OP(embedding_grad_op, QN_BATCH_COUPLED,
        "or v is padding.",
        "print(quern.embedding_grad(quern.tensor{{1,2},{3,4}}, quern.tensor({1,1}, 'i64'), {rows = "
        "3}))",
-       .forward = grad_forward, .backward = grad_backward);
+       .flags = QN_OP_NAN_STOPS, .forward = grad_forward, .backward = grad_backward);
 
 extern const qn_op *const qni_ops_embedding[];
 const qn_op *const qni_ops_embedding[] = {&embedding_op, &embedding_grad_op, NULL};

@@ -246,8 +246,8 @@ QNI_OP(cross_entropy_op, QN_BATCH_SUM,
        "whose label is\n"
        "ignore_index do not count. A label outside 0 .. C-1 is an error that names its position.",
        "print(quern.cross_entropy(quern.tensor{{1,2,3}}, quern.tensor({2}, 'i64')))",
-       .cite = "label smoothing: Szegedy et al. 2016, section 7", .infer = qni_loss_infer_rows,
-       .forward = cross_entropy_forward, .backward = cross_entropy_backward,
+       .cite = "label smoothing: Szegedy et al. 2016, section 7", .flags = QN_OP_NAN_STOPS,
+       .infer = qni_loss_infer_rows, .forward = cross_entropy_forward, .backward = cross_entropy_backward,
        .compose = cross_entropy_compose, .flops = flops);
 
 QNI_OP(

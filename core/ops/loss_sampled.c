@@ -157,8 +157,8 @@ QNI_OP(sampled_softmax_op, QN_BATCH_SUM,
        "print(quern.sampled_softmax(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1},{1,1}}, "
        "quern.tensor({2}, 'i64'), "
        "quern.tensor({0,1}, 'i64')))",
-       .cite = "Jean et al. 2015, section 3.1", .infer = qni_loss_infer_rows, .forward = forward,
-       .backward = backward, .flops = flops);
+       .cite = "Jean et al. 2015, section 3.1", .flags = QN_OP_ROW_GRADS,
+       .infer = qni_loss_infer_rows, .forward = forward, .backward = backward, .flops = flops);
 
 extern const qn_op *const qni_ops_loss_sampled[];
 const qn_op *const qni_ops_loss_sampled[] = {&sampled_softmax_op, NULL};

@@ -18,16 +18,8 @@ struct spans { /* bounds of each window along both axes */
   int64_t *top, *bottom, *left, *right;
 };
 
-#define REAL float
-#define FN(name) name##_f32
-#include "ops/pool_typed.h"
-#undef REAL
-#undef FN
-#define REAL double
-#define FN(name) name##_f64
-#include "ops/pool_typed.h"
-#undef REAL
-#undef FN
+#define QNI_TYPED "ops/pool_typed.h"
+#include "ops/both_types.h"
 
 struct pool {
   qni_window w;
@@ -228,7 +220,7 @@ static const qn_op max_pool = {
     .summary = "Largest pixel of each window.",
     .doc = "x: [N,C,H,W] or [N,C,L]. kernel, stride (default: the kernel), padding (at most half of the kernel), dilation: one number or one "
            "per axis. The gradient goes to the first maximum.",
-    .example = "print(quern.max_pool(quern.arange(16):reshape{1, 1, 4, 4}, {kernel = 2}))",
+    .example = "print(quern.max_pool(quern.arange(16):to('f32'):reshape(1, 1, 4, 4), {kernel = 2}))",
     .infer = max_infer, .forward = max_forward, .backward = max_backward, .kink = max_kink};
 
 static const qn_op avg_pool = {

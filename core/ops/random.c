@@ -18,6 +18,7 @@
 #include "elementwise_table.h"
 #include "random_normal.h"
 #include "reduce_fold.h"
+#include "shape_make.h"
 
 enum { BLOCK = 512 };
 
@@ -30,23 +31,6 @@ typedef struct draw {
   bool normal, wide;  /* wide: two numbers for each element */
   double low, high;   /* truncated: bounds that rounding must not cross */
 } draw;
-
-static qn_status shape_infer(const qn_host *h, qn_call *c) {
-  qn_view *y = h->out(c, 0);
-  int32_t n = 0;
-  const int64_t *shape = h->arg_ints(c, "shape", &n);
-  if (n > QN_MAX_DIMS)
-    return h->fail(c, QN_E_SHAPE, "shape has %d dimensions; at most %d are possible", (int)n,
-                   QN_MAX_DIMS);
-  y->ndim = n;
-  for (int32_t d = 0; d < n; d++) {
-    if (shape[d] < 0)
-      return h->fail(c, QN_E_SHAPE, "size %d is %lld; it must not be negative", (int)d + 1,
-                     (long long)shape[d]);
-    y->shape[d] = shape[d];
-  }
-  return QN_OK;
-}
 
 static double unit_wide(const uint32_t *u) {
   return (double)(u[0] >> 5) * 0x1p-27 + (double)(u[1] >> 6) * 0x1p-53;
@@ -312,24 +296,24 @@ RANDOM(uniform, QN_BATCH_COUPLED,
        "any[?]",
        "Uniform random numbers.",
        "y = low + (high - low) u, u in [0,1) with 24 random bits in f32, 53 in f64.", "{2, 2}",
-       .infer = shape_infer);
+       .infer = qni_shape_infer);
 RANDOM(normal, QN_BATCH_COUPLED,
        "normal(shape: [int], mean: num = 0, std: num = 1, dtype: enum{f32|f64|bf16} = f32) -> y: "
        "any[?]",
        "Normal random numbers.",
        "y = mean + std Phi^-1(u), one u in (0,1) for each, with 32 random bits in f32, 53 in f64.",
-       "{2, 2}", .infer = shape_infer, .cite = "Wichura 1988, algorithm AS 241");
+       "{2, 2}", .infer = qni_shape_infer, .cite = "Wichura 1988, algorithm AS 241");
 RANDOM(truncated_normal, QN_BATCH_COUPLED,
        "truncated_normal(shape: [int], mean: num = 0, std: num = 1, low: num = -2, high: num = 2, "
        "dtype: enum{f32|f64|bf16} = f32) -> y: any[?]",
        "Normal random numbers between two bounds.",
        "y = mean + std Phi^-1(Phi(a) + (Phi(b) - Phi(a)) u), a and b being the bounds low and high "
        "in units of std from mean.",
-       "{2, 2}", .infer = shape_infer, .cite = "Wichura 1988, algorithm AS 241");
+       "{2, 2}", .infer = qni_shape_infer, .cite = "Wichura 1988, algorithm AS 241");
 RANDOM(randint, QN_BATCH_COUPLED, "randint(shape: [int], low: int, high: int) -> y: i64[?]",
        "Random whole numbers from low to high - 1.",
        "y = low + floor(u (high - low)), u with 64 random bits.", "{4}, 0, 10",
-       .infer = shape_infer);
+       .infer = qni_shape_infer);
 RANDOM(randperm, QN_BATCH_COUPLED, "randperm(n: int{0..}) -> y: i64[?]",
        "The ids 0 to n-1 in random order.", "Every order is equally likely (Fisher and Yates).",
        "5", .infer = randperm_infer);

@@ -245,12 +245,15 @@ static qn_status spread_forward(const qn_host *h, qn_call *c, bool root) {
 static qn_status var_forward(const qn_host *h, qn_call *c) { return spread_forward(h, c, false); }
 static qn_status std_forward(const qn_host *h, qn_call *c) { return spread_forward(h, c, true); }
 
-/* var: dx = 2 (x - mean) dy / (n - correction); std: half of that over y. */
+/* var: dx = 2 (x - mean) dy / (n - correction); std: half of that over y, 0 where y is 0. */
 static qn_status deviation_compose(const qn_host *h, qn_call *c, bool root) {
   struct start s = compose_start(h, c);
   qni_build *b = &s.b;
   qn_tensor *x = qni_build_saved(b, 0), *g = s.g;
-  if (root) g = qni_build_op2(b, "div", g, keep_shape(b, qni_build_saved(b, 1), s.reduced, &s.n));
+  if (root) {
+    qn_tensor *y = keep_shape(b, qni_build_saved(b, 1), s.reduced, &s.n);
+    g = qni_build_where(b, qni_build_num(b, "eq", y, 0), NULL, qni_build_op2(b, "div", g, y));
+  }
   int64_t dims[QN_MAX_DIMS];
   int32_t n = 0;
   for (int32_t d = 0; d < h->like(c, 0)->ndim; d++)
@@ -381,10 +384,10 @@ FOLD(min, "t", "t", "", "Smallest element over dimensions; for its place too see
      .infer = fold_infer, .compose = extreme_compose);
 FOLD(var, "f", "f", ", correction: int{0..} = 1", "Variance over dimensions.",
      "y = sum (x - mean)^2 / (n - correction). Gradient: dx = 2 (x - mean) dy / (n - correction).",
-     .infer = fold_infer, .compose = var_compose);
+     .flags = QN_OP_DOMAIN, .infer = fold_infer, .compose = var_compose);
 FOLD(std, "f", "f", ", correction: int{0..} = 1", "Standard deviation over dimensions.",
-     "y = sqrt(var x). Gradient: dx = (x - mean) dy / ((n - correction) y).", .infer = fold_infer,
-     .compose = std_compose);
+     "y = sqrt(var x). Gradient: dx = (x - mean) dy / ((n - correction) y), 0 where y is 0.",
+     .flags = QN_OP_DOMAIN, .infer = fold_infer, .compose = std_compose);
 FOLD(logsumexp, "f", "f", "", "Logarithm of the sum of exponentials, without overflow.",
      "y = ln sum e^x. Gradient: dx = e^(x - y) dy.", .infer = fold_infer,
      .compose = logsumexp_compose);

@@ -93,11 +93,19 @@ static bool together(const qn_view *x, const bool *reduced, qni_fold *f) {
   return true;
 }
 
+static qn_status dense_copy(const qn_host *h, qn_call *c, const qn_view *from, qni_fold *f) {
+  void *memory = NULL;
+  qn_status st = h->scratch(c, qni_map_count(from) * qni_map_size(f->type), &memory);
+  if (st) return st;
+  qn_view to = qni_map_dense(from, f->type, memory);
+  f->x = memory;
+  return qni_fold_copy(h, c, &to, from);
+}
+
 /* A contiguous copy in kernel type, reduced dimensions last. */
 static qn_status reorder(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced,
                          qni_fold *f) {
   qn_view from = *x;
-  void *memory = NULL;
   int32_t n = 0;
   f->A = f->R = f->B = 1;
   for (int32_t pass = 0; pass < 2; pass++)
@@ -107,19 +115,16 @@ static qn_status reorder(const qn_host *h, qn_call *c, const qn_view *x, const b
       from.stride[n++] = x->stride[d];
       *(pass ? &f->R : &f->A) *= x->shape[d];
     }
-  qn_status st = h->scratch(c, qni_map_count(x) * qni_map_size(f->type), &memory);
-  if (st) return st;
-  qn_view to = qni_map_dense(&from, f->type, memory);
-  f->x = memory;
-  return qni_fold_copy(h, c, &to, &from);
+  return dense_copy(h, c, &from, f);
 }
 
+/* The form, and so the order of additions, depends on the shape alone, not on the strides. */
 qn_status qni_fold_start(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced,
                          qni_fold *f) {
   f->type = qni_map_type(x->dtype);
   f->x = x->data;
-  if (together(x, reduced, f) && x->dtype == f->type && qni_map_contiguous(x)) return QN_OK;
-  return reorder(h, c, x, reduced, f);
+  if (!together(x, reduced, f)) return reorder(h, c, x, reduced, f);
+  return x->dtype == f->type && qni_map_contiguous(x) ? QN_OK : dense_copy(h, c, x, f);
 }
 
 qn_status qni_fold_start_rows(const qn_host *h, qn_call *c, const qn_view *x, const bool *reduced,

@@ -7,10 +7,11 @@
 #include "elementwise_compose.h"
 #include "elementwise_table.h"
 #include "reduce_fold.h"
+#include "shape_make.h"
 
 /* ---- full ---- */
 
-static qn_status full_infer(const qn_host *h, qn_call *c) {
+qn_status qni_shape_infer(const qn_host *h, qn_call *c) {
   qn_view *y = h->out(c, 0);
   int32_t n = 0;
   const int64_t *shape = h->arg_ints(c, "shape", &n);
@@ -129,7 +130,7 @@ QNI_OP(full_op, QN_BATCH_COUPLED,
        "full(shape: [int], value: num = 0, dtype: enum{f32|f64|bf16|i64|i32|u8|bool} = f32) -> y: "
        "any[?]",
        "A new tensor filled with a number.", "y = value everywhere.",
-       "print(quern.full({2, 2}, 7))", .infer = full_infer, .forward = full_forward);
+       "print(quern.full({2, 2}, 7))", .infer = qni_shape_infer, .forward = full_forward);
 QNI_OP(one_hot_op, QN_BATCH_ROWS,
        "one_hot(ids: i64[?], n: int{1..}, dtype: enum{f32|f64|bf16|i64|i32|u8|bool} = f32) -> y: "
        "any[?]",

@@ -110,13 +110,13 @@ UNARY(abs, "t", "Absolute value.", "y = |x|. Gradient: dx = sign(x) dy, 0 at 0."
 UNARY(exp, "f", "Exponential.", "y = e^x. Gradient: dx = y dy.", .backward = exp_backward,
       .compose = exp_compose);
 UNARY(log, "f", "Natural logarithm.", "y = ln x; -inf at 0, NaN below. Gradient: dx = dy / x.",
-      .backward = log_backward, .compose = log_compose);
+      .flags = QN_OP_DOMAIN, .backward = log_backward, .compose = log_compose);
 UNARY(log1p, "f", "ln(1 + x), exact for small x.", "y = ln(1 + x). Gradient: dx = dy / (1 + x).",
-      .backward = log1p_backward, .compose = log1p_compose);
+      .flags = QN_OP_DOMAIN, .backward = log1p_backward, .compose = log1p_compose);
 UNARY(sqrt, "f", "Square root.", "y = sqrt x; NaN below 0. Gradient: dx = dy / (2 y).",
-      .backward = sqrt_backward, .compose = sqrt_compose);
+      .flags = QN_OP_DOMAIN, .backward = sqrt_backward, .compose = sqrt_compose);
 UNARY(rsqrt, "f", "One over the square root.", "y = 1 / sqrt x. Gradient: dx = -y^3 dy / 2.",
-      .backward = rsqrt_backward, .compose = rsqrt_compose);
+      .flags = QN_OP_DOMAIN, .backward = rsqrt_backward, .compose = rsqrt_compose);
 UNARY(square, "t", "x times x.", "y = x^2. Gradient: dx = 2 x dy.", .backward = square_backward,
       .compose = square_compose);
 UNARY(reciprocal, "f", "One over x.", "y = 1 / x. Gradient: dx = -y^2 dy.",

@@ -25,16 +25,8 @@ struct grid {
   char *to;
 };
 
-#define REAL float
-#define FN(name) name##_f32
-#include "ops/upsample_typed.h"
-#undef REAL
-#undef FN
-#define REAL double
-#define FN(name) name##_f64
-#include "ops/upsample_typed.h"
-#undef REAL
-#undef FN
+#define QNI_TYPED "ops/upsample_typed.h"
+#include "ops/both_types.h"
 
 static qn_status read_grid(const qn_host *h, qn_call *c, const qn_view *x, struct grid *g) {
   int32_t axes;

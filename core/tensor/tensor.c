@@ -17,7 +17,7 @@ static void release_buffer(void *ctx, void *data, size_t bytes) {
 /* ---- Storage ---- */
 
 static qni_storage *storage_new(void *data, size_t bytes, void (*release)(void *, void *, size_t), void *ctx) {
-  qni_storage *s = qni_mem_alloc(sizeof *s);
+  qni_storage *s = qni_mem_buffer(sizeof *s);
   if (s) *s = (qni_storage){.refs = 1, .data = data, .bytes = bytes, .release = release, .ctx = ctx};
   return s;
 }
@@ -25,12 +25,12 @@ static qni_storage *storage_new(void *data, size_t bytes, void (*release)(void *
 static void storage_free(qni_storage *s) {
   if (!s || atomic_fetch_sub(&s->refs, 1) > 1) return;
   if (s->release) s->release(s->ctx, s->data, s->bytes);
-  qni_mem_free(s);
+  qni_mem_buffer_free(s, sizeof *s);
 }
 
 /* Takes over one reference of `storage`, also on failure. */
 static qn_status tensor_on(qni_storage *storage, const qn_view *view, qn_tensor **t) {
-  qn_tensor *made = storage ? qni_mem_alloc(sizeof *made) : NULL;
+  qn_tensor *made = storage ? qni_mem_buffer(sizeof *made) : NULL;
   if (!made) {
     storage_free(storage);
     return QN_E_NOMEM;
@@ -122,7 +122,7 @@ void qn_tensor_free(qn_tensor *t) {
   qn_tensor_free(t->grad_rows);
   qni_tensor_drop_history(t);
   storage_free(t->storage);
-  qni_mem_free(t);
+  qni_mem_buffer_free(t, sizeof *t);
 }
 
 /* ---- Copies ---- */

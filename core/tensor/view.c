@@ -25,7 +25,7 @@ void qni_view_dense(qn_view *v, void *data, int32_t dtype, int32_t ndim, const i
   for (int32_t i = ndim - 1; i >= 0; i--) {
     v->shape[i] = shape[i];
     v->stride[i] = stride;
-    stride *= shape[i] > 0 ? shape[i] : 1;
+    if (shape[i] > 0 && __builtin_mul_overflow(stride, shape[i], &stride)) stride = 0; /* only where some size is 0 */
   }
 }
 

@@ -128,10 +128,13 @@ local plain = { "assert", "error", "getmetatable", "ipairs", "next", "pcall", "p
   "rawget", "rawlen", "rawset", "select", "setmetatable", "tonumber", "tostring", "type",
   "xpcall", "warn", "_VERSION", "string", "table", "utf8", "coroutine" }
 
---- Finds a module beside the recipe and runs it in the same environment.
-local function beside(env, folder, name)
-  local path = folder .. "/" .. name:gsub("%.", "/") .. ".lua"
+--- Finds a module beside the recipe, or among those that a run's folder keeps, and loads
+-- it in the same environment.
+local function beside(env, options, name)
+  local file_name = name:gsub("%.", "/") .. ".lua"
+  local path = options.folder .. "/" .. file_name
   local file = io.open(path, "r")
+  if not file then file = io.open(options.folder .. "/modules/" .. file_name, "r") end
   if not file then
     util.fail("not_found", ("require %q: there is no such module for recipes"):format(name),
               "looked for " .. path,
@@ -141,11 +144,13 @@ local function beside(env, folder, name)
   file:close()
   local chunk, message = load(text, "@" .. path, "t", env)
   if not chunk then util.fail("lua", message) end
+  if options.seen then options.seen(file_name, text) end
   return chunk, path
 end
 
 --- The environment of a recipe.
----@param options {folder: string, random: quern.Random, print: function?}
+---@param options {folder: string, random: quern.Random, print: function?, seen: fun(file: string, text: string)?}
+---  seen: is told of each file beside the recipe that it takes
 ---@return table env
 function det.environment(options)
   local env = {}
@@ -167,13 +172,13 @@ function det.environment(options)
   env.require = function(name)
     if name == "quern" or name:match("^quern%.") then return require(name) end
     if loaded[name] == nil then
-      local chunk, path = beside(env, options.folder, name)
+      local chunk, path = beside(env, options, name)
       local value = chunk(name, path)
       loaded[name] = value == nil and true or value
     end
     return loaded[name]
   end
-  env.dofile = function(name) return beside(env, options.folder, name:gsub("%.lua$", ""))() end
+  env.dofile = function(name) return beside(env, options, (name:gsub("%.lua$", "")))() end
   return env
 end
 

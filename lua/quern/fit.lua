@@ -19,6 +19,7 @@ local util = require "quern.util"
 local optim = require "quern.optim"
 local schedule = require "quern.schedule"
 local checkpoint = require "quern.checkpoint"
+local Losses = require "quern.losses"
 local Progress = require "quern.progress"
 local sys = require "quern.sys"
 local runs = require "quern.runs"
@@ -150,7 +151,8 @@ function Fit:save_last()
   for i, h in ipairs(self.hooks) do
     if h.state then checkpoint.join(tensors, ("hook%d/"):format(i), (h:state())) end
   end
-  checkpoint.write(self.folder .. "/last.safetensors", tensors, self:plain_state())
+  if self.losses then self.losses:write(true) end
+  checkpoint.advance(self.folder, tensors, self:plain_state())
 end
 
 local function cloned(state)
@@ -178,14 +180,18 @@ function Fit:load_best()
   if state then self.model:load_state(state) end
 end
 
---- Takes over the state of last; false when there is none.
+local function warn(text)
+  io.stderr:write("quern: ", text, "\n")
+  if runs.current then runs.current:log(text) end
+end
+
+--- Takes over the state of the newest checkpoint; false when there is none.
 function Fit:load_last()
-  local path = self.folder and self.folder .. "/last.safetensors"
-  if not path then return false end
-  local tensors, s = checkpoint.read(path)
+  if not self.folder then return false end
+  local tensors, s = checkpoint.newest(self.folder, warn)
   if not tensors then return false end
   if s.seed ~= self.seed then
-    util.fail("state", ("%s was trained with seed %d, this run has %d"):format(path, s.seed, self.seed), nil,
+    util.fail("state", ("%s was trained with seed %d, this run has %d"):format(self.folder, s.seed, self.seed), nil,
               "resume with the same seed, or train into another folder")
   end
   self.model:load_state(checkpoint.part(tensors, "model/"))
@@ -215,6 +221,7 @@ end
 
 local function check_loss(self, value, what)
   if value == value and value ~= math.huge and value ~= -math.huge then return end
+  if self.losses then self.losses:write(false) end
   util.fail("numeric", ("the %s is %s"):format(what, tostring(value)),
     ("%s, epoch %d, step %d, batch %s"):format(self.name, self.epoch + 1, self.step + 1,
       tostring(self.loader:tell().index)),
@@ -245,21 +252,29 @@ function Fit:update(taken)
   self.optim:zero_grad()
 end
 
+-- Keeps the step's loss, to the bit; a replay compares it.
+function Fit:keep_loss(value)
+  local bits, run = Losses.bits(value), runs.current
+  if self.losses then self.losses:add(bits) end
+  if run and run.witness then run.witness:loss(self.name, self.step, bits) end
+end
+
 --- One update from `accumulate` batches; false at the end of the epoch.
 function Fit:train_step()
   quern.seed(self.seed)          -- whatever hooks or an evaluation have made of it
   quern.step(self.step + 1)
-  local taken = 0
+  local taken, sum = 0, 0.0
   for i = 1, self.accumulate do
     local value, count, units = quern.scope(function() return self:forward_backward(i == self.accumulate) end)
     if not value then break end
-    taken = taken + 1
+    taken, sum = taken + 1, sum + value
     self.loss_sum, self.loss_count = self.loss_sum + value * count, self.loss_count + count
     self.value, self.units = value, (self.units or 0) + units
   end
   if taken == 0 then return false end
   quern.scope(function() self:update(taken) end)
   self.step = self.step + 1
+  self:keep_loss(sum)
   self:hook("after_step", self.value)
   if self.bar then
     self.bar:update(self.loader:tell().index, self.units, self.loss_sum / math.max(self.loss_count, 1))
@@ -368,6 +383,7 @@ function Fit:run()
   if self.resume and self:load_last() and runs.current then
     runs.current:log(("%s: continues after epoch %d, step %d"):format(self.name, self.epoch, self.step))
   end
+  if self.folder then self.losses = Losses(self.folder .. "/losses.txt", self.step) end
   self.optim:prepare()
   while not self.stopped and self.epoch < self.epochs do
     self:run_epoch()

@@ -39,16 +39,17 @@ local function value(fn, args, seed, w)
   return (y:to("f64") * w):sum(), w
 end
 
--- Central difference for element k of a flat view.
+local tape = { __close = function(guard) core.grad_enable(guard.before) end }
+
+-- Central difference for element k of a flat view, without recording.
 local function difference(fn, args, flat, k, h, seed, w)
-  local before = core.grad_enable(false)
+  local guard <close> = setmetatable({ before = core.grad_enable(false) }, tape) -- luacheck: ignore 211
   local x = flat[k]:item()
   flat[k] = x + h
   local up = value(fn, args, seed, w):item()
   flat[k] = x - h
   local down = value(fn, args, seed, w):item()
   flat[k] = x
-  core.grad_enable(before)
   return (up - down) / (2 * h)
 end
 
@@ -63,6 +64,9 @@ return function(fn, inputs, options)
   local h, rtol, atol = o.step or 1e-5, o.rtol or 1e-5, o.atol or 1e-7
   if type(inputs) == "userdata" then inputs = { inputs } end
   local args, seed = copies(inputs), 20260101
+  local any = false
+  for _, t in ipairs(args) do any = any or t.requires_grad end
+  if not any then util.fail("argument", "gradcheck: no input is floating, there is nothing to check") end
   local loss, w = value(fn, args, seed)
   loss:backward()
   local worst
@@ -72,19 +76,19 @@ return function(fn, inputs, options)
       local grad = t.grad and t.grad:reshape { t:numel() }
       for k = 1, t:numel() do
         local found = difference(fn, args, flat, k, h, seed, w)
-        local tape = grad and grad[k]:item() or 0.0
-        local e = math.abs(found - tape) - (atol + rtol * math.max(math.abs(found), math.abs(tape)))
+        local own = grad and grad[k]:item() or 0.0
+        local e = math.abs(found - own) - (atol + rtol * math.max(math.abs(found), math.abs(own)))
         if e ~= e then e = math.huge end
         if not worst or e > worst.error then
-          worst = { input = i, element = k, tape = tape, difference = found, error = e }
+          worst = { input = i, element = k, tape = own, difference = found, error = e }
         end
       end
     end
   end
-  if not worst then util.fail("argument", "gradcheck: no input is floating, there is nothing to check") end
-  if worst.error <= 0 then return true, worst end
+  if not worst or worst.error <= 0 then return true, worst end
   if o.raise == false then return false, worst end
   util.fail("numeric", ("gradcheck: the gradient of input %d is wrong"):format(worst.input),
-    ("element %d: the tape says %.9g, central differences say %.9g"):format(worst.element, worst.tape, worst.difference),
+    ("element %d: the tape says %.9g, central differences say %.9g"):format(worst.element, worst.tape,
+                                                                            worst.difference),
     "check the backward function; at kinks (relu at 0, ties of max) differences are no guide")
 end

@@ -31,7 +31,8 @@ local function text_of(info)
     lines[#lines + 1] = "\narguments"
     lines[#lines + 1] = util.table(rows, { indent = "  " })
   end
-  local facts = { info.differentiable and (info.second_order and "gradients of any order" or "gradient of first order") or "no gradient",
+  local order = info.second_order and "gradients of any order" or "gradient of first order"
+  local facts = { info.differentiable and order or "no gradient",
                   "equal bits: " .. (info.determinism == "bitwise" and "for any number of threads" or
                     info.determinism == "same_threads" and "for equal numbers of threads" or "not promised") }
   if info.random then facts[#facts + 1] = "draws random numbers" end

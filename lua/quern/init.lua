@@ -26,13 +26,24 @@ quern._io = core
 
 -- ---- Tensors -------------------------------------------------------------------------
 
-for _, name in ipairs { "tensor", "zeros", "ones", "empty", "arange", "eye", "from_string", "jagged", "is_tensor" } do
+for _, name in ipairs { "tensor", "zeros", "ones", "empty", "arange", "eye", "from_string", "is_tensor" } do
   quern[name] = core[name]
 end
 
 -- quern.f64{1, 2} and so on: tensors of a type.
 for _, dtype in ipairs { "f32", "f64", "bf16", "i64", "i32", "u8", "bool" } do
   quern[dtype] = function(values) return core.tensor(values, dtype) end
+end
+
+--- A jagged tensor: of values and offsets (a tensor, a table, or a jagged tensor to take
+--- them from), of tables of different lengths, or of tensors, one for each sequence.
+---@param values userdata|table
+---@param offsets userdata|table|string? with tables: the element type
+function quern.jagged(values, offsets)
+  if type(values) ~= "table" or not core.is_tensor(values[1]) then return core.jagged(values, offsets) end
+  local at = { 0 }
+  for i, t in ipairs(values) do at[i + 1] = at[i] + #t end
+  return core.jagged(core.op("concat")(values), at)
 end
 
 -- ---- Gradients -----------------------------------------------------------------------
@@ -63,7 +74,8 @@ end
 -- ---- The runtime ---------------------------------------------------------------------
 
 for _, name in ipairs { "seed", "step", "threads", "memory", "memory_reset_peak", "memory_limit", "memory_trim",
-                        "check_finite", "interrupted", "system", "version", "save", "load", "npy", "json", "op_info" } do
+                        "check_finite", "interrupted", "system", "version", "save", "load", "npy", "json",
+                        "op_info" } do
   quern[name] = core[name]
 end
 
@@ -87,9 +99,10 @@ function quern.profile.table(most)
   for i = 1, math.min(most or 30, #rows) do
     local r = rows[i]
     local seconds = math.max(r.seconds, 1e-12)
-    out[#out + 1] = { r.name .. (r.backward and " (backward)" or ""), ("%d"):format(r.calls), ("%.1f ms"):format(r.seconds * 1e3),
-      ("%.1f %%"):format(100 * r.seconds / math.max(total, 1e-12)), ("%.2f us"):format(r.seconds / r.calls * 1e6),
-      r.bytes > 0 and ("%.1f"):format(r.bytes / seconds * 1e-9) or "-", r.flops > 0 and ("%.1f"):format(r.flops / seconds * 1e-9) or "-" }
+    local function rate(n) return n > 0 and ("%.1f"):format(n / seconds * 1e-9) or "-" end
+    out[#out + 1] = { r.name .. (r.backward and " (backward)" or ""), ("%d"):format(r.calls),
+      ("%.1f ms"):format(r.seconds * 1e3), ("%.1f %%"):format(100 * r.seconds / math.max(total, 1e-12)),
+      ("%.2f us"):format(r.seconds / r.calls * 1e6), rate(r.bytes), rate(r.flops) }
   end
   return util.table(out, { right = { [2] = true, [3] = true, [4] = true, [5] = true, [6] = true, [7] = true } })
 end
@@ -102,7 +115,8 @@ function quern.ops()
   local out = {}
   for i, name in ipairs(core.ops()) do
     local info = core.op_info(name)
-    out[i] = { name = info.name, call = name, plugin = info.plugin.name, schema = info.schema, summary = info.summary, hash = info.hash }
+    out[i] = { name = info.name, call = name, plugin = info.plugin.name, schema = info.schema,
+               summary = info.summary, hash = info.hash }
   end
   return out
 end

@@ -81,12 +81,17 @@ function Recipe:help()
   if #self.leaves > 0 then
     parts[#parts + 1] = "\nSettings (--set name=value):\n" .. params.help(self.leaves)
   end
-  for _, size in ipairs(util.keys(self.sizes)) do
+  local shown = {}
+  for _, size in ipairs { "smoke", "small", "full" } do shown[size] = self.sizes[size] end
+  local order = {}
+  for _, size in ipairs { "smoke", "small", "full" } do if shown[size] then order[#order + 1] = size end end
+  for _, size in ipairs(util.keys(self.sizes)) do if not shown[size] then order[#order + 1] = size end end
+  for at, size in ipairs(order) do
     local _, flat = params.resolve(self.leaves, { self.sizes[size] })
     local changed = params.changed(self.leaves, flat)
     local text = #changed > 0 and table.concat(changed, " ") or "the defaults"
     if size == (self.size or "small") then text = text .. "  (taken without --size)" end
-    parts[#parts + 1] = (#parts == 2 and "\nSizes (--size):\n" or "") .. ("  %-6s  %s"):format(size, text)
+    parts[#parts + 1] = (at == 1 and "\nSizes (--size):\n" or "") .. ("  %-6s  %s"):format(size, text)
   end
   return table.concat(parts, "\n")
 end
@@ -133,17 +138,22 @@ end
 
 --- Loads a recipe's file into a sealed environment.
 ---@param path string
+---@param home string? folder beside which its plugins lie; default: the recipe's
 ---@return quern.Recipe
-function recipe.load(path)
+function recipe.load(path, home)
   local text = sys.read_file(path)
-  local random = det.random(0)
-  local env = det.environment { folder = sys.folder(path), random = random }
+  local random, modules, r = det.random(0), {}, nil
+  local env = det.environment { folder = sys.folder(path), random = random, seen = function(name, module)
+    modules[name] = module
+    if r and r.run then r.run:module(name, module) end
+  end }
+  require("quern.plugin").recipe_folder = home or sys.folder(path)
   local chunk, message = load(text, "@" .. path, "t", env)
   if not chunk then
     local where, what = message:match("^(.-:%d+): (.*)$")
     util.fail("lua", what or message, where and "at " .. where)
   end
-  local r = chunk(path)
+  r = chunk(path)
   if type(r) ~= "table" or getmetatable(r) ~= Recipe then
     util.fail("argument", path .. " is not a recipe", ("it returned a %s"):format(type(r)),
               "it must end with: return quern.recipe { name = ..., main = function(self, cfg) ... end }")
@@ -151,7 +161,7 @@ function recipe.load(path)
   if type(r.main) ~= "function" then
     util.fail("argument", ("recipe %s has no main"):format(r.name), nil, "function r:main(cfg) ... end")
   end
-  r.path, r.text, r.random = path, text, random
+  r.path, r.text, r.random, r.modules = path, text, random, util.copy(modules)
   return r
 end
 
@@ -165,30 +175,49 @@ local function refuse_loose_ops(self)
   end
 end
 
+---@class quern.RecipeRun
+---@field size string?
+---@field sets string[]? "train.lr=0.1"
+---@field settings table? instead of size and sets: as settings.json holds them
+---@field seed integer?
+---@field out string? folder of the runs
+---@field id string? name of the run's folder; one that is there is continued
+---@field resume boolean|string|nil the newest unfinished run, or the one named
+---@field witness table? is told of each loss and metric: loss(name, step, bits), metric(line)
+---@field started fun(recipe: table, run: table, size: string?)?
+
+-- Settings, flat settings, size, seed and folder of the run to continue.
+local function continued(self, o, cfg, flat, size)
+  local which = type(o.resume) == "string" and o.resume or o.id
+  local folder, found = runs.find(o.out or "runs", self.name, which)
+  runs.refuse_running(folder)
+  if not o.size and not (o.sets and #o.sets > 0) then
+    cfg, flat = params.resolve(self.leaves, { found.settings or {} })
+    size = found.size
+  elseif not util.same(cfg, found.settings) then
+    util.fail("argument", "the settings differ from those of the run to resume", "in " .. folder,
+              "resume without --set and --size, or start a new run")
+  end
+  if o.seed and o.seed ~= found.seed then
+    util.fail("argument", ("the run to resume has seed %d"):format(found.seed), "in " .. folder)
+  end
+  return cfg, flat, size, found.seed, folder
+end
+
 --- Runs a loaded recipe. Errors pass through, after the run's folder has noted them.
 ---@param self quern.Recipe
----@param o {size: string?, sets: string[]?, seed: integer?, out: string?, resume: boolean|string|nil, lock: table?}
+---@param o quern.RecipeRun
 ---@return quern.Run run
 function recipe.run(self, o)
-  local seed = o.seed or self.seed or 1
+  local seed, out, folder = o.seed or self.seed or 1, o.out or "runs", nil
   local cfg, flat, size = self:resolve(o.size, o.sets)
-  local folder
-  if o.resume then
-    local found
-    folder, found = runs.find(o.out or "runs", self.name, type(o.resume) == "string" and o.resume or nil)
-    if not o.size and not (o.sets and #o.sets > 0) then
-      cfg, flat, size = params.resolve(self.leaves, { found.settings or {} }), nil, found.size
-    elseif not util.same(cfg, found.settings) then
-      util.fail("argument", "the settings differ from those of the run to resume", "in " .. folder,
-                "resume without --set and --size, or start a new run")
-    end
-    if o.seed and o.seed ~= found.seed then
-      util.fail("argument", ("the run to resume has seed %d"):format(found.seed), "in " .. folder)
-    end
-    seed = found.seed
+  if o.settings then cfg, flat = params.resolve(self.leaves, { o.settings }) end
+  if o.resume or o.id and sys.exists(("%s/%s/settings.json"):format(out, o.id)) then
+    cfg, flat, size, seed, folder = continued(self, o, cfg, flat, size)
   end
-  local run = runs.Run { name = self.name, parent = o.out or "runs", text = self.text, settings = cfg,
-                         seed = seed, size = size, folder = folder }
+  local run = runs.Run { name = self.name, parent = out, text = self.text, modules = self.modules, path = self.path,
+                         settings = cfg, seed = seed, size = size, folder = folder, id = o.id }
+  run.witness = o.witness
   self.random.state = run.random.state
   run.random = self.random
   self.run, self.folder, self.cfg, self.seed, self.flat = run, run.folder, cfg, seed, flat

@@ -1,6 +1,6 @@
 --- Runs: the folder that keeps all of one run of a recipe.
 --
---   recipe.lua settings.json lock.json state.json metrics.jsonl log.txt report.json report.txt checkpoints/
+--   recipe.lua settings.json about.json lock.json state.json metrics.jsonl log.txt report.json report.txt checkpoints/
 --
 -- metrics.jsonl is append-only and holds no times, so that a resumed run ends with the
 -- same bytes as an unbroken one: a resumed run says again what it said before, which is
@@ -12,6 +12,7 @@ local class = require "quern.class"
 local util = require "quern.util"
 local det = require "quern.det"
 local sys = require "quern.sys"
+local lock = require "quern.lock"
 
 local runs = { current = nil }
 
@@ -36,46 +37,118 @@ local function fresh_folder(parent, name)
   return path
 end
 
----@param o {name: string, parent: string, text: string, settings: table, seed: integer, size: string?, folder: string?}
----  folder: of the run to continue
+---@class quern.RunOptions
+---@field name string the recipe's
+---@field parent string folder of the runs
+---@field text string of the recipe
+---@field modules table<string, string>? texts of the files beside the recipe that it takes
+---@field path string? where the recipe stands
+---@field settings table resolved
+---@field seed integer
+---@field size string?
+---@field folder string? of the run to continue
+---@field id string? name for a new run's folder; default: the recipe's name and the time
+
+--- The SHA-256 of a recipe and of the files that it takes.
+---@param text string
+---@param modules table<string, string>?
+---@return string
+function runs.code(text, modules)
+  local parts = { text }
+  for name, module in util.sorted(modules or {}) do parts[#parts + 1] = ("%s\0%s"):format(name, module) end
+  return sys.sha256_of(table.concat(parts, "\0"))
+end
+
+local function begin_folder(run, o)
+  sys.mkdir(run.folder)
+  sys.write_file(run.folder .. "/recipe.lua", o.text)
+  for name, text in util.sorted(o.modules or {}) do run:module(name, text) end
+  sys.write_file(run.folder .. "/settings.json", pretty { name = o.name, seed = o.seed, size = o.size,
+    settings = o.settings, code = runs.code(o.text, o.modules), path = o.path and sys.absolute(o.path) } .. "\n")
+end
+
+---@param o quern.RunOptions
 function Run:init(o)
   self.name, self.seed = o.name, o.seed
   self.resumed = o.folder ~= nil
-  self.folder = o.folder or fresh_folder(o.parent, o.name)
+  self.folder = o.folder or o.id and o.parent .. "/" .. o.id or fresh_folder(o.parent, o.name)
   self.random = det.random(o.seed)
   self.names, self.claimed, self.reports, self.data = {}, {}, {}, {}
   self.old = sys.try_read(self.folder .. "/metrics.jsonl") or ""
   self.at = 0                    -- bytes of metrics.jsonl that this process stands behind
   self.log_path = self.folder .. "/log.txt"
-  if not self.resumed then
-    sys.write_file(self.folder .. "/recipe.lua", o.text)
-    sys.write_file(self.folder .. "/settings.json",
-      pretty { name = o.name, seed = o.seed, size = o.size, settings = o.settings } .. "\n")
-  end
+  if not self.resumed then begin_folder(self, o) end
   self:state("running")
   runs.current = self
+end
+
+--- Keeps a file that the recipe takes from its own folder.
+---@param name string with its ending, as seen from there
+---@param text string
+function Run:module(name, text)
+  local path = self.folder .. "/modules/" .. name
+  if sys.try_read(path) == text then return end
+  sys.mkdir(sys.folder(path))
+  sys.write_file(path, text)
 end
 
 --- Notes how the run stands: running, done, failed, interrupted.
 ---@param status string
 ---@param message string?
-function Run:state(status, message)
-  sys.write_file(self.folder .. "/state.json", pretty { status = status, message = message } .. "\n")
+---@param cause string? of a failure: "numeric", "nomem", ...
+function Run:state(status, message, cause)
+  sys.write_file(self.folder .. "/state.json", pretty { status = status, message = message, cause = cause,
+    process = status == "running" and sys.process() or nil, at = os.date("!%Y-%m-%dT%H:%M:%SZ") } .. "\n")
 end
 
---- Writes what the results depend on. A resumed run keeps the first one and notes a difference.
----@param lock table
----@return boolean same
-function Run:lock(lock)
-  local path, text = self.folder .. "/lock.json", pretty(lock) .. "\n"
-  local before = self.resumed and sys.try_read(path)
-  if before and before ~= text then
-    self:log("lock.json differs from the one this run began with: plugins, data, BLAS, CPU or threads have changed")
-    sys.write_file(self.folder .. "/lock.resumed.json", text)
-    return false
+--- How a run stands by its state.json: a running one whose process is gone was "killed".
+---@param state table?
+---@return string
+function runs.status(state)
+  if not state then return "killed" end
+  if state.status ~= "running" or sys.running(state.process) then return state.status end
+  return "killed"
+end
+
+--- Is there a run in a folder that has come to its end?
+---@param folder string
+---@return boolean
+function runs.is_done(folder)
+  local text = sys.try_read(folder .. "/state.json")
+  return text ~= nil and quern.json.decode(text).status == "done"
+end
+
+--- Fails when a process works on the run of a folder.
+---@param folder string
+function runs.refuse_running(folder)
+  local text = sys.try_read(folder .. "/state.json")
+  local state = text and quern.json.decode(text)
+  if state and state.status == "running" and sys.running(state.process) and state.process ~= sys.process() then
+    util.fail("state", folder .. " is being worked on", ("by process %s"):format(state.process:match(":(%d+):")),
+              "wait until it is done, or stop it with kill")
   end
-  sys.write_file(path, text)
-  return true
+end
+
+--- Writes what the results depend on. A resumed run keeps the first one and notes differences.
+---@param now table
+---@return boolean same
+function Run:lock(now)
+  local path = self.folder .. "/lock.json"
+  local text = self.resumed and sys.try_read(path)
+  local before = text and quern.json.decode(text)
+  if not before then
+    sys.write_file(path, pretty(now) .. "\n")
+    return true
+  end
+  local lines = {}
+  for _, d in ipairs(lock.differences(before, now)) do lines[#lines + 1] = lock.text(d) end
+  if #lines == 0 then
+    sys.write_file(path, pretty(lock.union(before, now)) .. "\n")
+    return true
+  end
+  self:log("lock.json differs from the one this run began with:\n" .. table.concat(lines, "\n"))
+  sys.write_file(self.folder .. "/lock.resumed.json", pretty(now) .. "\n")
+  return false
 end
 
 --- Notes a dataset for the lock.
@@ -83,8 +156,8 @@ end
 ---@param sha256 string
 function Run:uses_data(name, sha256) self.data[name] = sha256 end
 
-function Run:finish(status, message)
-  self:state(status, message)
+function Run:finish(status, message, cause)
+  self:state(status, message, cause)
   if runs.current == self then runs.current = nil end
 end
 
@@ -123,6 +196,7 @@ end
 ---@param record table plain values
 function Run:metric(record)
   local line = quern.json.encode(plain(record)) .. "\n"
+  if self.witness then self.witness:metric(line) end
   local path = self.folder .. "/metrics.jsonl"
   if self.at < #self.old then
     if self.old:sub(self.at + 1, self.at + #line) == line then
@@ -158,7 +232,11 @@ function Run:report(label, metrics, note)
   sys.write_file(self.folder .. "/report.json", pretty(plain(self.reports)) .. "\n")
 end
 
-local function paper_of(paper, label)
+--- The paper's numbers for a label: those under it, or all when labels are not told apart.
+---@param paper table?
+---@param label string
+---@return table<string, number>
+function runs.paper_of(paper, label)
   if type(paper) ~= "table" then return {} end
   if type(paper[label]) == "table" then return paper[label] end
   for _, v in pairs(paper) do if type(v) == "number" then return paper end end
@@ -169,7 +247,7 @@ local function metric_names(reports, paper)
   local seen = {}
   for _, r in ipairs(reports) do
     for k, v in pairs(r.metrics) do if type(v) == "number" then seen[k] = true end end
-    for k, v in pairs(paper_of(paper, r.label)) do if type(v) == "number" then seen[k] = true end end
+    for k, v in pairs(runs.paper_of(paper, r.label)) do if type(v) == "number" then seen[k] = true end end
   end
   return util.keys(seen)
 end
@@ -180,7 +258,7 @@ end
 function Run:report_text(paper)
   local rows = { { "", "metric", "ours", "paper", "gap" } }
   for _, r in ipairs(self.reports) do
-    local theirs, label = paper_of(paper, r.label), r.label
+    local theirs, label = runs.paper_of(paper, r.label), r.label
     for _, name in ipairs(metric_names({ r }, paper)) do
       local a, b = r.metrics[name], theirs[name]
       local gap = a and b and b ~= 0 and ("%+.1f %%"):format((a - b) / math.abs(b) * 100) or ""

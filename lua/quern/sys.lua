@@ -30,6 +30,15 @@ function sys.interrupted() return core.interrupted() end
 function sys.exists(path) return core.exists(path) end
 function sys.mkdir(path) return core.mkdir(path) end
 function sys.remove(path) return core.remove(path) end
+--- Removes a folder with all that is in it.
+function sys.remove_all(path) return core.remove_all(path) end
+--- Renames a file or folder, durably.
+function sys.move(from, to) return core.move(from, to) end
+--- Cuts a log of lines to its first `size` bytes; makes it when there is none.
+function sys.cut(path, size) return core.cut(path, size) end
+--- size, mtime (seconds) and folder; nil when there is none.
+---@return table?
+function sys.stat(path) return core.stat(path) end
 
 --- Sorted names in a folder; an absent one is empty.
 ---@return string[]
@@ -41,12 +50,51 @@ end
 --- Writes a whole file that appears at once or not at all.
 function sys.write_file(path, text) return core.write_file(path, text) end
 
---- Appends a line to a log, synced.
-function sys.append(path, text) return core.append(path, text) end
+--- Appends lines to a log, synced unless `sync` is false.
+function sys.append(path, text, sync) return core.append(path, text, sync ~= false) end
+
+-- When a process began, in ticks since the machine did; nil when there is none.
+local function began(pid)
+  local text = sys.try_read(("/proc/%d/stat"):format(pid))
+  local n = 0
+  for word in (text and text:match("%)(.*)$") or ""):gmatch("%S+") do
+    n = n + 1
+    if n == 20 then return word end
+  end
+end
+
+local function boot() return (sys.try_read("/proc/sys/kernel/random/boot_id") or "?"):gsub("%s", "") end
+
+--- A name of this process that no other one has, also after a restart of the machine.
+---@return string
+function sys.process()
+  local pid = core.pid()
+  return ("%s:%d:%s"):format(boot(), pid, began(pid) or "?")
+end
+
+--- Does a process of this machine, named by sys.process, still run?
+---@param process string?
+---@return boolean
+function sys.running(process)
+  local machine, pid, start = (process or ""):match("^(.*):(%d+):(%d+)$")
+  return machine ~= nil and machine == boot() and began(math.tointeger(pid)) == start
+end
+
+--- The path from the root.
+---@param path string
+---@return string
+function sys.absolute(path) return path:sub(1, 1) == "/" and path or core.cwd() .. "/" .. path end
+
+--- The program that runs, for starting it again.
+---@return string
+function sys.program()
+  local folder = debug.getregistry()["quern.program_folder"] or "."
+  return folder .. "/quern"
+end
 
 --- What the machine and the runtime are: cpu, cores, isa, blas, blas_core, threads, ...
 ---@return table
-function sys.machine() return core.machine() end
+function sys.machine() return core.system() end
 
 --- All ops with what is known of them, by name.
 ---@return table[]
@@ -64,10 +112,12 @@ end
 function sys.plugins() return core.plugins() end
 
 ---@return string
-function sys.version() return core.version end
+function sys.version() return core.version() end
 
 ---@return string hex digest of a file
 function sys.sha256(path) return core.sha256_file(path) end
+---@return string hex digest of a text
+function sys.sha256_of(text) return core.sha256(text) end
 
 --- The text of a file; an error if it cannot be read.
 ---@return string

@@ -92,18 +92,42 @@ static void FN(bias_row)(const struct FN(head) *s, int64_t i, int64_t cols, REAL
 }
 
 #if REAL_IS_FLOAT
-static void silu_row_f32(const qn_math *m, int64_t n, const float *x, float *y, float *slope) {
-  if (slope) m->silu_both(n, x, y, slope);
-  else m->silu(n, x, y);
+typedef int32_t ints_f32 __attribute__((vector_size(VEC_BYTES)));
+
+ALWAYS_INLINE vec_f32 choose(ints_f32 first, vec_f32 a, vec_f32 b) {
+  return (vec_f32)((first & (ints_f32)a) | (~first & (ints_f32)b));
+}
+
+/* exp by halving to |r| <= ln 2 / 2 and a polynomial; 2 ulp; x is held within +-87. */
+ALWAYS_INLINE vec_f32 exp_vec(vec_f32 x) {
+  const vec_f32 low = {0}, high = low + 87.0f, round = low + 12582912.0f;
+  x = choose((ints_f32)(x > high), high, x);
+  x = choose((ints_f32)(x < -high), -high, x);
+  vec_f32 shifted = x * 1.44269504f + round, n = shifted - round;
+  vec_f32 r = x - n * 0.693145752f - n * 1.42860677e-6f;
+  vec_f32 p = r * 1.3981999e-3f + 8.3333284e-3f;
+  p = p * r + 4.1665795e-2f;
+  p = p * r + 1.6666665e-1f;
+  p = p * r + 0.5f;
+  p = p * r * r + r + 1.0f;
+  return (vec_f32)((ints_f32)p + ((ints_f32)shifted << 23));
+}
+
+/* y = scale silu(x) and, if wanted, slope = steep silu'(x); rows are padded to whole vectors. */
+static void silu_row_f32(int64_t n, float scale, float steep, float *x, float *slope) {
+  for (int64_t j = 0; j < n; j += LANES_f32) {
+    vec_f32 t = *(const vec_f32 *)(x + j), sig = 1.0f / (1.0f + exp_vec(-t)), y = t * sig;
+    *(vec_f32 *)(x + j) = y * scale;
+    if (slope) *(vec_f32 *)(slope + j) = (sig + y * (1.0f - sig)) * steep;
+  }
 }
 static void exp_row_f32(const qn_math *m, int64_t n, const float *x, float *y) { m->exp(n, x, y); }
 #else
-static void silu_row_f64(const qn_math *m, int64_t n, const double *x, double *y, double *slope) {
-  (void)m;
+static void silu_row_f64(int64_t n, double scale, double steep, double *x, double *slope) {
   for (int64_t j = 0; j < n; j++) {
     double t = x[j], sig = t >= 0 ? 1 / (1 + exp(-t)) : exp(t) / (1 + exp(t));
-    y[j] = t * sig;
-    if (slope) slope[j] = sig * (1 + t * (1 - sig));
+    x[j] = t * sig * scale;
+    if (slope) slope[j] = sig * (1 + t * (1 - sig)) * steep;
   }
 }
 static void exp_row_f64(const qn_math *m, int64_t n, const double *x, double *y) {
@@ -113,29 +137,24 @@ static void exp_row_f64(const qn_math *m, int64_t n, const double *x, double *y)
 #endif
 
 static void FN(softmax_row)(const qn_math *math, int64_t n, REAL *row) {
-  REAL top = row[0], sum = 0, lane[16] = {0};
+  REAL top = row[0];
   for (int64_t j = 1; j < n; j++) top = row[j] > top ? row[j] : top;
   for (int64_t j = 0; j < n; j++) row[j] -= top;
   FN(exp_row)(math, n, row, row);
-  int64_t j = 0;
-  for (; j + 16 <= n; j += 16)
-    for (int l = 0; l < 16; l++) lane[l] += row[j + l];
-  for (; j < n; j++) lane[j & 15] += row[j];
-  for (int l = 0; l < 16; l++) sum += lane[l];
-  REAL one = 1 / sum;
-  for (j = 0; j < n; j++) row[j] *= one;
+  REAL one = 1 / FN(row_sum)(n, row);
+  for (int64_t j = 0; j < n; j++) row[j] *= one;
 }
 
 /* P = scale act(S), and slope = scale alpha act'(S) for SiLU if wanted. */
 static void FN(act_row)(const struct FN(head) *s, int64_t cols, REAL *row, REAL *slope) {
   const struct hstu_attn *a = s->a;
-  const REAL scale = (REAL)a->scale, steep = (REAL)(a->scale * a->alpha);
-  if (a->softmax) FN(softmax_row)(a->math, cols, row);
-  else FN(silu_row)(a->math, cols, row, row, slope);
-  if (a->scale != 1)
-    for (int64_t j = 0; j < cols; j++) row[j] *= scale;
-  if (slope && !a->softmax)
-    for (int64_t j = 0; j < cols; j++) slope[j] *= steep;
+  const REAL scale = (REAL)a->scale;
+  if (!a->softmax) {
+    FN(silu_row)(cols, scale, (REAL)(a->scale * a->alpha), row, slope);
+    return;
+  }
+  FN(softmax_row)(a->math, cols, row);
+  for (int64_t j = 0; j < cols && scale != 1; j++) row[j] *= scale;
 }
 
 /* Draws of a row: columns head * 2^20 + j, so that lengths and padding do not matter. */
@@ -209,14 +228,8 @@ static void FN(slope_row)(const struct FN(head) *s, int64_t i, int64_t cols, REA
   }
   if (s->a->softmax) {
     const REAL scale = (REAL)s->a->scale, alpha = (REAL)s->a->alpha;
-    REAL sum = 0, lane[16] = {0};
-    int64_t j = 0;
-    for (; j + 16 <= cols; j += 16)
-      for (int l = 0; l < 16; l++) lane[l] += p[j + l] * g[j + l];
-    for (; j < cols; j++) lane[j & 15] += p[j] * g[j];
-    for (int l = 0; l < 16; l++) sum += lane[l];
-    sum /= scale;
-    for (j = 0; j < cols; j++) g[j] = alpha * p[j] * (g[j] - sum);
+    const REAL sum = FN(row_dot)(cols, p, g) / scale;
+    for (int64_t j = 0; j < cols; j++) g[j] = alpha * p[j] * (g[j] - sum);
   } else {
     for (int64_t j = 0; j < cols; j++) g[j] *= slope[j];
   }

@@ -14,10 +14,12 @@
 
 #define HSTU_REAL_BITS 32
 #include "hstu_real.h"
+#include "tile_typed.h"
 #include "gate_typed.h"
 #undef HSTU_REAL_BITS
 #define HSTU_REAL_BITS 64
 #include "hstu_real.h"
+#include "tile_typed.h"
 #include "gate_typed.h"
 
 enum { ROWS_PER_CHUNK = 64 };
@@ -115,7 +117,7 @@ const qn_op hstu_norm_gate_op = {
   .struct_size = sizeof(qn_op),
   .det = QN_DET_BITWISE,
   .batch = QN_BATCH_ROWS,
-  .flags = QN_OP_RANDOM,
+  .flags = QN_OP_RANDOM | QN_OP_NAN_STOPS, /* dropout hides what it drops */
   .schema = "norm_gate(u: f[...,D], y: f[...,D], *, parts: int{1..3} = 1, eps: num{0..} = 1e-6, "
             "dropout: num{0..1} = 0) -> z: f[...,parts*D]",
   .summary = "u times layer-normalised y, without affine part, and dropout.",

@@ -1,26 +1,5 @@
 /* One row of the gate for REAL; see gate.c. SPDX-License-Identifier: MIT */
 
-/* Sums in 16 lanes: fast, and the same on every instruction level. */
-static REAL FN(row_sum)(int64_t n, const REAL *x) {
-  REAL lane[16] = {0}, sum = 0;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int l = 0; l < 16; l++) lane[l] += x[i + l];
-  for (int l = 0; i < n; i++, l++) lane[l] += x[i];
-  for (int l = 0; l < 16; l++) sum += lane[l];
-  return sum;
-}
-
-static REAL FN(row_dot)(int64_t n, const REAL *x, const REAL *y) {
-  REAL lane[16] = {0}, sum = 0;
-  int64_t i = 0;
-  for (; i + 16 <= n; i += 16)
-    for (int l = 0; l < 16; l++) lane[l] += x[i + l] * y[i + l];
-  for (int l = 0; i < n; i++, l++) lane[l] += x[i] * y[i];
-  for (int l = 0; l < 16; l++) sum += lane[l];
-  return sum;
-}
-
 /* hat = (y - mean) / sqrt(var + eps), in two passes; returns 1 / sqrt(var + eps). */
 static REAL FN(normalize)(const struct hstu_gate *g, const REAL *y, REAL *hat) {
   REAL mean = FN(row_sum)(g->D, y) / (REAL)g->D;

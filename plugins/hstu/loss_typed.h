@@ -9,14 +9,6 @@ static void exp_many_f64(const qn_math *m, int64_t n, const double *x, double *y
 }
 #endif
 
-/* Sum of the lanes of a vector. */
-ALWAYS_INLINE REAL FN(across)(FN(vec) v) {
-  REAL sum[4] = {0};
-#pragma GCC unroll 4
-  for (int l = 0; l < FN(LANES); l++) sum[l & 3] += v[l];
-  return (sum[0] + sum[1]) + (sum[2] + sum[3]);
-}
-
 /* <x, y> of padded rows. */
 static REAL FN(dot)(int64_t Dp, const REAL *x, const REAL *y) {
   FN(vec) sum = {0};

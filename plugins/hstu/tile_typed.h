@@ -27,6 +27,51 @@ typedef REAL FN(vec) __attribute__((vector_size(VEC_BYTES), aligned(sizeof(REAL)
 
 enum { FN(LANES) = VEC_BYTES / sizeof(REAL) };
 
+typedef REAL FN(four) __attribute__((vector_size(16), may_alias)); /* 16 bytes */
+
+/* Sum of the lanes of a vector. */
+ALWAYS_INLINE REAL FN(across)(FN(vec) v) {
+  FN(four) s = *(const FN(four) *)&v;
+  for (int k = 1; k < VEC_BYTES / 16; k++) s += ((const FN(four) *)&v)[k];
+#if REAL_IS_FLOAT
+  return (s[0] + s[1]) + (s[2] + s[3]);
+#else
+  return s[0] + s[1];
+#endif
+}
+
+/* The first n lanes from memory, the others 0. */
+ALWAYS_INLINE FN(vec) FN(load_part)(const REAL *x, int64_t n) {
+  REAL lane[FN(LANES)] __attribute__((aligned(VEC_BYTES))) = {0};
+  for (int64_t i = 0; i < n; i++) lane[i] = x[i];
+  return *(const FN(vec) *)lane;
+}
+
+/* Sums over rows of any length, in vector lanes. */
+static inline REAL FN(row_sum)(int64_t n, const REAL *x) {
+  FN(vec) sum = {0};
+  int64_t i = 0;
+  for (; i + FN(LANES) <= n; i += FN(LANES)) sum += *(const FN(vec) *)(x + i);
+  if (i < n) sum += FN(load_part)(x + i, n - i);
+  return FN(across)(sum);
+}
+
+static inline REAL FN(row_dot)(int64_t n, const REAL *x, const REAL *y) {
+  FN(vec) sum = {0};
+  int64_t i = 0;
+  for (; i + FN(LANES) <= n; i += FN(LANES))
+    sum += *(const FN(vec) *)(x + i) * *(const FN(vec) *)(y + i);
+  if (i < n) sum += FN(load_part)(x + i, n - i) * FN(load_part)(y + i, n - i);
+  return FN(across)(sum);
+}
+
+/* A copy without a call: rows are short. */
+static inline void FN(copy_row)(int64_t n, const REAL *from, REAL *to) {
+  int64_t i = 0;
+  for (; i + FN(LANES) <= n; i += FN(LANES)) *(FN(vec) *)(to + i) = *(const FN(vec) *)(from + i);
+  for (; i < n; i++) to[i] = from[i];
+}
+
 /* rows and vecs are constants at every call, so the loops over them vanish. */
 ALWAYS_INLINE void FN(tile)(int rows, int vecs, int64_t k, const REAL *a, int64_t a_row,
                             int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
@@ -98,14 +143,13 @@ static inline void FN(transpose)(int64_t rows, int64_t cols, const REAL *from, i
 static inline void FN(pack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                  int64_t from_col, REAL *to, int64_t to_row) {
   for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
-    if (from_col == 1) memcpy(to, from, (size_t)cols * sizeof(REAL));
+    if (from_col == 1) FN(copy_row)(cols, from, to);
     else for (int64_t c = 0; c < cols; c++) to[c] = from[c * from_col];
-    memset(to + cols, 0, (size_t)(to_row - cols) * sizeof(REAL));
+    for (int64_t c = cols; c < to_row; c++) to[c] = 0;
   }
 }
 
 static inline void FN(unpack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                    REAL *to, int64_t to_row) {
-  for (int64_t r = 0; r < rows; r++)
-    memcpy(to + r * to_row, from + r * from_row, (size_t)cols * sizeof(REAL));
+  for (int64_t r = 0; r < rows; r++) FN(copy_row)(cols, from + r * from_row, to + r * to_row);
 }

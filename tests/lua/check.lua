@@ -81,6 +81,13 @@ function check.clean()
   folders = {}
 end
 
+--- A path in a folder that is removed at the end of the run.
+local temporary
+function check.temporary(name)
+  temporary = temporary or check.folder()
+  return temporary .. "/" .. name
+end
+
 function check.write(path, text)
   local f <close> = assert(io.open(path, "wb"))
   f:write(text)

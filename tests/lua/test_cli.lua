@@ -126,9 +126,9 @@ return {
   end },
 
   { "numeric, input and missing-file errors have their own codes", function()
-    local path, out = recipe(failing
+    local path, out = recipe(failing(
       "quern.fit(quern.nn.Linear(1, 1), quern.data.tensors{x = quern.ones({4, 1})}, {progress = false, "
-      .. "loss = function(m, b) return quern.sum(m(b.x)) * (0/0) end})")
+      .. "loss = function(m, b) return quern.sum(m(b.x)) * (0/0) end})"))
     local code, _, err = run { "run", path, "--out", out }
     check.equal(code, 4, err)
     path, out = recipe(failing "quern.data.sequences{file = '/nowhere/x.txt'}")

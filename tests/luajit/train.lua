@@ -1,11 +1,11 @@
 -- A small model trained from LuaJIT through libquern.so alone: ops by name, zero-copy access
 -- to tensor memory, backward, an optimizer op, save and load.
---   luajit tests/luajit/train.lua build/libquern.so
+--   luajit tests/luajit/train.lua build/libquern.so [folder of the headers]
 -- SPDX-License-Identifier: MIT
 local ffi = require "ffi"
 
 for _, name in ipairs { "abi_decls.h", "quern_decls.h" } do
-  local file = assert(io.open("core/include/quern/" .. name))
+  local file = assert(io.open((arg[2] or "core/include/quern") .. "/" .. name))
   ffi.cdef(file:read "*a")
   file:close()
 end

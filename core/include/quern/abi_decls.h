@@ -138,7 +138,8 @@ typedef struct qn_host {
   **   forward:  in(i) is input i, out(i) is output i, shaped already.
   **   backward: in(i) is the gradient of output i (zeros if none flowed),
   **             out(i) the gradient of input i to be written in full, or NULL
-  **             when nobody asks for it.
+  **             when nobody asks for it, and only then: its memory is there
+  **             before backward runs, except with QN_OP_ROW_GRADS.
   **   infer:    in(i) is input i (its data may be read only by ops flagged
   **             QN_OP_READS_DATA); out(i) is to be given ndim and shape.
   ** Variadic parameters count as several inputs. An optional input that was
@@ -237,7 +238,9 @@ enum qn_op_flags {
   QN_OP_READS_DATA = 2,      /* infer looks at element values */
   QN_OP_NAN_STOPS = 4,       /* NaN in need not give NaN out */
   QN_OP_NO_GRAD = 8,         /* outputs carry no gradient, on purpose */
-  QN_OP_DOMAIN = 16          /* some finite inputs have no finite result: log, sqrt, ... */
+  QN_OP_DOMAIN = 16,         /* some finite inputs have no finite result: log, sqrt, ... */
+  QN_OP_ROW_GRADS = 32       /* may call grad_rows: backward takes memory when out(i) is called, which
+                                is NULL then if memory is short; return QN_OK, the host knows */
 };
 
 typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);

@@ -55,20 +55,10 @@ function actions.load(args)
   return 0
 end
 
-local function print_result(r)
-  print(("%-12s %-8s %s"):format(r.check, r.result or (r.ok and "passed" or "FAILED"), r.text or r.message or ""))
-end
+actions.check = require "quern.cli.plugin_check"
 
-function actions.check(args)
-  local only = args.only and args.only[1] and args.only or nil
-  local results = quern.plugin.check(args.name, { seed = args.seed, only = only })
-  local failed = 0
-  for _, r in ipairs(results) do
-    print_result(r)
-    if not (r.ok or r.result == "passed" or r.result == "skipped") then failed = failed + 1 end
-  end
-  print(("%d checks, %d failed"):format(#results, failed))
-  return failed == 0 and 0 or 3
+actions["check-one"] = function(args)
+  return require("quern.check").one(args.path, args.check, args.seed or 1, args.frame)
 end
 
 ---@param args table parsed options

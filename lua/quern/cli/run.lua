@@ -2,7 +2,6 @@
 -- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
-local core = require "quern.core"
 local util = require "quern.util"
 local recipe = require "quern.recipe"
 local params = require "quern.params"
@@ -21,16 +20,8 @@ local function started(r, run, size)
 end
 
 local function show_profile(run)
-  local rows, total = { { "op", "calls", "ms", "share", "GFLOP/s" } }, 0
-  local spans = core.profile.rows(20)
-  for _, r in ipairs(core.profile.rows()) do total = total + r.seconds end
-  for _, r in ipairs(spans) do
-    rows[#rows + 1] = { r.name .. (r.backward and " (backward)" or ""), ("%d"):format(r.calls),
-      ("%.1f"):format(r.seconds * 1e3), ("%.1f %%"):format(r.seconds / math.max(total, 1e-12) * 100),
-      r.flops > 0 and ("%.1f"):format(r.flops / r.seconds * 1e-9) or "" }
-  end
-  print(util.table(rows, { right = { [2] = true, [3] = true, [4] = true, [5] = true } }))
-  core.profile.trace(run.folder .. "/trace.json")
+  print(quern.profile("table"))
+  quern.profile("trace", run.folder .. "/trace.json")
 end
 
 -- A usage error is one that stands before the recipe's own code runs.
@@ -47,7 +38,7 @@ local function note_failure(e)
   if not run then return end
   local status = (e.status == "interrupted" or e.status == "cancelled") and "interrupted" or "failed"
   pcall(run.log, run, errors.text(e))
-  pcall(run.finish, run, status, e.what)
+  pcall(run.finish, run, status, e.what, e.status)
 end
 
 local function run_recipe(args)
@@ -59,11 +50,15 @@ local function run_recipe(args)
   local sets = args.set or {}
   as_usage(r.resolve, r, args.size, sets)
   if args.threads then as_usage(quern.threads, args.threads) end
-  if args.profile then core.profile.start { trace = true } end
+  if args.profile then quern.profile("start", true) end
   local resume = args.resume and (args.resume[1] or args.resume ~= nil and true) or nil
   if type(args.resume) == "string" then resume = args.resume end
+  if args.id and runs.is_done(args.out .. "/" .. args.id) then
+    print(("run folder %s/%s is done"):format(args.out, args.id))
+    return 0
+  end
   local run = recipe.run(r, { size = args.size, sets = sets, seed = args.seed, out = args.out, resume = resume,
-                              started = started })
+                              id = args.id, started = started })
   lock.write(run)
   if run.text then print("\n" .. run.text) end
   if args.profile then show_profile(run) end

@@ -66,18 +66,14 @@ local sequence_options = { set = 1, file = 1, format = 1, columns = 1, items = 1
 
 -- interactions, their name, SHA-256 of the source, a notice or ""
 local function open_file(path, o, format, columns)
-  local options = { format = format, ids = o.items }
-  for key, name in pairs(columns or {}) do options[key] = name end
-  local dataset = core.dataset(path, o.cache, options)
-  local info = dataset:info()
-  return dataset:interactions(), path, info.sha256, info.notice
+  local x = core.dataset(path, { format = format, columns = columns, ids = o.items, cache = o.cache })
+  return x, path, x:sha256(), x:notice()
 end
 
 -- The stream follows from its settings, so their hash stands for the data.
 local function open_stream(o)
-  local stream = core.dirichlet(o.dirichlet or {})
-  local settings = stream:settings()
-  return stream:interactions(0, settings.n_records), "dirichlet", core.sha256(quern.json.encode(settings)), ""
+  local x = core.dirichlet(o.dirichlet or {})
+  return x, "dirichlet", core.sha256(quern.json.encode(x:settings())), ""
 end
 
 local function open_set(o)
@@ -158,11 +154,7 @@ end
 --- The batch of given rows (from 1) of a phase.
 ---@param phase string
 ---@param rows integer[]
-function Sequences:batch(phase, rows)
-  local zero = {}
-  for i, r in ipairs(rows) do zero[i] = util.integer(r, "batch: row", 1) - 1 end
-  return wrap(self.split:batch(phase, zero))
-end
+function Sequences:batch(phase, rows) return wrap(self.split:batch(phase, rows)) end
 
 --- The id that the file gives to a dense item, and back.
 function Sequences:item_name(id) return self.core:item_name(id) end

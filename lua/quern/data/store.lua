@@ -153,7 +153,7 @@ local function download(name, form, say)
   say(("%s from %s"):format(form.bytes and util.bytes(form.bytes) or "size unknown", form.url))
   local bar
   require("quern.core").fetch(form.url, target, { sha256 = not form.member and form.sha256 or nil,
-    bytes = not form.member and form.bytes or nil,
+    expect_bytes = not form.member and form.bytes or nil,
     progress = function(done, total)
       bar = bar or Progress { label = name, total = total and total > 0 and total or nil, unit = "B" }
       bar:update(done, done - (bar.done or 0))

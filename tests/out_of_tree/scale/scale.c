@@ -9,6 +9,20 @@
 
 enum { GRAIN = 16384 };
 
+/* What the plugin says of its versions; tests of refusals give other values. */
+#ifndef SCALE_MAJOR
+#define SCALE_MAJOR QN_ABI_MAJOR
+#endif
+#ifndef SCALE_LEAST
+#define SCALE_LEAST 0
+#endif
+#ifndef SCALE_MAGIC
+#define SCALE_MAGIC QN_MAGIC
+#endif
+#ifndef SCALE_NEEDS
+#define SCALE_NEEDS NULL
+#endif
+
 struct work {
   const qn_view *x;
   const void *dy; /* NULL in forward */
@@ -78,13 +92,15 @@ static const qn_op leaky_scale = {
 static const qn_op *const ops[] = {&leaky_scale, NULL};
 
 QN_EXPORT const qn_plugin qn_plugin_entry = {
-    .magic = QN_MAGIC,
+    .magic = SCALE_MAGIC,
     .struct_size = sizeof(qn_plugin),
-    .abi_major = QN_ABI_MAJOR,
+    .abi_major = SCALE_MAJOR,
     .abi_minor = QN_ABI_MINOR,
+    .abi_minor_least = SCALE_LEAST,
     .build = QN_BUILD,
     .id = "example.scale",
     .name = "scale",
     .version = "1.2.3",
+    .requires_ids = (const char *const[]){"qn.math/1", SCALE_NEEDS, NULL},
     .ops = ops,
 };

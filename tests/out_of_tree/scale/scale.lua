@@ -2,7 +2,7 @@
 local quern = require "quern"
 local nn = require "quern.nn"
 
-local LeakyScale = nn.Module:subclass "LeakyScale"
+local LeakyScale = nn.class "LeakyScale"
 function LeakyScale:init(a, b) self.a, self.b = a, b end
 function LeakyScale:forward(x) return quern.leaky_scale(x, { a = self.a, b = self.b }) end
 

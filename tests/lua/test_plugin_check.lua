@@ -1,0 +1,140 @@
+--- The conformance kit: each deliberately broken plugin fails its check and no other; good ones
+-- pass; crashes, loops and output are results that the checker survives.
+-- SPDX-License-Identifier: MIT
+
+local check = require "check"
+local quern = require "quern"
+local kit = require "quern.check"
+local core = require "quern.core"
+local sys = require "quern.sys"
+
+local build = core.program():match("^(.*)/[^/]*$")
+local here = arg[0]:match("^(.*)/tests/lua/[^/]*$") or "."
+
+local function broken(name)
+  local file = build .. "/bad_plugins/" .. name .. ".so"
+  if not sys.exists(file) then check.skip("bad_plugins are not built") end
+  return file
+end
+
+local function failures(results)
+  local names, texts = {}, {}
+  for _, r in ipairs(results) do
+    if r.result == "failed" then
+      names[#names + 1] = r.check
+      texts[r.check] = r.text
+    end
+  end
+  return names, texts
+end
+
+-- The good plugin, built from the folder of the out-of-tree test with this tree's headers.
+local function good_folder()
+  local folder = check.folder() .. "/scale"
+  os.execute(("mkdir -p '%s' && cp '%s'/tests/out_of_tree/scale/* '%s'"):format(folder, here, folder))
+  local compile = "${CC:-cc} -std=c11 -O2 -fPIC -fvisibility=hidden -shared -I'%s/core/include'"
+    .. " -o '%s/scale.so' '%s/scale.c'"
+  local built = os.execute(compile:format(here, folder, folder))
+  if not built then check.skip("no C compiler") end
+  return folder
+end
+
+local words = {                  -- what the author is told
+  symbols = "bad_helper", load = "file open", versions = "needs plugin ABI 1.1", schema = "expected ',' or ']'",
+  shape = "nothing to do", dtype = "f32 and f64 differ", strides = "contiguous copy", aliasing = "does not mark with !",
+  gradient = "differences give", needs = "changes when fewer", determinism = "other bits with",
+  bounds = "outside its buffers", numbers = "hides NaN",
+}
+
+local tests = {
+  { "there is a broken plugin for each check", function()
+    for _, c in ipairs(core.checks()) do
+      check.yes(words[c.name], c.name .. " has no words")
+      check.yes(sys.exists(here .. "/tests/bad_plugins/" .. c.name .. ".c"), c.name .. " has no broken plugin")
+    end
+  end },
+
+  { "a good plugin passes all checks", function()
+    local results = kit.run(good_folder(), { jobs = 2 })
+    check.equal((failures(results)), {})
+    check.equal(#results, #core.checks())
+    check.equal(kit.reached(results), "L3")
+  end },
+
+  { "a manifest that differs from the library fails schema", function()
+    local folder = good_folder()
+    check.write(folder .. "/plugin.lua",
+      'return { id = "example.scale", name = "scale", version = "9.9.9", abi = "1.0", library = "scale", ops = 2 }')
+    local names, texts = failures(kit.run(folder, { only = { "schema" } }))
+    check.equal(names, { "schema" })
+    check.yes(texts.schema:find("version = 9.9.9", 1, true) and texts.schema:find("1.2.3", 1, true), texts.schema)
+    check.yes(texts.schema:find("ops = 2", 1, true), texts.schema)
+    os.remove(folder .. "/plugin.lua")
+    names, texts = failures(kit.run(folder, { only = { "schema" } }))
+    check.equal(names, { "schema" })
+    check.yes(texts.schema:find("plugin.lua", 1, true), texts.schema)
+  end },
+
+  { "a crash is a result, with its signal and a command to see it alone", function()
+    local names, texts = failures(kit.run(broken "crash", { only = { "load", "dtype" } }))
+    check.equal(names, { "dtype" })
+    check.yes(texts.dtype:find("signal 11", 1, true) and texts.dtype:find("plugin check-one", 1, true), texts.dtype)
+  end },
+
+  { "an endless loop is ended and reported", function()
+    local began = core.clock()
+    local names, texts = failures(kit.run(broken "endless", { only = { "load,shape" }, timeout = 2 }))
+    check.equal(names, { "shape" })
+    check.yes(texts.shape:find("2 seconds", 1, true), texts.shape)
+    check.yes(core.clock() - began < 30, "it went on after its time")
+  end },
+
+  { "output of a plugin is reported, not taken for findings", function()
+    local names, texts = failures(kit.run(broken "prints", { only = { "load", "dtype" } }))
+    check.equal(names, { "dtype" })
+    check.yes(texts.dtype:find("standard output", 1, true) and texts.dtype:find("twice was here", 1, true), texts.dtype)
+  end },
+
+  { "flush-to-zero and threads at load are reported by name", function()
+    local names, texts = failures(kit.run(broken "flush"))
+    check.equal(names, { "load" })
+    check.yes(texts.load:find("floating-point control register", 1, true), texts.load)
+    names, texts = failures(kit.run(broken "thread", { only = { "symbols", "load", "versions" } }))
+    check.equal(names, { "symbols", "load" })
+    check.yes(texts.symbols:find("pthread_create", 1, true) and texts.load:find("starts a thread", 1, true))
+  end },
+
+  { "a child that cannot be started is an error, and no check runs here", function()
+    local real = core.program
+    core.program = function() return "/nowhere/quern" end
+    local ok, e = pcall(kit.run, broken "shape", { only = { "shape" } })
+    core.program = real
+    check.equal(ok, false)
+    check.yes(tostring(e):find("could not be started", 1, true), tostring(e))
+  end },
+
+  { "unknown checks are refused with the nearest name", function()
+    check.fails(function() kit.run("core", { only = { "boundz" } }) end, '"boundz"', '"bounds"')
+  end },
+
+  { "the exit code counts failures; json carries them", function()
+    local command = "%s plugin check %s --only shape,dtype,symbols --seed 3 --json"
+    local pipe = assert(io.popen(command:format(core.program(), broken "dtype")))
+    local text = pipe:read("a")
+    local _, _, code = pipe:close()
+    local r = quern.json.decode(text)
+    check.equal(code, 1)
+    check.equal({ r.failed, r.seed, #r.checks }, { 1, 3, 3 })
+    check.equal(r.checks[3].result, "failed")
+  end },
+}
+
+for _, c in ipairs(core.checks()) do
+  tests[#tests + 1] = { "the broken plugin of " .. c.name .. " fails it and no other", function()
+    local names, texts = failures(kit.run(broken(c.name), { jobs = 2 }))
+    check.equal(names, { c.name })
+    check.yes(texts[c.name]:find(words[c.name], 1, true), texts[c.name])
+  end }
+end
+
+return tests

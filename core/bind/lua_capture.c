@@ -52,16 +52,20 @@ static int32_t trial(lua_State *L) {
   return (int32_t)t - 1;
 }
 
-/* c:inputs(trial, n): the tensors of a trial slice. */
+/* c:inputs(trial, n): the tensors of a trial slice; its samples, rows, longest sequence. */
 static int inputs(lua_State *L) {
-  qn_tensor *const *list = qni_capture_inputs(self(L), trial(L));
+  qni_extent extent;
+  qn_tensor *const *list = qni_capture_inputs(self(L), trial(L), &extent);
   int64_t n = qni_bind_int(L, 3, "n");
   lua_createtable(L, (int)n, 0);
   for (int64_t i = 0; i < n; i++) {
     qni_bind_push_borrowed(L, list[i]);
     lua_rawseti(L, -2, (lua_Integer)i + 1);
   }
-  return 1;
+  lua_pushinteger(L, (lua_Integer)extent.B);
+  lua_pushinteger(L, (lua_Integer)extent.N);
+  lua_pushinteger(L, (lua_Integer)extent.L);
+  return 4;
 }
 
 static int begin(lua_State *L) {

@@ -17,6 +17,7 @@ static int64_t monomial(int32_t m, const qni_extent *e) {
     case QNI_M_N: return e->N;
     case QNI_M_L: return e->L;
     case QNI_M_BL: return e->B * e->L;
+    case QNI_M_NL: return e->N * e->L;
     case QNI_M_LL: return e->L * e->L;
     case QNI_M_BLL: return e->B * e->L * e->L;
     default: return 1;
@@ -91,7 +92,7 @@ qn_status qni_affine_fit(qni_affines *a, const int64_t *values, int32_t *found) 
 }
 
 char *qni_affine_text(const qni_affine *f, char *buf, size_t size) {
-  static const char *const names[] = {"", "B", "N", "L", "B L", "L L", "B L L"};
+  static const char *const names[] = {"", "B", "N", "L", "B L", "N L", "L L", "B L L"};
   if (f->monomial == QNI_M_ONE) snprintf(buf, size, "%" PRId64, f->scale + f->add);
   else if (f->add) snprintf(buf, size, "%" PRId64 " %s %+" PRId64, f->scale, names[f->monomial], f->add);
   else if (f->scale == 1) snprintf(buf, size, "%s", names[f->monomial]);

@@ -161,7 +161,10 @@ void qni_capture_free(qni_capture *c) {
 
 /* ---- Recording ---- */
 
-qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial) { return c->trial[trial]; }
+qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_extent *extent) {
+  *extent = c->extent[trial];
+  return c->trial[trial];
+}
 
 qn_status qni_capture_begin(qni_capture *c, int32_t trial) {
   if (qni_recorder) return qni_fail(QN_E_STATE, "a step is being captured already");

@@ -20,8 +20,8 @@ typedef struct qni_capture qni_capture;
 qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
                           qni_capture **capture) QNI_WARN_UNUSED;
 void qni_capture_free(qni_capture *c);
-/* Inputs of a trial slice; borrowed. */
-qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial);
+/* Inputs of a trial slice, borrowed, and its sizes. */
+qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_extent *extent);
 qn_status qni_capture_begin(qni_capture *c, int32_t trial) QNI_WARN_UNUSED;
 /* loss: what the step returned; NULL: it failed, only stops recording. */
 qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) QNI_WARN_UNUSED;

@@ -67,7 +67,7 @@ static bool written_later(const qni_program *p, int32_t buffer, int32_t entry) {
 static qn_status compare_view(const struct check *c, int32_t entry, int32_t view) {
   const qni_program *p = c->r->p;
   if (view < 0 || written_later(p, p->view[view].buffer, entry)) return QN_OK;
-  const qni_trace_view *was = &c->trace->view[view];
+  const qni_trace_view *was = &c->trace->view[p->view[view].origin];
   qn_view want = was->view, got = c->r->worker[0].tensor[view].view;
   want.data = (char *)c->trace->buffer[was->buffer].holder->storage->data + was->offset;
   double off = distance(&got, &want);

@@ -236,6 +236,45 @@ static qn_status merge_buffer(struct merge *m, int32_t b) {
   return QN_OK;
 }
 
+/* ---- Equal views become one ---- */
+
+static bool same_pview(const qni_pview *a, const qni_pview *b) {
+  bool same = a->buffer == b->buffer && a->offsets == b->offsets && a->offset == b->offset && a->dtype == b->dtype &&
+              a->ndim == b->ndim;
+  for (int32_t d = 0; same && d < a->ndim; d++) same = a->shape[d] == b->shape[d] && a->stride[d] == b->stride[d];
+  return same;
+}
+
+static void renumber(int32_t *list, int32_t n, const int32_t *map) {
+  for (int32_t i = 0; list && i < n; i++)
+    if (list[i] >= 0) list[i] = map[list[i]];
+}
+
+static void renumber_entry(qni_entry *e, const int32_t *map) {
+  bool back = e->kind == QNI_ENTRY_BACKWARD;
+  renumber(e->in, back ? e->n_out : e->n_in, map);
+  renumber(e->out, back ? e->n_in : e->n_out, map);
+  renumber(e->like, e->n_in, map);
+  renumber(e->saved, QN_MAX_SAVED, map);
+}
+
+/* A tensor's offsets come before it, so they have their new number when it is looked at. */
+static qn_status unite_views(qni_program *p) {
+  int32_t n = 0, *map = qni_arena_alloc(&p->memory, (size_t)(p->n_views + 1) * sizeof *map);
+  if (!map) return QN_E_NOMEM;
+  for (int32_t v = 0; v < p->n_views; v++) {
+    qni_pview x = p->view[v];
+    x.origin = v;
+    if (x.offsets >= 0) x.offsets = map[x.offsets];
+    for (map[v] = 0; map[v] < n && !same_pview(&p->view[map[v]], &x);) map[v]++;
+    if (map[v] == n) p->view[n++] = x;
+  }
+  p->n_views = n;
+  for (int32_t e = 0; e < p->trace[0]->n_entries; e++) renumber_entry(&p->trace[0]->entry[e], map);
+  p->root = map[p->trace[0]->root];
+  return QN_OK;
+}
+
 /* ---- All ---- */
 
 static void *zeroed(qni_arena *arena, int32_t n, size_t size) {
@@ -261,7 +300,7 @@ static qn_status merge_all(struct merge *m) {
   for (int32_t b = 0; !st && b < t->n_buffers; b++) st = merge_buffer(m, b);
   m->at = NULL;
   for (int32_t v = 0; !st && v < t->n_views; v++) st = merge_view(m, v);
-  p->root = t->root;
+  if (!st) st = unite_views(p);
   for (int32_t b = 0; !st && b < t->n_buffers; b++) {
     if (t->buffer[b].kind == QNI_BUFFER_OFFSETS) p->jagged = true;
     if (t->buffer[b].input >= p->n_inputs) p->n_inputs = t->buffer[b].input + 1;

@@ -15,7 +15,7 @@ enum { QNI_LANES = 8 };
 
 typedef struct qni_pview {       /* a trace view with functions (of program->affines) for numbers */
   int32_t buffer, offsets, dtype, ndim;
-  int32_t offset;
+  int32_t offset, origin;        /* origin: the trace's view */
   int32_t shape[QN_MAX_DIMS], stride[QN_MAX_DIMS];
 } qni_pview;
 

@@ -106,17 +106,8 @@ static qn_status buffer_of(qni_trace *t, const qn_tensor *tensor, int32_t kind, 
   return st;
 }
 
-static bool same_view(const qni_trace_view *a, const qni_trace_view *b) {
-  bool same = a->buffer == b->buffer && a->offsets == b->offsets && a->offset == b->offset &&
-              a->view.dtype == b->view.dtype && a->view.ndim == b->view.ndim;
-  for (int32_t d = 0; same && d < a->view.ndim; d++)
-    same = a->view.shape[d] == b->view.shape[d] && a->view.stride[d] == b->view.stride[d];
-  return same;
-}
-
+/* Never merged with an equal one: sizes that are equal here may differ in another recording. */
 static qn_status add_view(qni_trace *t, const qni_trace_view *v, int32_t *id) {
-  for (*id = t->n_views - 1; *id >= 0; (*id)--)
-    if (same_view(&t->view[*id], v)) return QN_OK;
   qni_trace_view *list = room(t->view, t->n_views, &t->max_views, sizeof *list);
   if (!list) return QN_E_NOMEM;
   t->view = list;

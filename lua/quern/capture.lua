@@ -44,6 +44,11 @@ local function tensor_kind(t, shared)
   return ("%s%s[%s]"):format(t.is_jagged and "jagged " or "", t.dtype, table.concat(shape, ","))
 end
 
+-- Numbers with which loaders describe a batch: a trial slice has its own, or none.
+local counts = { n_sequences = "B", n_tokens = "N", longest = "L", epoch = "none", index = "none" }
+
+local function is_count(value, name) return math.type(value) == "integer" and counts[name] ~= nil end
+
 -- Appends the tensors below `value` to flat.tensors, and what describes them to flat.kind.
 local function flatten(value, name, flat, shared)
   if core.is_tensor(value) then
@@ -52,19 +57,21 @@ local function flatten(value, name, flat, shared)
     flat.kind[#flat.kind + 1] = name .. "=" .. tensor_kind(value, is_shared)
   elseif type(value) == "table" then
     for _, k in ipairs(sorted_keys(value)) do flatten(value[k], tostring(k), flat, shared) end
-  elseif type(value) ~= "function" then
+  elseif type(value) ~= "function" and not is_count(value, name) then
     flat.kind[#flat.kind + 1] = name .. "=" .. type(value) .. " " .. tostring(value)
   end
 end
 
 -- A copy of `value` with other tensors, taken in the order of flatten.
-local function rebuild(value, tensors, at)
+local function rebuild(value, name, tensors, at)
   if core.is_tensor(value) then
     at.n = at.n + 1
     return tensors[at.n]
+  elseif is_count(value, name) then
+    return at[counts[name]]
   elseif type(value) == "table" then
     local out = {}
-    for _, k in ipairs(sorted_keys(value)) do out[k] = rebuild(value[k], tensors, at) end
+    for _, k in ipairs(sorted_keys(value)) do out[k] = rebuild(value[k], tostring(k), tensors, at) end
     return setmetatable(out, getmetatable(value))
   end
   return value
@@ -72,8 +79,6 @@ end
 
 -- ---- Capturing -----------------------------------------------------------------------
 
--- Numbers that count rows or samples vary with the batch: they are no part of its kind, and a step
--- that uses them is told apart by its recordings.
 function Capture:kind_of(args)
   local flat = { tensors = {}, shared = {}, kind = {} }
   for i = 1, args.n do flatten(args[i], tostring(i), flat, self.shared) end
@@ -82,9 +87,10 @@ function Capture:kind_of(args)
 end
 
 function Capture:record(made, trial, args, count)
-  local tensors, at = made:inputs(trial, count), { n = 0 }
+  local at, tensors = { n = 0 }, nil
+  tensors, at.B, at.N, at.L = made:inputs(trial, count)
   local slice = { n = args.n }
-  for i = 1, args.n do slice[i] = rebuild(args[i], tensors, at) end
+  for i = 1, args.n do slice[i] = rebuild(args[i], tostring(i), tensors, at) end
   made:begin(trial)
   local ok, loss = pcall(self.fn, table.unpack(slice, 1, slice.n))
   if not ok then

@@ -132,7 +132,7 @@ static qn_status start(qni_capture *c, qn_tensor *const *inputs, const bool *sha
 qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget, qni_capture **capture) {
   qni_capture *c = *capture = qni_mem_zalloc(1, sizeof *c);
   if (!c) return QN_E_NOMEM;
-  c->budget = budget > 0 ? budget : qni_cpu_l2() / 10 * 7;
+  c->budget = budget;
   qn_status st = start(c, inputs, shared, n);
   if (!st) return QN_OK;
   qni_capture_free(c);
@@ -202,11 +202,21 @@ static qn_status check_recording(qni_capture *c) {
   return st ? st : qni_compare_recording(&c->runner, &batch, &slice);
 }
 
+/*
+** 70 % of the L2 cache. Where what does not grow with the slice (gradients of large tables) fills
+** much of it already, every slice streams that from memory: slices are then large beside it.
+*/
+static int64_t usual_budget(const qni_program *p) {
+  int64_t cache = qni_cpu_l2() / 10 * 7, fixed = qni_plan_bytes(p, &(qni_extent){0, 0, 1});
+  return 2 * fixed < cache ? cache : 4 * fixed > cache ? 4 * fixed : cache;
+}
+
 qn_status qni_capture_build(qni_capture *c) {
   qni_trace *traces[QNI_TRIALS];
   memcpy(traces, c->trace, sizeof traces);
   memset(c->trace, 0, sizeof c->trace);
   qn_status st = qni_program_new(traces, c->extent, &c->program);
+  if (!st && c->budget <= 0) c->budget = usual_budget(c->program);
   if (!st) st = qni_runner_start(c->program, c->budget, &c->runner);
   c->started = c->program != NULL;
   if (!st) st = check_recording(c);

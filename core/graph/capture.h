@@ -16,7 +16,7 @@
 
 typedef struct qni_capture qni_capture;
 
-/* shared[i]: input i is not cut (those without dimensions never are). budget 0: 70 % of the L2 cache. */
+/* shared[i]: input i is not cut (those without dimensions never are). budget 0: the usual one, from the L2 cache. */
 qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
                           qni_capture **capture) QNI_WARN_UNUSED;
 void qni_capture_free(qni_capture *c);

@@ -42,6 +42,8 @@ static double tolerance(int32_t dtype) { return dtype == QN_F64 ? 1e-12 : dtype 
 /* Relative distance; NaN when there is one that no tolerance covers. */
 static double distance(const qn_view *a, const qn_view *b) {
   struct distance sum = {0};
+  for (int32_t d = 0; d < a->ndim; d++)
+    if (a->shape[d] != b->shape[d]) return (double)NAN;
   measure(a, b, 0, 0, 0, &sum);
   if (sum.differ) return (double)NAN;
   return sum.off == 0 ? 0 : sqrt(sum.off) / (sqrt(sum.norm) + 1e-30);

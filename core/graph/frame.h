@@ -13,6 +13,8 @@ enum qni_phase { QNI_PHASE_INFER, QNI_PHASE_FORWARD, QNI_PHASE_BACKWARD, QNI_PHA
 /* Memory that a replayed call finds instead of taking it (graph/replay.c). */
 typedef struct qni_replay {
   qn_tensor *saved[QN_MAX_SAVED];     /* for save_new; NULL: nobody reads that slot */
+  bool loose[QN_MAX_SAVED];           /* of saved: another size than planned may be asked for */
+  qni_arena loose_memory;             /* of such, as long as the slice */
   qn_view spare[QN_MAX_SAVED];
   int64_t *row_ids[QN_MAX_TENSORS];   /* gradients by rows of the last backward */
   qn_view rows[QN_MAX_TENSORS];

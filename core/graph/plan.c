@@ -55,7 +55,7 @@ static void drop_dead(qni_program *p) {
 /* ---- Lives ---- */
 
 static bool in_arena(const qni_pbuffer *b) {
-  return b->live && b->varies && (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
+  return b->live && b->varies && !b->dynamic && (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
 }
 
 static bool in_step(const qni_pbuffer *b) { return b->live && !b->varies && b->kind == QNI_BUFFER_TEMP; }

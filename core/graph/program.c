@@ -75,6 +75,7 @@ static qn_status merge_view(struct merge *m, int32_t id) {
         v[i]->view.dtype != v[0]->view.dtype)
       return differ(m->at, "tensors correspond in some recordings only");
   *out = (qni_pview){.buffer = v[0]->buffer, .offsets = v[0]->offsets, .ndim = v[0]->view.ndim, .dtype = v[0]->view.dtype};
+  if (out->buffer >= 0 && m->p->buffer[out->buffer].dynamic) return QN_OK;
   for (int32_t i = 0; i < QNI_TRIALS; i++) values[i] = v[i]->offset;
   qn_status st = number(m, values, "the place of a view", &out->offset);
   for (int32_t d = 0; !st && d < out->ndim; d++) {
@@ -217,6 +218,33 @@ static qn_status merge_constant(struct merge *m, int32_t b) {
                             "a tensor that is not of the batch has other values in every slice");
 }
 
+static bool lists(const qni_trace *t, const int32_t *views, int32_t n, int32_t b) {
+  for (int32_t i = 0; views && i < n; i++)
+    if (views[i] >= 0 && t->view[views[i]].buffer == b) return true;
+  return false;
+}
+
+/* Does buffer b only go from a forward to its backward? */
+static bool only_saved(const qni_trace *t, int32_t b) {
+  bool used = t->view[t->root].buffer == b;
+  for (int32_t i = 0; i < t->n_entries && !used; i++) {
+    const qni_entry *e = &t->entry[i];
+    bool back = e->kind == QNI_ENTRY_BACKWARD;
+    used = lists(t, e->in, back ? e->n_out : e->n_in, b) || lists(t, e->out, back ? e->n_in : e->n_out, b);
+  }
+  return !used && t->buffer[b].kind == QNI_BUFFER_TEMP;
+}
+
+static qn_status buffer_bytes(struct merge *m, int32_t b, const int64_t *bytes) {
+  qni_pbuffer *out = &m->p->buffer[b];
+  out->loose = only_saved(m->t[0], b);
+  if (!out->loose) return number(m, bytes, "a tensor's size", &out->bytes);
+  qn_status st = qni_affine_fit(&m->p->affines, bytes, &out->bytes);
+  out->dynamic = out->bytes < 0;
+  if (out->dynamic) out->bytes = 0;
+  return st;
+}
+
 static qn_status merge_buffer(struct merge *m, int32_t b) {
   qni_pbuffer *out = &m->p->buffer[b];
   const qni_trace_buffer *x = &m->t[0]->buffer[b];
@@ -228,7 +256,7 @@ static qn_status merge_buffer(struct merge *m, int32_t b) {
     if (y->kind != x->kind || y->input != x->input || y->leaf != x->leaf) return differ(NULL, "a tensor changes its part");
   }
   m->at = user_of(m->t[0], b);
-  qn_status st = number(m, bytes, "a tensor's size", &out->bytes);
+  qn_status st = buffer_bytes(m, b, bytes);
   if (!st && x->kind == QNI_BUFFER_FOREIGN) st = merge_constant(m, b);
   if (st) return st;
   if (x->kind == QNI_BUFFER_LEAF) out->holder = qn_tensor_retain(x->leaf);

@@ -96,6 +96,7 @@ void qni_worker_stop(qni_worker *w) {
   qni_mem_free(w->offsets);
   qni_arena_free(&w->frame.memory);
   qni_arena_free(&w->replay.row_memory);
+  qni_arena_free(&w->replay.loose_memory);
   qni_arena_free(&w->memory);
 }
 
@@ -163,6 +164,7 @@ void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch
   for (int32_t b = 0; b < p->n_buffers; b++) w->base[b] = base_of(w, &p->buffer[b], batch, s, step_memory);
   for (int32_t v = 0; v < p->n_views; v++) bind_view(p, w, v);
   bind_patches(p, w);
+  qni_arena_reset(&w->replay.loose_memory);
 }
 
 /* ---- Entries ---- */
@@ -218,7 +220,10 @@ static qn_status run_forward(const struct run *r, int32_t entry) {
     c->output[o] = at(r->w, e->out[o]);
     c->out_view[o] = c->output[o]->view;
   }
-  for (int32_t s = 0; s < QN_MAX_SAVED; s++) r->w->replay.saved[s] = at(r->w, e->saved[s]);
+  for (int32_t s = 0; s < QN_MAX_SAVED; s++) {
+    r->w->replay.saved[s] = at(r->w, e->saved[s]);
+    r->w->replay.loose[s] = e->saved[s] >= 0 && r->p->buffer[r->p->view[e->saved[s]].buffer].loose;
+  }
   int64_t begin = qni_prof_on ? qni_prof_now() : 0;
   return close_frame(c, e->op->op->forward(&qni_host, c), begin);
 }

@@ -22,18 +22,16 @@ static bool has_shape(const qn_view *v, int32_t dtype, int32_t ndim, const int64
 }
 
 qn_status qni_replay_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim, const int64_t *shape, qn_view **view) {
-  qn_tensor *planned = c->replay->saved[slot];
-  if (planned) {
-    if (!has_shape(&planned->view, dtype, ndim, shape)) return qni_replay_unplanned(c, "another shape of saved memory");
-    *view = &planned->view;
-    return QN_OK;
-  }
+  qni_replay *r = c->replay;
+  qn_tensor *planned = r->saved[slot];
+  *view = planned ? &planned->view : &r->spare[slot];
+  if (planned && planned->view.data && has_shape(&planned->view, dtype, ndim, shape)) return QN_OK;
+  if (planned && !r->loose[slot]) return qni_replay_unplanned(c, "another shape of saved memory");
   size_t bytes;
   qn_status st = qni_shape_bytes(dtype, ndim, shape, &bytes);
   if (st) return st;
-  void *memory = qni_arena_alloc(&c->memory, bytes);
+  void *memory = qni_arena_alloc(planned ? &r->loose_memory : &c->memory, bytes);
   if (!memory) return QN_E_NOMEM;
-  *view = &c->replay->spare[slot];
   qni_view_dense(*view, memory, dtype, ndim, shape);
   return QN_OK;
 }

@@ -20,6 +20,9 @@ static int64_t monomial(int32_t m, const qni_extent *e) {
     case QNI_M_NL: return e->N * e->L;
     case QNI_M_LL: return e->L * e->L;
     case QNI_M_BLL: return e->B * e->L * e->L;
+    case QNI_M_BB: return e->B * e->B;
+    case QNI_M_BN: return e->B * e->N;
+    case QNI_M_NN: return e->N * e->N;
     default: return 1;
   }
 }
@@ -43,7 +46,8 @@ static bool fit_monomial(const qni_affines *a, int32_t m, const int64_t *values,
   if (x == y || (values[1] - values[0]) % (y - x)) return false;
   *f = (qni_affine){.monomial = m, .scale = (values[1] - values[0]) / (y - x)};
   f->add = values[0] - f->scale * x;
-  return f->scale != 0 && fits(a, f, values);
+  if (f->scale == 0 || (f->scale < 0 && m != QNI_M_L)) return false; /* nothing shrinks as samples are added */
+  return fits(a, f, values);
 }
 
 static bool fit(const qni_affines *a, const int64_t *values, qni_affine *f) {
@@ -92,7 +96,7 @@ qn_status qni_affine_fit(qni_affines *a, const int64_t *values, int32_t *found) 
 }
 
 char *qni_affine_text(const qni_affine *f, char *buf, size_t size) {
-  static const char *const names[] = {"", "B", "N", "L", "B L", "N L", "L L", "B L L"};
+  static const char *const names[] = {"", "B", "N", "L", "B L", "N L", "L L", "B L L", "B B", "B N", "N N"};
   if (f->monomial == QNI_M_ONE) snprintf(buf, size, "%" PRId64, f->scale + f->add);
   else if (f->add) snprintf(buf, size, "%" PRId64 " %s %+" PRId64, f->scale, names[f->monomial], f->add);
   else if (f->scale == 1) snprintf(buf, size, "%s", names[f->monomial]);

@@ -12,7 +12,9 @@
 
 enum { QNI_TRIALS = 3 };         /* recordings that are compared */
 
-enum qni_monomial { QNI_M_ONE, QNI_M_B, QNI_M_N, QNI_M_L, QNI_M_BL, QNI_M_NL, QNI_M_LL, QNI_M_BLL, QNI_M_COUNT };
+enum qni_monomial { QNI_M_ONE, QNI_M_B, QNI_M_N, QNI_M_L, QNI_M_BL, QNI_M_NL, QNI_M_LL, QNI_M_BLL,
+                    QNI_M_BB, QNI_M_BN, QNI_M_NN, /* pairs of samples: only to be refused by name */
+                    QNI_M_COUNT };
 
 typedef struct qni_extent { int64_t B, N, L; } qni_extent;  /* of a slice */
 

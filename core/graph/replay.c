@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "exec/prof.h"
+#include "graph/finite.h"
 #include "graph/share.h"
 
 /* ---- Making a worker ---- */
@@ -200,8 +201,17 @@ static qn_call *open_frame(const struct run *r, int32_t entry) {
   return c;
 }
 
+static qn_status check_finite(const qn_call *c) {
+  if (c->phase == QNI_PHASE_FORWARD) return qni_finite_outputs(c);
+  qn_status st = QN_OK;
+  for (int32_t i = 0; !st && i < c->n_in; i++)
+    if (c->grad_in[i].dense) st = qni_finite_gradient(c, i, c->grad_in[i].dense);
+  return st;
+}
+
 static qn_status close_frame(qn_call *c, qn_status st, int64_t begin) {
   if (!st) st = c->pending;
+  if (!st && qni_finite_on()) st = check_finite(c);
   if (st) {
     if (qn_error_last()->status == QN_OK) qni_fail(st, "%s failed without saying why", c->op->name);
     qni_frame_explain(c, st);

@@ -131,11 +131,10 @@ static bool patched(const qni_program *p, int32_t entry) {
   return false;
 }
 
-static qn_status check_sums(const qni_program *p, const qni_entry *e, const struct found *f) {
-  (void)p;
+static qn_status check_sums(const qni_entry *e, const struct found *f) {
   if (e->backward || !f->summed) return QN_OK;
   bool product = e->op && (!strcmp(e->op->name, "mul")) && f->n_summed > 1;
-  if (is_linear(e) && !product) return QN_OK;
+  if (is_linear(e) && !product && !f->batched) return QN_OK;
   return qni_program_refuse(e, "a loss must be a sum or a mean over the samples; per-sample results may be used freely",
                             "%s is computed from a sum over the batch", e->op ? e->op->name : "a copy");
 }
@@ -172,7 +171,7 @@ static qn_status analyse_entry(qni_program *p, int32_t i) {
   if (!st && back) st = check_list(p, e, e->saved, QN_MAX_SAVED);
   for (int32_t o = 0; !back && o < e->n_out; o++) f.varies |= qni_view_batched(p, e->out[o], NULL) > 0;
   if (!st && e->op && f.varies) st = check_op(p, e);
-  if (!st) st = check_sums(p, e, &f);
+  if (!st) st = check_sums(e, &f);
   for (int32_t o = 0; !st && o < (back ? e->n_in : e->n_out); o++) {
     st = mark_output(p, i, e->out[o], &f);
     if (!st) st = check_view(p, e, e->out[o]);

@@ -292,19 +292,13 @@ qn_status qni_capture_check_begin(qni_capture *c) {
   return QN_OK;
 }
 
-/* The gradients set aside come back, with those of the eager step added. */
-static qn_status put_back(qni_capture *c) {
-  qn_status st = QN_OK;
-  for (int32_t i = 0; i < c->runner.lanes.n; i++) {
-    qn_tensor *leaf = c->runner.lanes.leaf[i].leaf;
-    qni_aside *a = &c->aside[i];
-    if (!a->grad && !a->ids) continue;
-    swap_gradient(leaf, a);
-    if (!st) st = qni_compare_add(leaf, &(qni_grad){.dense = a->grad, .ids = a->ids, .rows = a->rows});
-    qni_grad_free(&(qni_grad){.dense = a->grad, .ids = a->ids, .rows = a->rows});
-  }
+/* The gradients set aside come back, those of the eager step go. */
+static void put_back(qni_capture *c) {
+  swap_all(c, c->aside);
+  for (int32_t i = 0; i < c->runner.lanes.n; i++)
+    qni_grad_free(&(qni_grad){.dense = c->aside[i].grad, .ids = c->aside[i].ids, .rows = c->aside[i].rows});
   c->aside = NULL;
-  return st;
+  qni_rng_rewind(c->instance);
 }
 
 static qn_status compare_all(qni_capture *c, double eager, double value, const qni_aside *replayed) {
@@ -329,7 +323,6 @@ static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t 
   swap_all(c, list);
   if (!st && qni_rng_peek() != now)
     st = qni_fail(QN_E_STATE, "the captured step draws other random numbers than the eager one");
-  qni_rng_rewind(now);
   if (!st) st = compare_all(c, eager, value, list);
   for (int32_t i = 0; i < c->runner.lanes.n; i++)
     qni_grad_free(&(qni_grad){.dense = list[i].grad, .ids = list[i].ids, .rows = list[i].rows});
@@ -339,8 +332,8 @@ static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t 
 qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n, const qn_tensor *loss) {
   qn_status st = QN_OK;
   if (loss) st = replay_aside(c, inputs, n, qni_dtype_load(loss->view.dtype, loss->view.data));
-  qn_status put = put_back(c);
-  return st ? st : put;
+  put_back(c);
+  return st;
 }
 
 /* ---- In words ---- */

@@ -5,7 +5,7 @@
 **   per trial:            inputs = qni_capture_inputs; begin; the step, run eagerly; end
 **   qni_capture_build     program out of the recordings, checked against the last of them
 **   first batch:          check_begin; the step, run eagerly; check_end compares a replay with it
-**   then:                 qni_capture_step
+**   then, it too:                qni_capture_step
 ** Main thread only.
 ** SPDX-License-Identifier: MIT
 */
@@ -30,8 +30,8 @@ qn_status qni_capture_build(qni_capture *c) QNI_WARN_UNUSED;
 /* Sets the leaves' gradients aside, so that an eager step leaves its own alone. */
 qn_status qni_capture_check_begin(qni_capture *c) QNI_WARN_UNUSED;
 /*
-** Replays the batch and compares loss and gradients with the eager step's, which stay, added to
-** those set aside. loss NULL: the eager step failed, only puts back.
+** Replays the batch and compares loss and gradients with the eager step's. Puts gradients and random
+** numbers back to where they were at check_begin. loss NULL: the eager step failed, only puts back.
 */
 qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n, const qn_tensor *loss) QNI_WARN_UNUSED;
 

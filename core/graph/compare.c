@@ -11,8 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-#include "graph/call.h"
-
 /* ---- Numbers ---- */
 
 struct distance {
@@ -140,25 +138,4 @@ qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed, 
   if (!leaf->grad && leaf->grad_ids)
     off = same_bytes(leaf->grad_ids, replayed->ids) ? distance(&replayed->rows->view, &leaf->grad_rows->view) : (double)NAN;
   return off <= sum_tolerance(leaf->view.dtype) ? QN_OK : gradient_differs(leaf, index, off);
-}
-
-qn_status qni_compare_add(qn_tensor *leaf, const qni_grad *grad) {
-  if (grad->ids) return qni_rows_accumulate(leaf, grad);
-  if (!grad->dense) return QN_OK;
-  if (leaf->grad_ids && !leaf->grad) {
-    qn_status st = qni_rows_dense(&leaf->view, leaf->grad_ids, leaf->grad_rows, &leaf->grad);
-    if (st) return st;
-    qn_tensor_free(leaf->grad_ids);
-    qn_tensor_free(leaf->grad_rows);
-    leaf->grad_ids = leaf->grad_rows = NULL;
-  }
-  qn_tensor *sum;
-  qn_arg args[2] = {{.kind = QN_ARG_TENSOR, .v.tensor = leaf->grad}, {.kind = QN_ARG_TENSOR, .v.tensor = grad->dense}};
-  bool before = qni_tape_enable(false);
-  qn_status st = qni_call_named("add", args, 2, &sum, 1);
-  qni_tape_enable(before);
-  if (st) return st;
-  qn_tensor_free(leaf->grad);
-  leaf->grad = sum;
-  return QN_OK;
 }

@@ -12,7 +12,5 @@ qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch, qni_slice
 qn_status qni_compare_loss(double eager, double replayed, int32_t dtype) QNI_WARN_UNUSED;
 /* The gradient that a leaf has against a replayed one; index: for the message. */
 qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed, int32_t index) QNI_WARN_UNUSED;
-/* leaf's gradient += grad */
-qn_status qni_compare_add(qn_tensor *leaf, const qni_grad *grad) QNI_WARN_UNUSED;
 
 #endif

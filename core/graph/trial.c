@@ -81,10 +81,11 @@ qn_status qni_trial_make(qn_tensor *const *inputs, const bool *shared, int32_t n
   for (; !st && done < n; done++)
     st = shared[done] ? make_shared(inputs[done], &made[done]) : make_input(&c, inputs[done], offsets, &made[done]);
   qn_tensor_free(offsets);
-  if (st) {
-    while (done > 1) qn_tensor_free(made[--done - 1]);
-    return st;
+  for (int32_t i = 0; st && i < done; i++) {
+    qn_tensor_free(made[i]);
+    made[i] = NULL;
   }
+  if (st) return st;
   *extent = (qni_extent){.B = c.n, .N = c.from ? c.to[c.n] : c.n, .L = 1};
   for (int64_t b = 0; c.from && b < c.n; b++)
     if (b == 0 || c.to[b + 1] - c.to[b] > extent->L) extent->L = c.to[b + 1] - c.to[b];

@@ -12,7 +12,7 @@
 --
 -- The first call with a kind of batch runs the function four times: on three small trial
 -- slices, to record what it calls, and on the batch itself, whose loss and gradients are
--- compared with those of a replay. Later calls replay. docs/executor.md says what a step
+-- compared with those of a replay. What a call returns is always the replay's. docs/executor.md says what a step
 -- may do, and what is refused.
 -- SPDX-License-Identifier: MIT
 
@@ -104,8 +104,8 @@ function Capture:record(made, trial, args, count)
   made:finish(trial, loss)
 end
 
--- The first step of a kind: eager, and the replay beside it.
-function Capture:first(flat, args)
+-- A capture for a new kind of batch, checked against an eager step.
+function Capture:make(flat, args)
   local made = core.capture_new(flat.tensors, flat.shared, self.bytes)
   for trial = 1, TRIALS do
     local scope <close> = core.scope_open()      -- luacheck: ignore 211
@@ -119,7 +119,7 @@ function Capture:first(flat, args)
     error(loss, 0)
   end
   made:check_end(flat.tensors, loss)
-  return made, loss
+  return made
 end
 
 function Capture:init(fn, options)
@@ -138,19 +138,17 @@ function Capture:__call(...)
     util.fail("argument", "a captured step was called without tensors", nil, "pass it the batch")
   end
   local made = self.kinds[flat.key]
-  if made then
-    self.last = made
-    return made:step(flat.tensors)
+  if not made then
+    if self.count == MOST_KINDS then
+      util.fail("state", ("a captured step has seen %d kinds of batches"):format(MOST_KINDS), flat.key,
+                "what changes from batch to batch must be a tensor: shapes beyond the first dimension, numbers and "
+                .. "strings belong to the kind")
+    end
+    made = self:make(flat, args)
+    self.kinds[flat.key], self.count = made, self.count + 1
   end
-  if self.count == MOST_KINDS then
-    util.fail("state", ("a captured step has seen %d kinds of batches"):format(MOST_KINDS), flat.key,
-              "what changes from batch to batch must be a tensor: shapes beyond the first dimension, numbers and "
-              .. "strings belong to the kind")
-  end
-  local loss
-  made, loss = self:first(flat, args)
-  self.kinds[flat.key], self.last, self.count = made, made, self.count + 1
-  return loss
+  self.last = made
+  return made:step(flat.tensors)
 end
 
 -- ---- Plans ---------------------------------------------------------------------------

@@ -18,7 +18,8 @@ static int32_t read_list(lua_State *L, int index, qn_tensor **list) {
   if (!lua_istable(L, index)) qni_bind_bad_arg(L, index, "inputs", "a list of tensors");
   int64_t n = (int64_t)lua_rawlen(L, index);
   if (n < 1 || n > MOST_INPUTS)
-    qni_bind_fail(L, QN_E_ARG, NULL, "a captured step takes 1 to %d tensors, not %lld", MOST_INPUTS, (long long)n);
+    qni_bind_fail(L, QN_E_ARG, NULL, "a captured step takes 1 to %d tensors, not %lld", MOST_INPUTS,
+                  (long long)n);
   for (int64_t i = 0; i < n; i++) {
     lua_rawgeti(L, index, (lua_Integer)i + 1);
     list[i] = qni_bind_tensor(L, -1, "inputs");
@@ -143,8 +144,10 @@ static int describe(lua_State *L) {
 /* c:line(i): entry i as text, or nil. */
 static int line(lua_State *L) {
   char text[512];
-  if (!qni_capture_line(self(L), qni_bind_int(L, 2, "i") - 1, text, sizeof text)) lua_pushnil(L);
-  else lua_pushstring(L, text);
+  if (!qni_capture_line(self(L), qni_bind_int(L, 2, "i") - 1, text, sizeof text))
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, text);
   return 1;
 }
 
@@ -156,9 +159,16 @@ void qni_bind_no_escape(lua_State *L, const char *what) {
 }
 
 void qni_bind_open_capture(lua_State *L) {
-  static const luaL_Reg methods[] = {{"inputs", inputs}, {"begin", begin}, {"finish", finish}, {"build", build},
-                                     {"check_begin", check_begin}, {"check_end", check_end}, {"step", step},
-                                     {"describe", describe}, {"line", line}, {NULL, NULL}};
+  static const luaL_Reg methods[] = {{"inputs", inputs},
+                                     {"begin", begin},
+                                     {"finish", finish},
+                                     {"build", build},
+                                     {"check_begin", check_begin},
+                                     {"check_end", check_end},
+                                     {"step", step},
+                                     {"describe", describe},
+                                     {"line", line},
+                                     {NULL, NULL}};
   static const luaL_Reg functions[] = {{"capture_new", capture_new}, {NULL, NULL}};
   qni_bind_class(L, class, methods);
   qni_bind_set(L, functions);

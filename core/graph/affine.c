@@ -13,17 +13,17 @@
 
 static int64_t monomial(int32_t m, const qni_extent *e) {
   switch (m) {
-    case QNI_M_B: return e->B;
-    case QNI_M_N: return e->N;
-    case QNI_M_L: return e->L;
-    case QNI_M_BL: return e->B * e->L;
-    case QNI_M_NL: return e->N * e->L;
-    case QNI_M_LL: return e->L * e->L;
-    case QNI_M_BLL: return e->B * e->L * e->L;
-    case QNI_M_BB: return e->B * e->B;
-    case QNI_M_BN: return e->B * e->N;
-    case QNI_M_NN: return e->N * e->N;
-    default: return 1;
+  case QNI_M_B: return e->B;
+  case QNI_M_N: return e->N;
+  case QNI_M_L: return e->L;
+  case QNI_M_BL: return e->B * e->L;
+  case QNI_M_NL: return e->N * e->L;
+  case QNI_M_LL: return e->L * e->L;
+  case QNI_M_BLL: return e->B * e->L * e->L;
+  case QNI_M_BB: return e->B * e->B;
+  case QNI_M_BN: return e->B * e->N;
+  case QNI_M_NN: return e->N * e->N;
+  default: return 1;
   }
 }
 
@@ -46,7 +46,8 @@ static bool fit_monomial(const qni_affines *a, int32_t m, const int64_t *values,
   if (x == y || (values[1] - values[0]) % (y - x)) return false;
   *f = (qni_affine){.monomial = m, .scale = (values[1] - values[0]) / (y - x)};
   f->add = values[0] - f->scale * x;
-  if (f->scale == 0 || (f->scale < 0 && m != QNI_M_L)) return false; /* nothing shrinks as samples are added */
+  if (f->scale == 0 || (f->scale < 0 && m != QNI_M_L))
+    return false; /* nothing shrinks as samples are added */
   return fits(a, f, values);
 }
 
@@ -63,7 +64,8 @@ static bool fit(const qni_affines *a, const int64_t *values, qni_affine *f) {
 static qn_status keep(qni_affines *a, const qni_affine *f, int32_t *found) {
   for (int32_t i = 0; i < a->n; i++) {
     const qni_affine *g = &a->list[i];
-    if (g->monomial == f->monomial && g->scale == f->scale && g->add == f->add) return *found = i, QN_OK;
+    if (g->monomial == f->monomial && g->scale == f->scale && g->add == f->add)
+      return *found = i, QN_OK;
   }
   if (a->n == a->max) {
     int32_t max = a->max ? 2 * a->max : 64;
@@ -96,10 +98,15 @@ qn_status qni_affine_fit(qni_affines *a, const int64_t *values, int32_t *found) 
 }
 
 char *qni_affine_text(const qni_affine *f, char *buf, size_t size) {
-  static const char *const names[] = {"", "B", "N", "L", "B L", "N L", "L L", "B L L", "B B", "B N", "N N"};
-  if (f->monomial == QNI_M_ONE) snprintf(buf, size, "%" PRId64, f->scale + f->add);
-  else if (f->add) snprintf(buf, size, "%" PRId64 " %s %+" PRId64, f->scale, names[f->monomial], f->add);
-  else if (f->scale == 1) snprintf(buf, size, "%s", names[f->monomial]);
-  else snprintf(buf, size, "%" PRId64 " %s", f->scale, names[f->monomial]);
+  static const char *const names[] = {"",    "B",     "N",   "L",   "B L", "N L",
+                                      "L L", "B L L", "B B", "B N", "N N"};
+  if (f->monomial == QNI_M_ONE)
+    snprintf(buf, size, "%" PRId64, f->scale + f->add);
+  else if (f->add)
+    snprintf(buf, size, "%" PRId64 " %s %+" PRId64, f->scale, names[f->monomial], f->add);
+  else if (f->scale == 1)
+    snprintf(buf, size, "%s", names[f->monomial]);
+  else
+    snprintf(buf, size, "%" PRId64 " %s", f->scale, names[f->monomial]);
   return buf;
 }

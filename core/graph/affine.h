@@ -10,20 +10,33 @@
 
 #include "base/mem.h"
 
-enum { QNI_TRIALS = 3 };         /* recordings that are compared */
+enum { QNI_TRIALS = 3 }; /* recordings that are compared */
 
-enum qni_monomial { QNI_M_ONE, QNI_M_B, QNI_M_N, QNI_M_L, QNI_M_BL, QNI_M_NL, QNI_M_LL, QNI_M_BLL,
-                    QNI_M_BB, QNI_M_BN, QNI_M_NN, /* pairs of samples: only to be refused by name */
-                    QNI_M_COUNT };
+enum qni_monomial {
+  QNI_M_ONE,
+  QNI_M_B,
+  QNI_M_N,
+  QNI_M_L,
+  QNI_M_BL,
+  QNI_M_NL,
+  QNI_M_LL,
+  QNI_M_BLL,
+  QNI_M_BB,
+  QNI_M_BN,
+  QNI_M_NN, /* pairs of samples: only to be refused by name */
+  QNI_M_COUNT
+};
 
-typedef struct qni_extent { int64_t B, N, L; } qni_extent;  /* of a slice */
+typedef struct qni_extent {
+  int64_t B, N, L;
+} qni_extent; /* of a slice */
 
 typedef struct qni_affine {
-  int32_t monomial;              /* enum qni_monomial */
+  int32_t monomial; /* enum qni_monomial */
   int64_t scale, add;
 } qni_affine;
 
-typedef struct qni_affines {     /* all of a program, each once; index 0 is the number 0 */
+typedef struct qni_affines { /* all of a program, each once; index 0 is the number 0 */
   qni_extent trial[QNI_TRIALS];
   qni_affine *list;
   int32_t n, max;

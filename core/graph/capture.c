@@ -12,14 +12,14 @@
 #include "graph/compare.h"
 #include "graph/trial.h"
 
-typedef struct qni_aside {       /* a leaf's gradient before a check */
+typedef struct qni_aside { /* a leaf's gradient before a check */
   qn_tensor *grad, *ids, *rows;
 } qni_aside;
 
 struct qni_capture {
   int32_t n;
   bool *shared;
-  qn_view *like;                 /* [n] the inputs of the first batch; data NULL */
+  qn_view *like; /* [n] the inputs of the first batch; data NULL */
   bool *jagged;
   qn_tensor **trial[QNI_TRIALS]; /* [n] */
   qni_extent extent[QNI_TRIALS];
@@ -28,9 +28,9 @@ struct qni_capture {
   qni_program *program;
   qni_runner runner;
   bool started;
-  qni_aside *aside;              /* [leaves] while a check is under way */
-  uint32_t instance;             /* where random numbers stood when the check began */
-  qn_tensor *loss;               /* handed out, used again */
+  qni_aside *aside;  /* [leaves] while a check is under way */
+  uint32_t instance; /* where random numbers stood when the check began */
+  qn_tensor *loss;   /* handed out, used again */
   qni_arena memory;
 };
 
@@ -45,23 +45,30 @@ static qn_status bad_input(int32_t i, const char *what, const char *hint) {
 static const char *const shared_hint =
     "tensors that belong to the whole batch and not to one sample are named in the option shared";
 
-static int64_t samples(const qn_tensor *t) { return t->offsets ? t->offsets->view.shape[0] - 1 : t->view.shape[0]; }
+static int64_t samples(const qn_tensor *t) {
+  return t->offsets ? t->offsets->view.shape[0] - 1 : t->view.shape[0];
+}
 
 static qn_status check_input(const qni_batch *batch, const qn_tensor *t, int32_t i) {
-  if (!qni_view_contiguous(&t->view)) return bad_input(i, "is not contiguous", "call contiguous() on it");
+  if (!qni_view_contiguous(&t->view))
+    return bad_input(i, "is not contiguous", "call contiguous() on it");
   if (t->requires_grad) return bad_input(i, "has a gradient", "only parameters of the model may");
-  if (samples(t) != batch->B) return bad_input(i, "has another number of samples than those before it", shared_hint);
+  if (samples(t) != batch->B)
+    return bad_input(i, "has another number of samples than those before it", shared_hint);
   if (!t->offsets) return QN_OK;
   const int64_t *at = t->offsets->view.data;
-  if (at[0] != 0 || (batch->offsets && memcmp(at, batch->offsets, (size_t)(batch->B + 1) * sizeof *at)))
+  if (at[0] != 0 ||
+      (batch->offsets && memcmp(at, batch->offsets, (size_t)(batch->B + 1) * sizeof *at)))
     return bad_input(i, "has sequences of other lengths than those before it",
                      "all jagged tensors of a captured batch share their lengths");
   return QN_OK;
 }
 
-static qn_status read_batch(qn_tensor *const *inputs, const bool *shared, int32_t n, qni_batch *batch) {
+static qn_status read_batch(qn_tensor *const *inputs, const bool *shared, int32_t n,
+                            qni_batch *batch) {
   qn_status st = QN_OK;
-  *batch = (qni_batch){.input = inputs, .B = -1, .step = qni_rng_current_step(), .instance = qni_rng_peek()};
+  *batch = (qni_batch){
+      .input = inputs, .B = -1, .step = qni_rng_current_step(), .instance = qni_rng_peek()};
   for (int32_t i = 0; !st && i < n; i++) {
     if (shared[i]) continue;
     if (batch->B < 0) batch->B = samples(inputs[i]);
@@ -69,7 +76,8 @@ static qn_status read_batch(qn_tensor *const *inputs, const bool *shared, int32_
     if (!st && inputs[i]->offsets) batch->offsets = inputs[i]->offsets->view.data;
   }
   if (!st && batch->B < 0) {
-    qni_fail(QN_E_ARG, "a captured step needs a batch with at least one tensor that is cut into samples");
+    qni_fail(QN_E_ARG,
+             "a captured step needs a batch with at least one tensor that is cut into samples");
     qni_error_hint("pass the batch to the step as arguments, not through upvalues");
     return QN_E_ARG;
   }
@@ -77,20 +85,28 @@ static qn_status read_batch(qn_tensor *const *inputs, const bool *shared, int32_
 }
 
 static qn_status same_kind(const qni_capture *c, qn_tensor *const *inputs, int32_t n) {
-  if (n != c->n) return qni_fail(QN_E_SHAPE, "the batch has %d tensors, the captured one had %d", (int)n, (int)c->n);
+  if (n != c->n)
+    return qni_fail(QN_E_SHAPE, "the batch has %d tensors, the captured one had %d", (int)n,
+                    (int)c->n);
   for (int32_t i = 0; i < n; i++) {
     const qn_view *a = &c->like[i], *b = &inputs[i]->view;
-    bool same = a->dtype == b->dtype && a->ndim == b->ndim && c->jagged[i] == (inputs[i]->offsets != NULL);
-    for (int32_t d = c->shared[i] ? 0 : 1; same && d < a->ndim; d++) same = a->shape[d] == b->shape[d];
-    if (!same) return bad_input(i, "is of another kind than the one that was captured", "capture the step again");
-    if (!qni_view_contiguous(b)) return bad_input(i, "is not contiguous", "call contiguous() on it");
+    bool same =
+        a->dtype == b->dtype && a->ndim == b->ndim && c->jagged[i] == (inputs[i]->offsets != NULL);
+    for (int32_t d = c->shared[i] ? 0 : 1; same && d < a->ndim; d++)
+      same = a->shape[d] == b->shape[d];
+    if (!same)
+      return bad_input(i, "is of another kind than the one that was captured",
+                       "capture the step again");
+    if (!qni_view_contiguous(b))
+      return bad_input(i, "is not contiguous", "call contiguous() on it");
   }
   return QN_OK;
 }
 
 /* ---- New ---- */
 
-static qn_status make_lists(qni_capture *c, qn_tensor *const *inputs, const bool *shared, int32_t n) {
+static qn_status make_lists(qni_capture *c, qn_tensor *const *inputs, const bool *shared,
+                            int32_t n) {
   c->n = n;
   c->shared = qni_arena_alloc(&c->memory, (size_t)n + 1);
   c->jagged = qni_arena_alloc(&c->memory, (size_t)n + 1);
@@ -114,7 +130,8 @@ static qn_status check_extents(const qni_capture *c) {
   const qni_extent *e = c->extent;
   bool jagged = false;
   for (int32_t i = 0; i < c->n; i++) jagged |= c->jagged[i] && !c->shared[i];
-  if (!jagged || (e[1].N - e[0].N) * (e[2].B - e[0].B) != (e[2].N - e[0].N) * (e[1].B - e[0].B)) return QN_OK;
+  if (!jagged || (e[1].N - e[0].N) * (e[2].B - e[0].B) != (e[2].N - e[0].N) * (e[1].B - e[0].B))
+    return QN_OK;
   qni_fail(QN_E_UNSUPPORTED, "the sequences of this batch are too short to capture a step with");
   qni_error_hint("capture it on a batch that has a sequence of two rows or more");
   return QN_E_UNSUPPORTED;
@@ -125,11 +142,13 @@ static qn_status start(qni_capture *c, qn_tensor *const *inputs, const bool *sha
   qn_status st = make_lists(c, inputs, shared, n);
   if (!st) st = read_batch(inputs, c->shared, n, &batch);
   if (!st && batch.B < 1) st = qni_fail(QN_E_ARG, "a step cannot be captured on an empty batch");
-  for (int32_t t = 0; !st && t < QNI_TRIALS; t++) st = qni_trial_make(inputs, c->shared, n, batch.B, t, c->trial[t], &c->extent[t]);
+  for (int32_t t = 0; !st && t < QNI_TRIALS; t++)
+    st = qni_trial_make(inputs, c->shared, n, batch.B, t, c->trial[t], &c->extent[t]);
   return st ? st : check_extents(c);
 }
 
-qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget, qni_capture **capture) {
+qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
+                          qni_capture **capture) {
   qni_capture *c = *capture = qni_mem_zalloc(1, sizeof *c);
   if (!c) return QN_E_NOMEM;
   c->budget = budget;
@@ -170,14 +189,15 @@ qn_status qni_capture_begin(qni_capture *c, int32_t trial) {
   if (qni_recorder) return qni_fail(QN_E_STATE, "a step is being captured already");
   qni_trace_free(c->trace[trial]);
   qn_status st = qni_trace_new(&c->trace[trial]);
-  for (int32_t i = 0; !st && i < c->n; i++) st = qni_trace_input(c->trace[trial], c->trial[trial][i], i);
+  for (int32_t i = 0; !st && i < c->n; i++)
+    st = qni_trace_input(c->trace[trial], c->trial[trial][i], i);
   if (!st) qni_record_begin(c->trace[trial]);
   return st;
 }
 
 /* Is the tensor that the step returned the one that backward started from? */
 static bool is_root(const qni_trace *t, const qn_tensor *loss) {
-  if (t->root < 0) return true;  /* said later, with more words */
+  if (t->root < 0) return true; /* said later, with more words */
   const qni_trace_view *v = &t->view[t->root];
   const qni_storage *s = t->buffer[v->buffer].holder->storage;
   return loss->storage == s && (const char *)loss->view.data == (const char *)s->data + v->offset;
@@ -234,7 +254,8 @@ qn_status qni_capture_build(qni_capture *c) {
 
 /* ---- Steps ---- */
 
-static qn_status run_batch(qni_capture *c, qn_tensor *const *inputs, int32_t n, double *loss, double *divisor) {
+static qn_status run_batch(qni_capture *c, qn_tensor *const *inputs, int32_t n, double *loss,
+                           double *divisor) {
   qni_batch batch;
   qn_status st = same_kind(c, inputs, n);
   if (!st) st = read_batch(inputs, c->shared, n, &batch);
@@ -275,7 +296,8 @@ static void swap_gradient(qn_tensor *leaf, qni_aside *a) {
 }
 
 static void swap_all(qni_capture *c, qni_aside *list) {
-  for (int32_t i = 0; i < c->runner.lanes.n; i++) swap_gradient(c->runner.lanes.leaf[i].leaf, &list[i]);
+  for (int32_t i = 0; i < c->runner.lanes.n; i++)
+    swap_gradient(c->runner.lanes.leaf[i].leaf, &list[i]);
 }
 
 static qni_aside *aside_list(qni_capture *c) {
@@ -296,21 +318,26 @@ qn_status qni_capture_check_begin(qni_capture *c) {
 static void put_back(qni_capture *c) {
   swap_all(c, c->aside);
   for (int32_t i = 0; i < c->runner.lanes.n; i++)
-    qni_grad_free(&(qni_grad){.dense = c->aside[i].grad, .ids = c->aside[i].ids, .rows = c->aside[i].rows});
+    qni_grad_free(
+        &(qni_grad){.dense = c->aside[i].grad, .ids = c->aside[i].ids, .rows = c->aside[i].rows});
   c->aside = NULL;
   qni_rng_rewind(c->instance);
 }
 
-static qn_status compare_all(qni_capture *c, double eager, double value, const qni_aside *replayed) {
+static qn_status compare_all(qni_capture *c, double eager, double value,
+                             const qni_aside *replayed) {
   qn_status st = qni_compare_loss(eager, value, c->program->view[c->program->root].dtype);
   for (int32_t i = 0; !st && i < c->runner.lanes.n; i++) {
     const qn_tensor *leaf = c->runner.lanes.leaf[i].leaf;
-    st = qni_compare_gradient(leaf, &(qni_grad){.dense = replayed[i].grad, .ids = replayed[i].ids, .rows = replayed[i].rows}, i);
+    st = qni_compare_gradient(
+        leaf,
+        &(qni_grad){.dense = replayed[i].grad, .ids = replayed[i].ids, .rows = replayed[i].rows},
+        i);
   }
   return st;
 }
 
-/* Gradients of the replay go to the leaves while the eager ones are aside; then they change places. */
+/* Gradients of the replay go to the leaves while the eager ones are aside; then they swap. */
 static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t n, double eager) {
   double value, divisor;
   uint32_t now = qni_rng_peek();
@@ -329,7 +356,8 @@ static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t 
   return st;
 }
 
-qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n, const qn_tensor *loss) {
+qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                                const qn_tensor *loss) {
   qn_status st = QN_OK;
   if (loss) st = replay_aside(c, inputs, n, qni_dtype_load(loss->view.dtype, loss->view.data));
   put_back(c);
@@ -340,9 +368,13 @@ qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_
 
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
   const qni_program *p = c->program;
-  *info = (qni_capture_info){.arena_bytes = (int64_t)c->runner.arena_bytes, .step_bytes = (int64_t)p->step_bytes,
-                             .slices = c->runner.n_slices, .lanes = QNI_LANES, .parameters = c->runner.lanes.n,
-                             .budget = c->budget, .loss_kind = p->loss.kind};
+  *info = (qni_capture_info){.arena_bytes = (int64_t)c->runner.arena_bytes,
+                             .step_bytes = (int64_t)p->step_bytes,
+                             .slices = c->runner.n_slices,
+                             .lanes = QNI_LANES,
+                             .parameters = c->runner.lanes.n,
+                             .budget = c->budget,
+                             .loss_kind = p->loss.kind};
   for (int32_t i = 0; i < p->n_entries; i++) {
     info->entries += p->when[i] == QNI_WHEN_SLICE;
     info->hoisted += p->when[i] == QNI_WHEN_STEP;
@@ -355,7 +387,8 @@ static void shape_line(const qni_program *p, int32_t view, char *buf, size_t siz
   const qni_pview *v = &p->view[view];
   size_t n = (size_t)snprintf(buf, size, " -> %s[", qni_dtype_name(v->dtype));
   for (int32_t d = 0; d < v->ndim && n < size; d++)
-    n += (size_t)snprintf(buf + n, size - n, "%s%s", d ? "," : "", qni_affine_text(&p->affines.list[v->shape[d]], f, sizeof f));
+    n += (size_t)snprintf(buf + n, size - n, "%s%s", d ? "," : "",
+                          qni_affine_text(&p->affines.list[v->shape[d]], f, sizeof f));
   if (n < size) snprintf(buf + n, size - n, "]");
 }
 

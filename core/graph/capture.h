@@ -16,7 +16,7 @@
 
 typedef struct qni_capture qni_capture;
 
-/* shared[i]: input i is not cut (those without dimensions never are). budget 0: the usual one, from the L2 cache. */
+/* shared[i]: input i is not cut (those without dimensions never are). budget 0: the usual one. */
 qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
                           qni_capture **capture) QNI_WARN_UNUSED;
 void qni_capture_free(qni_capture *c);
@@ -30,13 +30,15 @@ qn_status qni_capture_build(qni_capture *c) QNI_WARN_UNUSED;
 /* Sets the leaves' gradients aside, so that an eager step leaves its own alone. */
 qn_status qni_capture_check_begin(qni_capture *c) QNI_WARN_UNUSED;
 /*
-** Replays the batch and compares loss and gradients with the eager step's. Puts gradients and random
+** Replays the batch and compares with the eager step. Puts gradients and random
 ** numbers back to where they were at check_begin. loss NULL: the eager step failed, only puts back.
 */
-qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n, const qn_tensor *loss) QNI_WARN_UNUSED;
+qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                                const qn_tensor *loss) QNI_WARN_UNUSED;
 
 /* One step: gradients are added to the leaves; *loss is a new reference to a number. */
-qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss) QNI_WARN_UNUSED;
+qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                           qn_tensor **loss) QNI_WARN_UNUSED;
 
 typedef struct qni_capture_info {
   int64_t entries, hoisted, dropped, arena_bytes, step_bytes, slices, lanes, parameters, budget;

@@ -14,13 +14,15 @@
 /* ---- Numbers ---- */
 
 struct distance {
-  double off, norm;              /* sums of squares */
-  int64_t differ;                /* integers, and NaN against numbers */
+  double off, norm; /* sums of squares */
+  int64_t differ;   /* integers, and NaN against numbers */
 };
 
-static void measure(const qn_view *a, const qn_view *b, int32_t d, int64_t at_a, int64_t at_b, struct distance *sum) {
+static void measure(const qn_view *a, const qn_view *b, int32_t d, int64_t at_a, int64_t at_b,
+                    struct distance *sum) {
   if (d < a->ndim) {
-    for (int64_t i = 0; i < a->shape[d]; i++) measure(a, b, d + 1, at_a + i * a->stride[d], at_b + i * b->stride[d], sum);
+    for (int64_t i = 0; i < a->shape[d]; i++)
+      measure(a, b, d + 1, at_a + i * a->stride[d], at_b + i * b->stride[d], sum);
     return;
   }
   int64_t size = (int64_t)qni_dtype_size(a->dtype);
@@ -35,7 +37,9 @@ static void measure(const qn_view *a, const qn_view *b, int32_t d, int64_t at_a,
   sum->norm += y * y;
 }
 
-static double tolerance(int32_t dtype) { return dtype == QN_F64 ? 1e-12 : dtype == QN_F32 ? 1e-6 : dtype == QN_BF16 ? 1e-2 : 0; }
+static double tolerance(int32_t dtype) {
+  return dtype == QN_F64 ? 1e-12 : dtype == QN_F32 ? 1e-6 : dtype == QN_BF16 ? 1e-2 : 0;
+}
 
 /* Relative distance; NaN when there is one that no tolerance covers. */
 static double distance(const qn_view *a, const qn_view *b) {
@@ -83,8 +87,10 @@ static qn_status compare_entry(void *ctx, int32_t entry) {
   const qni_entry *e = &c->r->p->entry[entry];
   bool back = e->kind == QNI_ENTRY_BACKWARD;
   qn_status st = QN_OK;
-  for (int32_t o = 0; !st && o < (back ? e->n_in : e->n_out); o++) st = compare_view(c, entry, e->out[o]);
-  for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++) st = compare_view(c, entry, e->saved[s]);
+  for (int32_t o = 0; !st && o < (back ? e->n_in : e->n_out); o++)
+    st = compare_view(c, entry, e->out[o]);
+  for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++)
+    st = compare_view(c, entry, e->saved[s]);
   return st;
 }
 
@@ -110,32 +116,41 @@ qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch, qni_slice
 static double sum_tolerance(int32_t dtype) { return 4 * tolerance(dtype); }
 
 qn_status qni_compare_loss(double eager, double replayed, int32_t dtype) {
-  if (fabs(eager - replayed) <= sum_tolerance(dtype) * fabs(eager) || (isnan(eager) && isnan(replayed))) return QN_OK;
+  if (fabs(eager - replayed) <= sum_tolerance(dtype) * fabs(eager) ||
+      (isnan(eager) && isnan(replayed)))
+    return QN_OK;
   qni_fail(QN_E_UNSUPPORTED, "the captured step does not give the loss of the eager one");
   qni_error_detail("eager: %.9g, captured: %.9g", eager, replayed);
-  qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over them; train eagerly");
+  qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over "
+                 "them; train eagerly");
   return QN_E_UNSUPPORTED;
 }
 
 static qn_status gradient_differs(const qn_tensor *leaf, int32_t index, double off) {
   char shape[160];
   qni_fail(QN_E_UNSUPPORTED, "the captured step does not give the gradients of the eager one");
-  qni_error_detail("parameter %d, %s: relative difference %g, allowed %g", (int)index + 1,
-                   qni_shape_text(shape, sizeof shape, leaf->view.dtype, leaf->view.ndim, leaf->view.shape), off,
-                   sum_tolerance(leaf->view.dtype));
-  qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over them; train eagerly");
+  qni_error_detail(
+      "parameter %d, %s: relative difference %g, allowed %g", (int)index + 1,
+      qni_shape_text(shape, sizeof shape, leaf->view.dtype, leaf->view.ndim, leaf->view.shape), off,
+      sum_tolerance(leaf->view.dtype));
+  qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over "
+                 "them; train eagerly");
   return QN_E_UNSUPPORTED;
 }
 
 static bool same_bytes(const qn_tensor *a, const qn_tensor *b) {
-  return a->view.shape[0] == b->view.shape[0] && !memcmp(a->view.data, b->view.data, (size_t)qni_tensor_count(a) * 8);
+  return a->view.shape[0] == b->view.shape[0] &&
+         !memcmp(a->view.data, b->view.data, (size_t)qni_tensor_count(a) * 8);
 }
 
 qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed, int32_t index) {
-  if ((leaf->grad != NULL) != (replayed->dense != NULL) || (leaf->grad_ids != NULL) != (replayed->ids != NULL))
+  if ((leaf->grad != NULL) != (replayed->dense != NULL) ||
+      (leaf->grad_ids != NULL) != (replayed->ids != NULL))
     return gradient_differs(leaf, index, (double)NAN);
   double off = leaf->grad ? distance(&replayed->dense->view, &leaf->grad->view) : 0;
   if (!leaf->grad && leaf->grad_ids)
-    off = same_bytes(leaf->grad_ids, replayed->ids) ? distance(&replayed->rows->view, &leaf->grad_rows->view) : (double)NAN;
+    off = same_bytes(leaf->grad_ids, replayed->ids)
+              ? distance(&replayed->rows->view, &leaf->grad_rows->view)
+              : (double)NAN;
   return off <= sum_tolerance(leaf->view.dtype) ? QN_OK : gradient_differs(leaf, index, off);
 }

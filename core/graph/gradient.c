@@ -21,32 +21,39 @@ enum { ELEMENTS_PER_CHUNK = 8192, ROWS_PER_CHUNK = 256, LANE_SHIFT = 48 };
 struct dense {
   const void *lane[QNI_LANES];
   int32_t n_lanes;
-  bool add;                      /* to what `to` holds */
+  bool add; /* to what `to` holds */
   void *to;
   double scale;
 };
 
-#define SUM_LANES(REAL)                                                                        \
-  static void sum_##REAL(const struct dense *d, int64_t begin, int64_t end) {                  \
-    REAL *to = d->to, scale = (REAL)d->scale;                                                  \
-    for (int64_t i = begin; i < end; i++) {                                                    \
-      REAL sum = 0;                                                                            \
-      for (int32_t k = 0; k < d->n_lanes; k++) sum += ((const REAL *)d->lane[k])[i];           \
-      to[i] = d->add ? to[i] + sum * scale : sum * scale;                                      \
-    }                                                                                          \
+#define SUM_LANES(REAL)                                                                            \
+  static void sum_##REAL(const struct dense *d, int64_t begin, int64_t end) {                      \
+    REAL *to = d->to, scale = (REAL)d->scale;                                                      \
+    for (int64_t i = begin; i < end; i++) {                                                        \
+      REAL sum = 0;                                                                                \
+      for (int32_t k = 0; k < d->n_lanes; k++) sum += ((const REAL *)d->lane[k])[i];               \
+      to[i] = d->add ? to[i] + sum * scale : sum * scale;                                          \
+    }                                                                                              \
   }
 SUM_LANES(float)
 SUM_LANES(double)
 
-static qn_status sum_f32(void *ctx, int64_t begin, int64_t end) { return sum_float(ctx, begin, end), QN_OK; }
-static qn_status sum_f64(void *ctx, int64_t begin, int64_t end) { return sum_double(ctx, begin, end), QN_OK; }
+static qn_status sum_f32(void *ctx, int64_t begin, int64_t end) {
+  return sum_float(ctx, begin, end), QN_OK;
+}
+static qn_status sum_f64(void *ctx, int64_t begin, int64_t end) {
+  return sum_double(ctx, begin, end), QN_OK;
+}
 
-static bool ours_alone(const qn_tensor *t) { return t && atomic_load(&t->refs) == 1 && atomic_load(&t->storage->refs) == 1; }
+static bool ours_alone(const qn_tensor *t) {
+  return t && atomic_load(&t->refs) == 1 && atomic_load(&t->storage->refs) == 1;
+}
 
 /* May the leaf's gradient be written in place? Others may hold it. */
 static bool in_place(const qni_leaf_sum *s, const qn_tensor *grad) {
   int32_t holders = grad == s->grad ? 2 : 1;
-  return atomic_load(&grad->refs) == holders && atomic_load(&grad->storage->refs) == 1 && qni_view_contiguous(&grad->view);
+  return atomic_load(&grad->refs) == holders && atomic_load(&grad->storage->refs) == 1 &&
+         qni_view_contiguous(&grad->view);
 }
 
 /* Gives the leaf a copy of its gradient when somebody else holds it. */
@@ -96,7 +103,8 @@ static qn_status deliver_dense(qni_leaf_sum *s, double scale) {
   if (!d.n_lanes) return QN_OK;
   qn_status st = dense_target(s, &d);
   if (st) return st;
-  return qni_pool_run(qni_view_count(&s->leaf->view), ELEMENTS_PER_CHUNK, s->leaf->view.dtype == QN_F32 ? sum_f32 : sum_f64, &d);
+  return qni_pool_run(qni_view_count(&s->leaf->view), ELEMENTS_PER_CHUNK,
+                      s->leaf->view.dtype == QN_F32 ? sum_f32 : sum_f64, &d);
 }
 
 /* ---- Rows ---- */
@@ -104,11 +112,11 @@ static qn_status deliver_dense(qni_leaf_sum *s, double scale) {
 struct groups {
   const qni_leaf_sum *s;
   const qni_row_pair *sorted;
-  const int64_t *first;          /* [groups + 1] places in sorted */
+  const int64_t *first; /* [groups + 1] places in sorted */
   int64_t width;
-  size_t row;                    /* bytes */
+  size_t row; /* bytes */
   double scale;
-  int64_t *ids;                  /* NULL: rows are added to `to` at their ids */
+  int64_t *ids; /* NULL: rows are added to `to` at their ids */
   char *to;
 };
 
@@ -117,14 +125,14 @@ static const char *row_at(const struct groups *g, int64_t at) {
   return r->rows + (size_t)(at & (((int64_t)1 << LANE_SHIFT) - 1)) * g->row;
 }
 
-#define SUM_ROWS(REAL)                                                                         \
-  static void rows_##REAL(const struct groups *g, int64_t k, REAL *to) {                       \
-    const REAL scale = (REAL)g->scale;                                                         \
-    if (g->ids) memset(to, 0, g->row);                                                         \
-    for (int64_t i = g->first[k]; i < g->first[k + 1]; i++) {                                  \
-      const REAL *x = (const void *)row_at(g, g->sorted[i].at);                                \
-      for (int64_t c = 0; c < g->width; c++) to[c] += x[c] * scale;                            \
-    }                                                                                          \
+#define SUM_ROWS(REAL)                                                                             \
+  static void rows_##REAL(const struct groups *g, int64_t k, REAL *to) {                           \
+    const REAL scale = (REAL)g->scale;                                                             \
+    if (g->ids) memset(to, 0, g->row);                                                             \
+    for (int64_t i = g->first[k]; i < g->first[k + 1]; i++) {                                      \
+      const REAL *x = (const void *)row_at(g, g->sorted[i].at);                                    \
+      for (int64_t c = 0; c < g->width; c++) to[c] += x[c] * scale;                                \
+    }                                                                                              \
   }
 SUM_ROWS(float)
 SUM_ROWS(double)
@@ -135,8 +143,10 @@ static qn_status sum_groups(void *ctx, int64_t begin, int64_t end) {
     int64_t id = g->sorted[g->first[k]].id;
     if (g->ids) g->ids[k] = id;
     void *to = g->to + (size_t)(g->ids ? k : id) * g->row;
-    if (g->s->leaf->view.dtype == QN_F32) rows_float(g, k, to);
-    else rows_double(g, k, to);
+    if (g->s->leaf->view.dtype == QN_F32)
+      rows_float(g, k, to);
+    else
+      rows_double(g, k, to);
   }
   return QN_OK;
 }
@@ -154,8 +164,9 @@ static int64_t list_pairs(const qni_leaf_sum *s, int64_t n_slices, qni_row_pair 
   return n;
 }
 
-/* A tensor of n rows on memory that is ours, made anew when there is too little or others hold it. */
-static qn_status row_tensor(qn_tensor **t, int32_t dtype, int32_t ndim, const int64_t *shape, int64_t n) {
+/* A tensor of n rows on our memory, made anew when that is too small or held by others. */
+static qn_status row_tensor(qn_tensor **t, int32_t dtype, int32_t ndim, const int64_t *shape,
+                            int64_t n) {
   int64_t room[QN_MAX_DIMS];
   memcpy(room, shape, sizeof room);
   room[0] = n;
@@ -193,7 +204,8 @@ static qn_status run_groups(qni_leaf_sum *s, struct groups *g, int64_t n) {
   g->to = s->grad_rows->view.data;
   st = qni_pool_run(n, ROWS_PER_CHUNK, sum_groups, g);
   if (st) return st;
-  if (!has_none(leaf)) return qni_rows_accumulate(leaf, &(qni_grad){.ids = s->grad_ids, .rows = s->grad_rows});
+  if (!has_none(leaf))
+    return qni_rows_accumulate(leaf, &(qni_grad){.ids = s->grad_ids, .rows = s->grad_rows});
   leaf->grad_ids = qn_tensor_retain(s->grad_ids);
   leaf->grad_rows = qn_tensor_retain(s->grad_rows);
   return QN_OK;
@@ -214,7 +226,10 @@ static qn_status deliver_rows(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, d
   for (int64_t i = 0; i < n; i++)
     if (i == 0 || sorted[i].id != sorted[i - 1].id) first[groups++] = i;
   first[groups] = n;
-  struct groups g = {.s = s, .sorted = sorted, .first = first, .scale = scale,
+  struct groups g = {.s = s,
+                     .sorted = sorted,
+                     .first = first,
+                     .scale = scale,
                      .width = qni_shape_count(v->ndim - 1, v->shape + 1)};
   g.row = (size_t)g.width * qni_dtype_size(v->dtype);
   return run_groups(s, &g, groups);

@@ -17,10 +17,12 @@ static bool has_sink(const qni_program *p, int32_t buffer) {
 
 static qn_status check_leaf(const qn_tensor *leaf) {
   if (leaf->view.dtype != QN_F32 && leaf->view.dtype != QN_F64)
-    return qni_program_refuse(NULL, "keep parameters in f32", "a captured step cannot train a parameter of type %s",
+    return qni_program_refuse(NULL, "keep parameters in f32",
+                              "a captured step cannot train a parameter of type %s",
                               qni_dtype_name(leaf->view.dtype));
-  return qni_view_contiguous(&leaf->view) ? QN_OK
-                                          : qni_program_refuse(NULL, NULL, "a parameter of a captured step is not contiguous");
+  return qni_view_contiguous(&leaf->view)
+             ? QN_OK
+             : qni_program_refuse(NULL, NULL, "a parameter of a captured step is not contiguous");
 }
 
 qn_status qni_lanes_start(const qni_program *p, qni_lanes *l) {
@@ -80,8 +82,10 @@ static void add_f64(int64_t n, const double *x, double *sum) {
 static void copy_part(const qni_leaf_sum *s, const qn_view *part, void *to) {
   qn_view whole = s->leaf->view;
   whole.data = to;
-  if (qni_view_contiguous(part)) memcpy(to, part->data, leaf_bytes(s));
-  else qni_view_copy(part, &whole);
+  if (qni_view_contiguous(part))
+    memcpy(to, part->data, leaf_bytes(s));
+  else
+    qni_view_copy(part, &whole);
 }
 
 /* Parts that are broadcast or transposed are laid out first. */
@@ -90,8 +94,10 @@ static qn_status add_strided(const qni_leaf_sum *s, const qn_view *part, void *s
   if (!flat) return QN_E_NOMEM;
   copy_part(s, part, flat);
   int64_t n = qni_view_count(&s->leaf->view);
-  if (part->dtype == QN_F32) add_f32(n, flat, sum);
-  else add_f64(n, flat, sum);
+  if (part->dtype == QN_F32)
+    add_f32(n, flat, sum);
+  else
+    add_f64(n, flat, sum);
   qni_mem_buffer_free(flat, leaf_bytes(s));
   return QN_OK;
 }
@@ -101,10 +107,14 @@ qn_status qni_lanes_add(qni_lanes *l, int32_t lane, int32_t buffer, const qn_vie
   if (!s->lane[lane]) s->lane[lane] = qni_mem_buffer(leaf_bytes(s));
   if (!s->lane[lane]) return QN_E_NOMEM;
   int64_t n = qni_view_count(part);
-  if (!s->touched[lane]) copy_part(s, part, s->lane[lane]);
-  else if (!qni_view_contiguous(part)) return add_strided(s, part, s->lane[lane]);
-  else if (part->dtype == QN_F32) add_f32(n, part->data, s->lane[lane]);
-  else add_f64(n, part->data, s->lane[lane]);
+  if (!s->touched[lane])
+    copy_part(s, part, s->lane[lane]);
+  else if (!qni_view_contiguous(part))
+    return add_strided(s, part, s->lane[lane]);
+  else if (part->dtype == QN_F32)
+    add_f32(n, part->data, s->lane[lane]);
+  else
+    add_f64(n, part->data, s->lane[lane]);
   s->touched[lane] = true;
   return QN_OK;
 }
@@ -136,17 +146,21 @@ static qn_status row_room(qni_row_list *r, int64_t more, size_t row) {
   return QN_OK;
 }
 
-qn_status qni_lanes_add_rows(qni_lanes *l, int32_t lane, int64_t slice, int32_t buffer, const int64_t *ids,
-                             const qn_view *rows) {
+qn_status qni_lanes_add_rows(qni_lanes *l, int32_t lane, int64_t slice, int32_t buffer,
+                             const int64_t *ids, const qn_view *rows) {
   qni_leaf_sum *s = &l->leaf[l->of_buffer[buffer]];
   qni_row_list *r = &s->rows[lane];
   int64_t n = rows->shape[0], V = s->leaf->view.shape[0];
-  size_t row = (size_t)qni_shape_count(rows->ndim - 1, rows->shape + 1) * qni_dtype_size(rows->dtype);
+  size_t row =
+      (size_t)qni_shape_count(rows->ndim - 1, rows->shape + 1) * qni_dtype_size(rows->dtype);
+  if (!n) return QN_OK;
   qn_status st = row_room(r, n, row);
   if (st) return st;
   for (int64_t i = 0; i < n; i++)
     if (ids[i] < 0 || ids[i] >= V)
-      return qni_fail(QN_E_PLUGIN, "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows", ids[i], V);
+      return qni_fail(QN_E_PLUGIN,
+                      "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows", ids[i],
+                      V);
   memcpy(r->ids + r->n, ids, (size_t)n * sizeof *ids);
   memcpy(r->rows + (size_t)r->n * row, rows->data, (size_t)n * row);
   r->part[r->n_parts++] = (qni_row_part){slice, r->n, n};

@@ -21,8 +21,8 @@ struct walk {
   bool found, constant;
 };
 
-static const char *const mixed_hint =
-    "let all losses of the step be means over the same weights, or all be sums (reduction = \"sum\")";
+static const char *const mixed_hint = "let all losses of the step be means over the same weights, "
+                                      "or all be sums (reduction = \"sum\")";
 
 static qn_status add_term(struct walk *w, const qni_entry *e, const qni_loss *term) {
   const qni_affines *a = &w->p->affines;
@@ -31,10 +31,13 @@ static qn_status add_term(struct walk *w, const qni_entry *e, const qni_loss *te
     w->found = true;
     return QN_OK;
   }
-  bool same = w->loss.kind == term->kind && w->loss.weights == term->weights && w->loss.labels == term->labels &&
-              w->loss.ignore == term->ignore;
-  if (same && term->kind == QNI_LOSS_COUNT) same = a->list[w->loss.count].monomial == a->list[term->count].monomial;
-  return same ? QN_OK : qni_program_refuse(e, mixed_hint, "the losses of the step are not averaged over the same thing");
+  bool same = w->loss.kind == term->kind && w->loss.weights == term->weights &&
+              w->loss.labels == term->labels && w->loss.ignore == term->ignore;
+  if (same && term->kind == QNI_LOSS_COUNT)
+    same = a->list[w->loss.count].monomial == a->list[term->count].monomial;
+  return same ? QN_OK
+              : qni_program_refuse(e, mixed_hint,
+                                   "the losses of the step are not averaged over the same thing");
 }
 
 /* The function of the first batched size of a view; -1: there is none. */
@@ -57,7 +60,8 @@ static void find_shares(const qni_program *p, const qni_entry *e, qni_loss *term
     if (e->in[i] < 0) continue;
     const qni_pview *v = &p->view[e->in[i]];
     if (qni_view_batched(p, e->in[i], NULL) != 1) continue;
-    if (e->op->schema->param[e->owner[i]].name[0] == 'w' && qni_dtype_floating(v->dtype)) term->weights = e->in[i];
+    if (e->op->schema->param[e->owner[i]].name[0] == 'w' && qni_dtype_floating(v->dtype))
+      term->weights = e->in[i];
     if (ignore && ignore->kind == QN_ARG_INT && v->dtype == QN_I64 && term->labels < 0) {
       term->labels = e->in[i];
       term->ignore = ignore->v.i;
@@ -76,7 +80,8 @@ static qn_status loss_op(struct walk *w, const qni_entry *e) {
   find_shares(w->p, e, &term);
   if (term.weights >= 0 || term.labels >= 0) term.kind = QNI_LOSS_WEIGHTS;
   for (int32_t i = 0; i < e->n_in && !term.count; i++)
-    if (e->in[i] >= 0) term.count = batched_size(w->p, e->in[i]) > 0 ? batched_size(w->p, e->in[i]) : 0;
+    if (e->in[i] >= 0)
+      term.count = batched_size(w->p, e->in[i]) > 0 ? batched_size(w->p, e->in[i]) : 0;
   return add_term(w, e, &term);
 }
 
@@ -93,9 +98,10 @@ static qn_status ratio(struct walk *w, const qni_entry *e) {
   qn_status st = visit(&above, e->in[0]);
   if (!st) st = visit(&below, e->in[1]);
   if (st) return st;
-  if (!above.found || !below.found || above.loss.kind != QNI_LOSS_SUM || below.loss.kind != QNI_LOSS_SUM || above.constant ||
-      below.constant)
-    return qni_program_refuse(e, "divide a sum over samples by a sum over samples", "the loss divides by something that is not a plain sum");
+  if (!above.found || !below.found || above.loss.kind != QNI_LOSS_SUM ||
+      below.loss.kind != QNI_LOSS_SUM || above.constant || below.constant)
+    return qni_program_refuse(e, "divide a sum over samples by a sum over samples",
+                              "the loss divides by something that is not a plain sum");
   return add_term(w, e, &(qni_loss){.kind = QNI_LOSS_RATIO, .weights = e->in[1], .labels = -1});
 }
 
@@ -103,7 +109,8 @@ static qn_status visit_linear(struct walk *w, const qni_entry *e) {
   qn_status st = QN_OK;
   bool factor = e->op && (!strcmp(e->op->name, "mul") || !strcmp(e->op->name, "div"));
   for (int32_t i = 0; !st && i < e->n_in; i++) {
-    bool summed = e->in[i] >= 0 && w->p->view[e->in[i]].buffer >= 0 && w->p->buffer[w->p->view[e->in[i]].buffer].summed;
+    bool summed = e->in[i] >= 0 && w->p->view[e->in[i]].buffer >= 0 &&
+                  w->p->buffer[w->p->view[e->in[i]].buffer].summed;
     if (e->in[i] >= 0 && (summed || !factor)) st = visit(w, e->in[i]);
   }
   return st;
@@ -113,21 +120,26 @@ static bool is_batched(const qni_program *p, int32_t view) {
   return view >= 0 && qni_view_batched(p, view, NULL) > 0;
 }
 
-static bool summed(const qni_program *p, int32_t view) { return p->buffer[p->view[view].buffer].summed; }
+static bool summed(const qni_program *p, int32_t view) {
+  return p->buffer[p->view[view].buffer].summed;
+}
 
 static qn_status visit(struct walk *w, int32_t view) {
   const qni_pbuffer *b = &w->p->buffer[w->p->view[view].buffer];
   if (!b->varies) return w->constant = true, QN_OK;
   const qni_entry *e = b->producer < 0 ? NULL : &w->p->entry[b->producer];
   if (!e || !b->summed)
-    return qni_program_refuse(e, "reduce it with sum() or mean(), or use a loss op", "the loss is not a sum over the batch");
+    return qni_program_refuse(e, "reduce it with sum() or mean(), or use a loss op",
+                              "the loss is not a sum over the batch");
   if (e->kind == QNI_ENTRY_COPY) return visit(w, e->in[0]);
   if (e->op->op->batch == QN_BATCH_SUM) return loss_op(w, e);
   const char *name = e->op->name;
   bool from_rows = is_batched(w->p, e->in[0]);
   if (from_rows && (!strcmp(name, "sum") || !strcmp(name, "sum_to"))) return reduction(w, e, false);
   if (from_rows && !strcmp(name, "mean")) return reduction(w, e, true);
-  if (from_rows) return qni_program_refuse(e, "reduce with sum() or mean(), or use a loss op", "%s sums over the batch", name);
+  if (from_rows)
+    return qni_program_refuse(e, "reduce with sum() or mean(), or use a loss op",
+                              "%s sums over the batch", name);
   if (!strcmp(name, "div") && e->in[1] >= 0 && summed(w->p, e->in[1])) return ratio(w, e);
   return visit_linear(w, e);
 }
@@ -149,7 +161,8 @@ static int32_t first_backward(const qni_program *p) {
 static qn_status fill_seed(qni_program *p, qni_entry *e) {
   int32_t *views = qni_arena_alloc(&p->memory, 4 * sizeof *views);
   if (!views) return QN_E_NOMEM;
-  *e = (qni_entry){.kind = QNI_ENTRY_SEED, .n_in = 3, .n_out = 1, .backward = true, .leaf = -1, .source = ""};
+  *e = (qni_entry){
+      .kind = QNI_ENTRY_SEED, .n_in = 3, .n_out = 1, .backward = true, .leaf = -1, .source = ""};
   for (int32_t i = 0; i < QN_MAX_SAVED; i++) e->saved[i] = -1;
   views[0] = p->root;
   views[1] = p->loss.kind >= QNI_LOSS_WEIGHTS ? p->loss.weights : -1;
@@ -187,8 +200,9 @@ qn_status qni_program_loss(qni_program *p) {
   if (st) return st;
   if (!w.found) return qni_program_refuse(NULL, NULL, "the loss does not depend on the batch");
   if (w.constant && w.loss.kind == QNI_LOSS_SUM)
-    return qni_program_refuse(NULL, "use a mean over the samples, or add the gradient of that part after the step",
-                              "a loss that is a sum over samples has a part that does not depend on them");
+    return qni_program_refuse(
+        NULL, "use a mean over the samples, or add the gradient of that part after the step",
+        "a loss that is a sum over samples has a part that does not depend on them");
   p->loss = w.loss;
   return insert_seed(p);
 }

@@ -42,12 +42,15 @@ static void drop_dead(qni_program *p) {
   bool rows_wanted = false;
   for (int32_t i = p->n_entries - 1; i >= 0; i--) {
     const qni_entry *e = &p->entry[i];
-    bool sink = e->kind == QNI_ENTRY_SINK || e->kind == QNI_ENTRY_SINK_ROWS || e->kind == QNI_ENTRY_SEED;
+    bool sink =
+        e->kind == QNI_ENTRY_SINK || e->kind == QNI_ENTRY_SINK_ROWS || e->kind == QNI_ENTRY_SEED;
     bool rows = rows_wanted && e->kind == QNI_ENTRY_BACKWARD;
     if (rows) rows_wanted = false;
     if (e->kind == QNI_ENTRY_SINK_ROWS) rows_wanted = true;
-    if (sink || rows || gives_live(p, e)) need_all(p, e);
-    else p->when[i] = QNI_WHEN_DEAD;
+    if (sink || rows || gives_live(p, e))
+      need_all(p, e);
+    else
+      p->when[i] = QNI_WHEN_DEAD;
     if (sink) p->when[i] = QNI_WHEN_SLICE;
   }
 }
@@ -55,10 +58,13 @@ static void drop_dead(qni_program *p) {
 /* ---- Lives ---- */
 
 static bool in_arena(const qni_pbuffer *b) {
-  return b->live && b->varies && !b->dynamic && (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
+  return b->live && b->varies && !b->dynamic &&
+         (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
 }
 
-static bool in_step(const qni_pbuffer *b) { return b->live && !b->varies && b->kind == QNI_BUFFER_TEMP; }
+static bool in_step(const qni_pbuffer *b) {
+  return b->live && !b->varies && b->kind == QNI_BUFFER_TEMP;
+}
 
 static void extend(qni_program *p, int32_t view, int32_t entry) {
   if (view < 0 || p->view[view].buffer < 0) return;
@@ -140,7 +146,8 @@ qn_status qni_program_schedule(qni_program *p) {
 
 int64_t qni_plan_bytes(const qni_program *p, const qni_extent *e) {
   int64_t most = 0, by[QNI_M_COUNT];
-  for (int32_t m = 0; m < QNI_M_COUNT; m++) by[m] = qni_affine_value(&(qni_affine){.monomial = m, .scale = 1}, e);
+  for (int32_t m = 0; m < QNI_M_COUNT; m++)
+    by[m] = qni_affine_value(&(qni_affine){.monomial = m, .scale = 1}, e);
   for (int32_t i = 0; i < p->n_forms; i++) {
     int64_t bytes = 0;
     for (int32_t m = 0; m < QNI_M_COUNT; m++) bytes += by[m] * p->form[i][m];
@@ -159,12 +166,15 @@ struct piece {
 static int larger_first(const void *a, const void *b) {
   const struct piece *x = a, *y = b;
   if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
-  return x->b->first != y->b->first ? (x->b->first < y->b->first ? -1 : 1) : (x->b < y->b ? -1 : x->b > y->b);
+  return x->b->first != y->b->first ? (x->b->first < y->b->first ? -1 : 1)
+                                    : (x->b < y->b ? -1 : x->b > y->b);
 }
 
-static bool together(const qni_pbuffer *a, const qni_pbuffer *b) { return a->first <= b->last && b->first <= a->last; }
+static bool together(const qni_pbuffer *a, const qni_pbuffer *b) {
+  return a->first <= b->last && b->first <= a->last;
+}
 
-/* The lowest place for piece n that does not meet one of those before it; they are tried as floors. */
+/* The lowest place for piece n that does not meet one of those before it. */
 static size_t lowest(const struct piece *list, int32_t n) {
   const struct piece *x = &list[n];
   size_t at = 0;
@@ -197,7 +207,8 @@ qn_status qni_plan_layout(qni_program *p, const qni_extent *most, size_t *bytes)
   struct piece *list = qni_arena_alloc(&memory, (size_t)(p->n_buffers + 1) * sizeof *list);
   if (!list) return QN_E_NOMEM;
   for (int32_t b = 0; b < p->n_buffers; b++)
-    if (in_arena(&p->buffer[b])) list[n++] = (struct piece){&p->buffer[b], rounded(p, &p->buffer[b], most)};
+    if (in_arena(&p->buffer[b]))
+      list[n++] = (struct piece){&p->buffer[b], rounded(p, &p->buffer[b], most)};
   qsort(list, (size_t)n, sizeof *list, larger_first);
   for (int32_t i = 0; i < n; i++) {
     list[i].b->place = lowest(list, i);

@@ -21,7 +21,8 @@ static const char *phase_of(const qni_entry *e) {
 }
 
 const char *qni_entry_text(const qni_entry *e, char *buf, size_t size) {
-  static const char *const kinds[] = {"", "", "copy", "sum into a gradient", "sum of rows into a gradient", "seed"};
+  static const char *const kinds[] = {
+      "", "", "copy", "sum into a gradient", "sum of rows into a gradient", "seed"};
   const char *name = e->op ? e->op->name : kinds[e->kind];
   snprintf(buf, size, e->source[0] ? "%s%s (%s)" : "%s%s%s", phase_of(e), name, e->source);
   return buf;
@@ -39,8 +40,9 @@ qn_status qni_program_refuse(const qni_entry *e, const char *hint, const char *w
 }
 
 static qn_status differ(const qni_entry *e, const char *what) {
-  return qni_program_refuse(e, "a captured step must call the same ops whatever the batch holds; train it eagerly",
-                            "the step does not do the same for every slice: %s", what);
+  return qni_program_refuse(
+      e, "a captured step must call the same ops whatever the batch holds; train it eagerly",
+      "the step does not do the same for every slice: %s", what);
 }
 
 /* ---- Numbers ---- */
@@ -48,18 +50,23 @@ static qn_status differ(const qni_entry *e, const char *what) {
 struct merge {
   qni_program *p;
   qni_trace *const *t;
-  const qni_entry *at;           /* for messages */
+  const qni_entry *at; /* for messages */
 };
 
-static qn_status number(struct merge *m, const int64_t *values, const char *what, int32_t *function) {
+static qn_status number(struct merge *m, const int64_t *values, const char *what,
+                        int32_t *function) {
   qn_status st = qni_affine_fit(&m->p->affines, values, function);
   if (st || *function >= 0) return st;
   const qni_extent *e = m->p->affines.trial;
-  qni_program_refuse(m->at, "sizes in a captured step may be multiples of the number of samples, of rows, or of the longest "
-                            "sequence", "%s follows the data in a way that cannot be captured", what);
+  qni_program_refuse(m->at,
+                     "sizes in a captured step may be multiples of the number of samples, of rows, "
+                     "or of the longest "
+                     "sequence",
+                     "%s follows the data in a way that cannot be captured", what);
   for (int32_t i = 0; i < QNI_TRIALS; i++)
-    qni_error_detail("it is %" PRId64 " for %" PRId64 " samples, %" PRId64 " rows, longest %" PRId64, values[i], e[i].B,
-                     e[i].N, e[i].L);
+    qni_error_detail("it is %" PRId64 " for %" PRId64 " samples, %" PRId64
+                     " rows, longest %" PRId64,
+                     values[i], e[i].B, e[i].N, e[i].L);
   return QN_E_UNSUPPORTED;
 }
 
@@ -71,10 +78,13 @@ static qn_status merge_view(struct merge *m, int32_t id) {
   int64_t values[QNI_TRIALS];
   for (int32_t i = 0; i < QNI_TRIALS; i++) v[i] = &m->t[i]->view[id];
   for (int32_t i = 1; i < QNI_TRIALS; i++)
-    if (v[i]->buffer != v[0]->buffer || v[i]->offsets != v[0]->offsets || v[i]->view.ndim != v[0]->view.ndim ||
-        v[i]->view.dtype != v[0]->view.dtype)
+    if (v[i]->buffer != v[0]->buffer || v[i]->offsets != v[0]->offsets ||
+        v[i]->view.ndim != v[0]->view.ndim || v[i]->view.dtype != v[0]->view.dtype)
       return differ(m->at, "tensors correspond in some recordings only");
-  *out = (qni_pview){.buffer = v[0]->buffer, .offsets = v[0]->offsets, .ndim = v[0]->view.ndim, .dtype = v[0]->view.dtype};
+  *out = (qni_pview){.buffer = v[0]->buffer,
+                     .offsets = v[0]->offsets,
+                     .ndim = v[0]->view.ndim,
+                     .dtype = v[0]->view.dtype};
   if (out->buffer >= 0 && m->p->buffer[out->buffer].dynamic) return QN_OK;
   for (int32_t i = 0; i < QNI_TRIALS; i++) values[i] = v[i]->offset;
   qn_status st = number(m, values, "the place of a view", &out->offset);
@@ -95,10 +105,12 @@ static bool same_ids(const int32_t *a, const int32_t *b, int32_t n) {
 
 static bool corresponds(const qni_entry *a, const qni_entry *b) {
   bool back = a->kind == QNI_ENTRY_BACKWARD;
-  if (a->kind != b->kind || a->op != b->op || a->n_in != b->n_in || a->n_out != b->n_out || a->needs != b->needs ||
-      a->instance != b->instance || a->slot != b->slot || a->leaf != b->leaf || a->backward != b->backward)
+  if (a->kind != b->kind || a->op != b->op || a->n_in != b->n_in || a->n_out != b->n_out ||
+      a->needs != b->needs || a->instance != b->instance || a->slot != b->slot ||
+      a->leaf != b->leaf || a->backward != b->backward)
     return false;
-  return same_ids(a->in, b->in, back ? a->n_out : a->n_in) && same_ids(a->out, b->out, back ? a->n_in : a->n_out) &&
+  return same_ids(a->in, b->in, back ? a->n_out : a->n_in) &&
+         same_ids(a->out, b->out, back ? a->n_in : a->n_out) &&
          same_ids(a->like, b->like, a->n_in) && same_ids(a->saved, b->saved, QN_MAX_SAVED) &&
          (!a->owner || !memcmp(a->owner, b->owner, (size_t)a->n_in * sizeof *a->owner));
 }
@@ -124,7 +136,8 @@ static qn_status merge_int(struct merge *m, int32_t entry, int32_t param, int32_
     values[i] = at < 0 ? v->v.i : v->v.ints[at];
   }
   if (values[0] == values[1] && values[0] == values[2]) return QN_OK;
-  snprintf(what, sizeof what, "argument '%s' of %s", m->at->op->schema->param[param].name, m->at->op->name);
+  snprintf(what, sizeof what, "argument '%s' of %s", m->at->op->schema->param[param].name,
+           m->at->op->name);
   qn_status st = number(m, values, what, &function);
   return st ? st : add_patch(m->p, &(qni_patch){entry, param, at, function});
 }
@@ -132,10 +145,10 @@ static qn_status merge_int(struct merge *m, int32_t entry, int32_t param, int32_
 static bool same_value(const qni_value *a, const qni_value *b) {
   if (a->kind != b->kind || a->count != b->count) return false;
   switch (a->kind) {
-    case QN_ARG_STR: return !strcmp(a->v.s, b->v.s);
-    case QN_ARG_NUMS: return !memcmp(a->v.nums, b->v.nums, (size_t)a->count * 8);
-    case QN_ARG_NUM: return !memcmp(&a->v.f, &b->v.f, 8);
-    default: return true;        /* integers follow the slice, or not: merge_int */
+  case QN_ARG_STR: return !strcmp(a->v.s, b->v.s);
+  case QN_ARG_NUMS: return !memcmp(a->v.nums, b->v.nums, (size_t)a->count * 8);
+  case QN_ARG_NUM: return !memcmp(&a->v.f, &b->v.f, 8);
+  default: return true; /* integers follow the slice, or not: merge_int */
   }
 }
 
@@ -144,11 +157,12 @@ static qn_status merge_attr(struct merge *m, int32_t entry, int32_t param) {
   for (int32_t i = 1; i < QNI_TRIALS; i++)
     if (!same_value(v, &m->t[i]->entry[entry].attrs[param]))
       return qni_program_refuse(m->at, "a number that depends on the data must stay in a tensor",
-                                "argument '%s' of %s is not the same for every slice", m->at->op->schema->param[param].name,
-                                m->at->op->name);
+                                "argument '%s' of %s is not the same for every slice",
+                                m->at->op->schema->param[param].name, m->at->op->name);
   if (v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL) return merge_int(m, entry, param, -1);
   qn_status st = QN_OK;
-  for (int32_t k = 0; !st && v->kind == QN_ARG_INTS && k < v->count; k++) st = merge_int(m, entry, param, k);
+  for (int32_t k = 0; !st && v->kind == QN_ARG_INTS && k < v->count; k++)
+    st = merge_int(m, entry, param, k);
   return st;
 }
 
@@ -158,14 +172,16 @@ static qn_status merge_entries(struct merge *m) {
   for (int32_t i = 1; i < QNI_TRIALS; i++) {
     int32_t n = a->n_entries < m->t[i]->n_entries ? a->n_entries : m->t[i]->n_entries;
     for (int32_t e = 0; e < n; e++)
-      if (!corresponds(&a->entry[e], &m->t[i]->entry[e])) return differ(&a->entry[e], "from here on the calls are others");
-    if (a->n_entries != m->t[i]->n_entries || a->n_views != m->t[i]->n_views || a->n_buffers != m->t[i]->n_buffers ||
-        a->root != m->t[i]->root)
+      if (!corresponds(&a->entry[e], &m->t[i]->entry[e]))
+        return differ(&a->entry[e], "from here on the calls are others");
+    if (a->n_entries != m->t[i]->n_entries || a->n_views != m->t[i]->n_views ||
+        a->n_buffers != m->t[i]->n_buffers || a->root != m->t[i]->root)
       return differ(NULL, "some recordings have more calls");
   }
   for (int32_t e = 0; !st && e < a->n_entries; e++) {
     m->at = &a->entry[e];
-    for (int32_t p = 0; !st && m->at->attrs && p < m->at->op->schema->n_params; p++) st = merge_attr(m, e, p);
+    for (int32_t p = 0; !st && m->at->attrs && p < m->at->op->schema->n_params; p++)
+      st = merge_attr(m, e, p);
   }
   return st;
 }
@@ -205,7 +221,9 @@ static qn_status merge_constant(struct merge *m, int32_t b) {
   for (int32_t i = 0; i < QNI_TRIALS; i++) s[i] = m->t[i]->buffer[b].holder->storage;
   if (s[0] == s[1] && s[0] == s[2]) return QN_OK;
   bool sized = s[0]->bytes == s[1]->bytes && s[0]->bytes == s[2]->bytes;
-  if (sized && !memcmp(s[0]->data, s[1]->data, s[0]->bytes) && !memcmp(s[0]->data, s[2]->data, s[0]->bytes)) return QN_OK;
+  if (sized && !memcmp(s[0]->data, s[1]->data, s[0]->bytes) &&
+      !memcmp(s[0]->data, s[2]->data, s[0]->bytes))
+    return QN_OK;
   size_t size = element_bytes(m->t[0], b);
   if (s[0]->bytes >= size) memcpy(out->value, s[0]->data, size);
   if (!sized && is_uniform(m, b, size, out->value)) {
@@ -213,9 +231,9 @@ static qn_status merge_constant(struct merge *m, int32_t b) {
     out->size = (int64_t)size;
     return QN_OK;
   }
-  return qni_program_refuse(user_of(m->t[0], b),
-                            "pass it in the batch, or compute it with ops from what is in the batch",
-                            "a tensor that is not of the batch has other values in every slice");
+  return qni_program_refuse(
+      user_of(m->t[0], b), "pass it in the batch, or compute it with ops from what is in the batch",
+      "a tensor that is not of the batch has other values in every slice");
 }
 
 static bool lists(const qni_trace *t, const int32_t *views, int32_t n, int32_t b) {
@@ -230,7 +248,8 @@ static bool only_saved(const qni_trace *t, int32_t b) {
   for (int32_t i = 0; i < t->n_entries && !used; i++) {
     const qni_entry *e = &t->entry[i];
     bool back = e->kind == QNI_ENTRY_BACKWARD;
-    used = lists(t, e->in, back ? e->n_out : e->n_in, b) || lists(t, e->out, back ? e->n_in : e->n_out, b);
+    used = lists(t, e->in, back ? e->n_out : e->n_in, b) ||
+           lists(t, e->out, back ? e->n_in : e->n_out, b);
   }
   return !used && t->buffer[b].kind == QNI_BUFFER_TEMP;
 }
@@ -253,7 +272,8 @@ static qn_status merge_buffer(struct merge *m, int32_t b) {
   for (int32_t i = 0; i < QNI_TRIALS; i++) {
     const qni_trace_buffer *y = &m->t[i]->buffer[b];
     bytes[i] = (int64_t)y->holder->storage->bytes;
-    if (y->kind != x->kind || y->input != x->input || y->leaf != x->leaf) return differ(NULL, "a tensor changes its part");
+    if (y->kind != x->kind || y->input != x->input || y->leaf != x->leaf)
+      return differ(NULL, "a tensor changes its part");
   }
   m->at = user_of(m->t[0], b);
   qn_status st = buffer_bytes(m, b, bytes);
@@ -267,9 +287,10 @@ static qn_status merge_buffer(struct merge *m, int32_t b) {
 /* ---- Equal views become one ---- */
 
 static bool same_pview(const qni_pview *a, const qni_pview *b) {
-  bool same = a->buffer == b->buffer && a->offsets == b->offsets && a->offset == b->offset && a->dtype == b->dtype &&
-              a->ndim == b->ndim;
-  for (int32_t d = 0; same && d < a->ndim; d++) same = a->shape[d] == b->shape[d] && a->stride[d] == b->stride[d];
+  bool same = a->buffer == b->buffer && a->offsets == b->offsets && a->offset == b->offset &&
+              a->dtype == b->dtype && a->ndim == b->ndim;
+  for (int32_t d = 0; same && d < a->ndim; d++)
+    same = a->shape[d] == b->shape[d] && a->stride[d] == b->stride[d];
   return same;
 }
 
@@ -322,7 +343,8 @@ static qn_status merge_all(struct merge *m) {
   qni_program *p = m->p;
   const qni_trace *t = m->t[0];
   if (t->root < 0)
-    return qni_program_refuse(NULL, "end the step with loss:backward() and return the loss", "a captured step does not call backward()");
+    return qni_program_refuse(NULL, "end the step with loss:backward() and return the loss",
+                              "a captured step does not call backward()");
   qn_status st = merge_entries(m);
   if (!st) st = make_room(p, t);
   for (int32_t b = 0; !st && b < t->n_buffers; b++) st = merge_buffer(m, b);
@@ -336,7 +358,8 @@ static qn_status merge_all(struct merge *m) {
   return st;
 }
 
-qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, qni_program **program) {
+qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
+                          qni_program **program) {
   qni_program *p = *program = qni_mem_zalloc(1, sizeof *p);
   if (!p) {
     for (int32_t i = 0; i < QNI_TRIALS; i++) qni_trace_free(traces[i]);

@@ -71,8 +71,9 @@ qn_status qni_record_escape(const char *what) {
   if (!qni_recorder) return QN_OK;
   char text[160] = "a captured step reads a tensor's value into Lua with ";
   strncat(text, what, 60);
-  return qni_record_refuse(text, "a replay would keep the number of the recording: compute with tensors, or read the "
-                                 "value after the step, from what it returns");
+  return qni_record_refuse(
+      text, "a replay would keep the number of the recording: compute with tensors, or read the "
+            "value after the step, from what it returns");
 }
 
 /* ---- Lists ---- */
@@ -99,7 +100,10 @@ static qn_status buffer_of(qni_trace *t, const qn_tensor *tensor, int32_t kind, 
   t->buffer = list;
   qni_trace_buffer *b = &list[t->n_buffers];
   *b = (qni_trace_buffer){.kind = kind, .input = -1};
-  qn_view whole = {.data = tensor->storage->data, .dtype = QN_U8, .ndim = 1, .shape = {(int64_t)tensor->storage->bytes},
+  qn_view whole = {.data = tensor->storage->data,
+                   .dtype = QN_U8,
+                   .ndim = 1,
+                   .shape = {(int64_t)tensor->storage->bytes},
                    .stride = {1}};
   qn_status st = qni_tensor_alias(tensor, &whole, &b->holder);
   if (!st) *id = t->n_buffers++;
@@ -129,7 +133,8 @@ static qn_status view_of(qni_trace *t, const qn_tensor *x, int32_t kind, int32_t
   return add_view(t, &v, id);
 }
 
-static qn_status shape_of(qni_trace *t, const qn_view *like, const qn_tensor *offsets, int32_t *id) {
+static qn_status shape_of(qni_trace *t, const qn_view *like, const qn_tensor *offsets,
+                          int32_t *id) {
   *id = -1;
   if (!like->dtype) return QN_OK;
   qni_trace_view v = {.buffer = -1, .offsets = -1, .view = *like};
@@ -144,7 +149,8 @@ static int32_t *id_list(qni_trace *t, int32_t n) {
   return list;
 }
 
-static qn_status new_entry(qni_trace *t, int32_t kind, int32_t n_in, int32_t n_out, qni_entry **entry) {
+static qn_status new_entry(qni_trace *t, int32_t kind, int32_t n_in, int32_t n_out,
+                           qni_entry **entry) {
   qni_entry *list = room(t->entry, t->n_entries, &t->max_entries, sizeof *list);
   if (!list) return QN_E_NOMEM;
   t->entry = list;
@@ -152,7 +158,8 @@ static qn_status new_entry(qni_trace *t, int32_t kind, int32_t n_in, int32_t n_o
   size_t bytes = source ? strlen(source) + 1 : 1;
   char *copy = qni_arena_alloc(&t->memory, bytes);
   qni_entry *e = &list[t->n_entries];
-  *e = (qni_entry){.kind = kind, .n_in = n_in, .n_out = n_out, .backward = t->in_backward, .leaf = -1};
+  *e = (qni_entry){
+      .kind = kind, .n_in = n_in, .n_out = n_out, .backward = t->in_backward, .leaf = -1};
   for (int32_t i = 0; i < QN_MAX_SAVED; i++) e->saved[i] = -1;
   bool reverse = kind == QNI_ENTRY_BACKWARD;
   e->in = id_list(t, reverse ? n_out : n_in);
@@ -174,7 +181,8 @@ qn_status qni_trace_input(qni_trace *t, qn_tensor *tensor, int32_t input) {
 
 /* ---- Entries ---- */
 
-static qn_status copy_entry(qni_trace *t, const qn_tensor *from, const qn_tensor *to, int32_t kind) {
+static qn_status copy_entry(qni_trace *t, const qn_tensor *from, const qn_tensor *to,
+                            int32_t kind) {
   qni_entry *e;
   int32_t in, out;
   qn_status st = view_of(t, from, QNI_BUFFER_FOREIGN, &in);
@@ -229,8 +237,10 @@ static qn_status copies_back(qni_trace *t, const qn_call *c) {
 
 static qn_status forward_views(qni_trace *t, const qn_call *c, qni_entry *e) {
   qn_status st = QN_OK;
-  for (int32_t i = 0; !st && i < c->n_in; i++) st = view_of(t, c->dense[i], QNI_BUFFER_FOREIGN, &e->in[i]);
-  for (int32_t o = 0; !st && o < c->n_out; o++) st = view_of(t, c->output[o], QNI_BUFFER_TEMP, &e->out[o]);
+  for (int32_t i = 0; !st && i < c->n_in; i++)
+    st = view_of(t, c->dense[i], QNI_BUFFER_FOREIGN, &e->in[i]);
+  for (int32_t o = 0; !st && o < c->n_out; o++)
+    st = view_of(t, c->output[o], QNI_BUFFER_TEMP, &e->out[o]);
   for (int32_t s = 0; !st && c->node && s < QN_MAX_SAVED; s++)
     if (c->node->saved[s].input < 0 && c->node->saved[s].output < 0)
       st = view_of(t, c->node->saved[s].tensor, QNI_BUFFER_TEMP, &e->saved[s]);
@@ -250,7 +260,8 @@ static qn_status record_forward(qni_trace *t, const qn_call *c) {
 static qn_status backward_views(qni_trace *t, const qn_call *c, qni_entry *e) {
   qn_status st = QN_OK;
   const qni_node *n = c->node;
-  for (int32_t o = 0; !st && o < c->n_out; o++) st = view_of(t, c->grad_out[o], QNI_BUFFER_FOREIGN, &e->in[o]);
+  for (int32_t o = 0; !st && o < c->n_out; o++)
+    st = view_of(t, c->grad_out[o], QNI_BUFFER_FOREIGN, &e->in[o]);
   for (int32_t s = 0; !st && s < QN_MAX_SAVED; s++)
     st = view_of(t, n->saved[s].tensor, QNI_BUFFER_FOREIGN, &e->saved[s]);
   for (int32_t i = 0; !st && i < c->n_in; i++) {
@@ -265,7 +276,8 @@ static qn_status record_backward(qni_trace *t, const qn_call *c, qn_tensor *cons
   qni_entry *e;
   qn_status st = QN_OK;
   for (int32_t o = 0; !st && o < c->n_out; o++)
-    if (grads[o] && c->grad_out[o] != grads[o]) st = copy_entry(t, grads[o], c->grad_out[o], QNI_BUFFER_TEMP);
+    if (grads[o] && c->grad_out[o] != grads[o])
+      st = copy_entry(t, grads[o], c->grad_out[o], QNI_BUFFER_TEMP);
   if (!st) st = new_entry(t, QNI_ENTRY_BACKWARD, c->n_in, c->n_out, &e);
   if (st) return st;
   memset(t->rows, 0, sizeof t->rows);
@@ -291,10 +303,12 @@ qn_status qni_record_root(const qn_tensor *root, const qn_tensor *seed, bool pla
   qni_trace *t = qni_recorder;
   int32_t buffer;
   if (t->root >= 0)
-    return qni_record_refuse("a captured step may call backward once", "add the losses and call it on their sum");
+    return qni_record_refuse("a captured step may call backward once",
+                             "add the losses and call it on their sum");
   if (!plain)
-    return qni_record_refuse("a captured step calls backward() without a seed, and neither grad() nor create",
-                             "multiply the loss instead of giving a seed");
+    return qni_record_refuse(
+        "a captured step calls backward() without a seed, and neither grad() nor create",
+        "multiply the loss instead of giving a seed");
   qn_status st = view_of(t, root, QNI_BUFFER_FOREIGN, &t->root);
   if (!st) st = buffer_of(t, seed, QNI_BUFFER_SEED, &buffer);
   t->in_backward = true;

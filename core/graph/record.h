@@ -16,49 +16,49 @@
 enum qni_entry_kind {
   QNI_ENTRY_FORWARD,
   QNI_ENTRY_BACKWARD,
-  QNI_ENTRY_COPY,                /* out[0] = in[0], with conversion */
-  QNI_ENTRY_SINK,                /* in[0] is a part of a leaf's gradient */
-  QNI_ENTRY_SINK_ROWS,           /* the same by rows: input `slot` of the last backward */
-  QNI_ENTRY_SEED                 /* out[0]: what backward starts from; made by analysis */
+  QNI_ENTRY_COPY,      /* out[0] = in[0], with conversion */
+  QNI_ENTRY_SINK,      /* in[0] is a part of a leaf's gradient */
+  QNI_ENTRY_SINK_ROWS, /* the same by rows: input `slot` of the last backward */
+  QNI_ENTRY_SEED       /* out[0]: what backward starts from; made by analysis */
 };
 
 enum qni_buffer_kind {
-  QNI_BUFFER_FOREIGN,            /* made elsewhere: constants, persistent tensors */
-  QNI_BUFFER_LEAF,               /* a parameter */
-  QNI_BUFFER_INPUT,              /* of the slice */
-  QNI_BUFFER_OFFSETS,            /* of the slice's sequences */
+  QNI_BUFFER_FOREIGN, /* made elsewhere: constants, persistent tensors */
+  QNI_BUFFER_LEAF,    /* a parameter */
+  QNI_BUFFER_INPUT,   /* of the slice */
+  QNI_BUFFER_OFFSETS, /* of the slice's sequences */
   QNI_BUFFER_SEED,
-  QNI_BUFFER_TEMP                /* written by an entry */
+  QNI_BUFFER_TEMP /* written by an entry */
 };
 
 typedef struct qni_trace_buffer {
-  qn_tensor *holder;             /* keeps the storage alive, without history */
-  qn_tensor *leaf;               /* LEAF */
-  int32_t kind, input;           /* input: of INPUT, from 0 */
+  qn_tensor *holder;   /* keeps the storage alive, without history */
+  qn_tensor *leaf;     /* LEAF */
+  int32_t kind, input; /* input: of INPUT, from 0 */
 } qni_trace_buffer;
 
 typedef struct qni_trace_view {
-  int32_t buffer;                /* -1: a shape only */
-  int32_t offsets;               /* view of its offsets, or -1 */
-  int64_t offset;                /* bytes from the buffer's begin */
-  qn_view view;                  /* data NULL */
+  int32_t buffer;  /* -1: a shape only */
+  int32_t offsets; /* view of its offsets, or -1 */
+  int64_t offset;  /* bytes from the buffer's begin */
+  qn_view view;    /* data NULL */
 } qni_trace_view;
 
 /* Lists hold views, -1 where there is none. n_in and n_out are those of the forward call. */
 typedef struct qni_entry {
   int32_t kind, n_in, n_out, slot;
   const qn_opref *op;
-  bool backward;                 /* made while backward ran */
+  bool backward; /* made while backward ran */
   uint64_t needs;
-  uint32_t instance;             /* of random ops, from the step's first */
-  int32_t *in;                   /* FORWARD [n_in], BACKWARD: gradients of outputs [n_out] */
-  int32_t *out;                  /* FORWARD [n_out], BACKWARD: gradients of inputs [n_in] */
-  int32_t *like;                 /* BACKWARD: shapes of the inputs [n_in] */
-  int32_t saved[QN_MAX_SAVED];   /* FORWARD: new buffers; BACKWARD: all */
-  int16_t *owner;                /* [n_in] */
-  qni_value *attrs;              /* [n_params] */
-  int32_t leaf;                  /* of sinks: buffer */
-  const char *source;            /* "recipe.lua:12", or "" */
+  uint32_t instance;           /* of random ops, from the step's first */
+  int32_t *in;                 /* FORWARD [n_in], BACKWARD: gradients of outputs [n_out] */
+  int32_t *out;                /* FORWARD [n_out], BACKWARD: gradients of inputs [n_in] */
+  int32_t *like;               /* BACKWARD: shapes of the inputs [n_in] */
+  int32_t saved[QN_MAX_SAVED]; /* FORWARD: new buffers; BACKWARD: all */
+  int16_t *owner;              /* [n_in] */
+  qni_value *attrs;            /* [n_params] */
+  int32_t leaf;                /* of sinks: buffer */
+  const char *source;          /* "recipe.lua:12", or "" */
 } qni_entry;
 
 typedef struct qni_trace {
@@ -67,20 +67,20 @@ typedef struct qni_trace {
   qni_entry *entry;
   int32_t n_buffers, n_views, n_entries, max_buffers, max_views, max_entries;
   uint32_t first_instance, n_instances;
-  int32_t root;                  /* view of what backward started from, -1: none yet */
+  int32_t root; /* view of what backward started from, -1: none yet */
   bool in_backward;
   const qn_tensor *rows[QN_MAX_TENSORS]; /* of the last backward entry */
-  qni_error_copy refusal;        /* status 0: none */
+  qni_error_copy refusal;                /* status 0: none */
   qni_arena memory;
 } qni_trace;
 
-extern _Thread_local qni_trace *qni_recorder;    /* NULL: nothing is recorded */
+extern _Thread_local qni_trace *qni_recorder; /* NULL: nothing is recorded */
 
 qn_status qni_trace_new(qni_trace **trace) QNI_WARN_UNUSED;
 void qni_trace_free(qni_trace *trace);
 /* Announces an input of the slice before the step runs. */
 qn_status qni_trace_input(qni_trace *t, qn_tensor *tensor, int32_t input) QNI_WARN_UNUSED;
-/* From begin to end this thread's calls are recorded; random numbers are drawn again by later calls. */
+/* From begin to end this thread's calls are recorded; later calls draw the same random numbers. */
 void qni_record_begin(qni_trace *t);
 /* The first thing that made the recording useless, if any. */
 qn_status qni_record_end(qni_trace *t) QNI_WARN_UNUSED;

@@ -83,7 +83,8 @@ qn_status qni_worker_start(const qni_program *p, qni_worker *w) {
   make_tensors(p, w);
   for (int32_t i = 0; i < p->n_entries; i++) w->attr_of[i] = p->entry[i].attrs;
   for (int32_t i = 0; !st && i < p->n_patches; i++)
-    if (w->attr_of[p->patch[i].entry] == p->entry[p->patch[i].entry].attrs) st = own_attrs(p, w, p->patch[i].entry);
+    if (w->attr_of[p->patch[i].entry] == p->entry[p->patch[i].entry].attrs)
+      st = own_attrs(p, w, p->patch[i].entry);
   for (int32_t i = 0; !st && i < p->n_entries; i++)
     if (p->entry[i].kind == QNI_ENTRY_BACKWARD) st = make_node(w, &p->entry[i], &w->node[i]);
   w->frame.held = w->frame.held_first;
@@ -131,7 +132,8 @@ static char *input_base(const qni_pbuffer *b, const qni_batch *batch, const qni_
   return (char *)t->view.data + (size_t)first * row_bytes(&t->view);
 }
 
-static char *base_of(const qni_worker *w, const qni_pbuffer *b, const qni_batch *batch, const qni_slice *s, char *step) {
+static char *base_of(const qni_worker *w, const qni_pbuffer *b, const qni_batch *batch,
+                     const qni_slice *s, char *step) {
   if (b->kind == QNI_BUFFER_INPUT) return input_base(b, batch, s);
   if (b->kind == QNI_BUFFER_OFFSETS) return (char *)w->offsets;
   if (qni_plan_in_step(b)) return step + b->place;
@@ -153,16 +155,21 @@ static void bind_patches(const qni_program *p, qni_worker *w) {
   for (int32_t i = 0; i < p->n_patches; i++) {
     const qni_patch *x = &p->patch[i];
     qni_value *v = (qni_value *)(uintptr_t)&w->attr_of[x->entry][x->param]; /* our own copy */
-    if (x->at < 0) v->v.i = w->value[x->value];
-    else ((int64_t *)(uintptr_t)v->v.ints)[x->at] = w->value[x->value];
+    if (x->at < 0)
+      v->v.i = w->value[x->value];
+    else
+      ((int64_t *)(uintptr_t)v->v.ints)[x->at] = w->value[x->value];
   }
 }
 
-void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch, const qni_slice *s, char *step_memory) {
-  for (int32_t f = 0; f < p->affines.n; f++) w->value[f] = qni_affine_value(&p->affines.list[f], &s->extent);
+void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch,
+                     const qni_slice *s, char *step_memory) {
+  for (int32_t f = 0; f < p->affines.n; f++)
+    w->value[f] = qni_affine_value(&p->affines.list[f], &s->extent);
   for (int64_t b = 0; batch->offsets && b <= s->extent.B; b++)
     w->offsets[b] = batch->offsets[s->first_sample + b] - s->first_row;
-  for (int32_t b = 0; b < p->n_buffers; b++) w->base[b] = base_of(w, &p->buffer[b], batch, s, step_memory);
+  for (int32_t b = 0; b < p->n_buffers; b++)
+    w->base[b] = base_of(w, &p->buffer[b], batch, s, step_memory);
   for (int32_t v = 0; v < p->n_views; v++) bind_view(p, w, v);
   bind_patches(p, w);
   qni_arena_reset(&w->replay.loose_memory);
@@ -217,7 +224,8 @@ static qn_status close_frame(qn_call *c, qn_status st, int64_t begin) {
     qni_frame_explain(c, st);
   }
   qni_arena_reset(&c->memory);
-  if (qni_prof_on) qni_prof_add(c->op->name, c->phase == QNI_PHASE_BACKWARD, begin, qni_prof_now(), 0, 0);
+  if (qni_prof_on)
+    qni_prof_add(c->op->name, c->phase == QNI_PHASE_BACKWARD, begin, qni_prof_now(), 0, 0);
   return st;
 }
 
@@ -258,15 +266,19 @@ static qn_status run_backward(const struct run *r, int32_t entry) {
 }
 
 static qn_status run_sink(const struct run *r, const qni_entry *e) {
-  if (e->kind == QNI_ENTRY_SINK) return r->to->dense(r->to->ctx, e->leaf, &r->w->tensor[e->in[0]].view);
+  if (e->kind == QNI_ENTRY_SINK)
+    return r->to->dense(r->to->ctx, e->leaf, &r->w->tensor[e->in[0]].view);
   const qni_replay *x = &r->w->replay;
-  return x->row_ids[e->slot] ? r->to->rows(r->to->ctx, e->leaf, x->row_ids[e->slot], &x->rows[e->slot]) : QN_OK;
+  return x->row_ids[e->slot]
+             ? r->to->rows(r->to->ctx, e->leaf, x->row_ids[e->slot], &x->rows[e->slot])
+             : QN_OK;
 }
 
 static void run_seed(const struct run *r, const qni_entry *e) {
   const qn_view *root = &r->w->tensor[e->in[0]].view;
-  double share = qni_loss_share(&r->p->loss, r->w->value, e->in[1] < 0 ? NULL : &r->w->tensor[e->in[1]].view,
-                                e->in[2] < 0 ? NULL : &r->w->tensor[e->in[2]].view);
+  double share =
+      qni_loss_share(&r->p->loss, r->w->value, e->in[1] < 0 ? NULL : &r->w->tensor[e->in[1]].view,
+                     e->in[2] < 0 ? NULL : &r->w->tensor[e->in[2]].view);
   r->slice->share = share;
   r->slice->loss = share * qni_dtype_load(root->dtype, root->data);
   if (e->out[0] < 0) return;
@@ -277,11 +289,12 @@ static void run_seed(const struct run *r, const qni_entry *e) {
 static qn_status run_entry(const struct run *r, int32_t i) {
   const qni_entry *e = &r->p->entry[i];
   switch (e->kind) {
-    case QNI_ENTRY_FORWARD: return run_forward(r, i);
-    case QNI_ENTRY_BACKWARD: return run_backward(r, i);
-    case QNI_ENTRY_COPY: return qni_view_copy(&r->w->tensor[e->in[0]].view, &r->w->tensor[e->out[0]].view), QN_OK;
-    case QNI_ENTRY_SEED: return run_seed(r, e), QN_OK;
-    default: return run_sink(r, e);
+  case QNI_ENTRY_FORWARD: return run_forward(r, i);
+  case QNI_ENTRY_BACKWARD: return run_backward(r, i);
+  case QNI_ENTRY_COPY:
+    return qni_view_copy(&r->w->tensor[e->in[0]].view, &r->w->tensor[e->out[0]].view), QN_OK;
+  case QNI_ENTRY_SEED: return run_seed(r, e), QN_OK;
+  default: return run_sink(r, e);
   }
 }
 
@@ -291,12 +304,13 @@ static void fill_uniform(const struct run *r, int32_t entry) {
     const qni_pbuffer *x = &r->p->buffer[b];
     if (!x->uniform || x->first != entry) continue;
     int64_t bytes = r->w->value[x->bytes];
-    for (int64_t i = 0; i < bytes; i += x->size) memcpy(r->w->base[b] + i, x->value, (size_t)x->size);
+    for (int64_t i = 0; i < bytes; i += x->size)
+      memcpy(r->w->base[b] + i, x->value, (size_t)x->size);
   }
 }
 
-qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch, qni_slice *slice, int32_t when,
-                         const qni_collector *collector) {
+qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch,
+                         qni_slice *slice, int32_t when, const qni_collector *collector) {
   struct run r = {p, w, batch, slice, collector};
   qn_status st = QN_OK;
   for (int32_t i = 0; !st && i < p->n_entries; i++) {

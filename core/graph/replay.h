@@ -11,16 +11,16 @@
 typedef struct qni_slice {
   int64_t first_sample, first_row;
   qni_extent extent;
-  double loss, share;            /* results: l_s D_s, D_s */
+  double loss, share; /* results: l_s D_s, D_s */
 } qni_slice;
 
-typedef struct qni_batch {       /* what a step is given */
-  qn_tensor *const *input;       /* contiguous */
-  const int64_t *offsets;        /* of all jagged inputs; NULL: none */
+typedef struct qni_batch { /* what a step is given */
+  qn_tensor *const *input; /* contiguous */
+  const int64_t *offsets;  /* of all jagged inputs; NULL: none */
   int64_t B;
-  uint64_t step;                 /* keys of random numbers */
+  uint64_t step; /* keys of random numbers */
   uint32_t instance;
-  bool plain_seed;               /* backward starts from 1, as in a recording */
+  bool plain_seed; /* backward starts from 1, as in a recording */
 } qni_batch;
 
 /* Gets the parts of gradients; view or rows of a call that is over when it returns. */
@@ -32,13 +32,13 @@ typedef struct qni_collector {
 } qni_collector;
 
 typedef struct qni_worker {
-  int64_t *value;                /* of the program's functions, for the slice */
-  char **base;                   /* [buffers] */
-  qn_tensor *tensor;             /* [views] */
-  qni_node *node;                /* [entries], used by backward ones */
-  qni_value *attrs;              /* of patched entries */
-  const qni_value **attr_of;     /* [entries] */
-  int64_t *offsets;              /* [B+1] of the slice */
+  int64_t *value;            /* of the program's functions, for the slice */
+  char **base;               /* [buffers] */
+  qn_tensor *tensor;         /* [views] */
+  qni_node *node;            /* [entries], used by backward ones */
+  qni_value *attrs;          /* of patched entries */
+  const qni_value **attr_of; /* [entries] */
+  int64_t *offsets;          /* [B+1] of the slice */
   int64_t max_offsets;
   char *arena;
   size_t arena_bytes;
@@ -52,9 +52,11 @@ void qni_worker_stop(qni_worker *w);
 /* Memory for slices of so many bytes and samples. */
 qn_status qni_worker_reserve(qni_worker *w, size_t arena_bytes, int64_t samples) QNI_WARN_UNUSED;
 /* Points all views at the slice. step_memory: where hoisted results lie. */
-void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch, const qni_slice *slice, char *step_memory);
+void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch,
+                     const qni_slice *slice, char *step_memory);
 /* Runs the bound entries of one kind: once per step, or of the slice. */
-qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch, qni_slice *slice, int32_t when,
+qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch,
+                         qni_slice *slice, int32_t when,
                          const qni_collector *collector) QNI_WARN_UNUSED;
 
 #endif

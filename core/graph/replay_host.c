@@ -9,8 +9,9 @@
 #include "graph/frame.h"
 
 qn_status qni_replay_unplanned(const qn_call *c, const char *what) {
-  qni_fail(QN_E_STATE, "%s asks in a captured step for %s that it did not ask for when the step was recorded", c->op->name,
-           what);
+  qni_fail(QN_E_STATE,
+           "%s asks in a captured step for %s that it did not ask for when the step was recorded",
+           c->op->name, what);
   qni_error_hint("train this model eagerly");
   return QN_E_STATE;
 }
@@ -21,7 +22,8 @@ static bool has_shape(const qn_view *v, int32_t dtype, int32_t ndim, const int64
   return same;
 }
 
-qn_status qni_replay_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim, const int64_t *shape, qn_view **view) {
+qn_status qni_replay_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim,
+                              const int64_t *shape, qn_view **view) {
   qni_replay *r = c->replay;
   qn_tensor *planned = r->saved[slot];
   *view = planned ? &planned->view : &r->spare[slot];

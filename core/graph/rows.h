@@ -5,7 +5,7 @@
 #include "graph/tape.h"
 
 typedef struct qni_row_pair {
-  int64_t id, at;                /* row of the table; where its gradient lies */
+  int64_t id, at; /* row of the table; where its gradient lies */
 } qni_row_pair;
 
 /* Sorts pairs by id, equal ones stay in order; returns the array that holds the result, a or b. */

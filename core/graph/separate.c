@@ -13,7 +13,8 @@
 
 #include "graph/program.h"
 
-static const char *const eager_hint = "train this model eagerly, or move what couples samples out of the step";
+static const char *const eager_hint =
+    "train this model eagerly, or move what couples samples out of the step";
 
 /* ---- Dimensions ---- */
 
@@ -43,14 +44,18 @@ static qn_status check_view(const qni_program *p, const qni_entry *e, int32_t vi
   if (!qni_affine_batched(function(p, b->bytes))) return QN_OK;
   bool odd = false;
   int32_t n = qni_view_batched(p, view, &odd);
-  if (n > 1) return qni_program_refuse(e, eager_hint, "the step compares samples of the batch with each other");
+  if (n > 1)
+    return qni_program_refuse(e, eager_hint,
+                              "the step compares samples of the batch with each other");
   if (n == 1 && !odd) return QN_OK;
   return qni_program_refuse(e, "give what is special about some samples as a tensor of the batch",
-                            b->kind == QNI_BUFFER_OFFSETS ? "the step computes with the offsets of sequences"
-                                                          : "the step picks some samples or rows out of the batch");
+                            b->kind == QNI_BUFFER_OFFSETS
+                                ? "the step computes with the offsets of sequences"
+                                : "the step picks some samples or rows out of the batch");
 }
 
-static qn_status check_list(const qni_program *p, const qni_entry *e, const int32_t *views, int32_t n) {
+static qn_status check_list(const qni_program *p, const qni_entry *e, const int32_t *views,
+                            int32_t n) {
   qn_status st = QN_OK;
   for (int32_t i = 0; !st && i < n; i++) st = check_view(p, e, views[i]);
   return st;
@@ -86,9 +91,10 @@ static bool along_batch(const qni_program *p, const qni_entry *e) {
 /* Core ops that may couple samples, but not when called like this. */
 static bool harmless(const qni_program *p, const qni_entry *e) {
   static const char *const always[] = {"full", "sum_to", "sum", "mean", "stack", NULL};
-  static const char *const by_dim[] = {"prod", "max", "min", "var", "std", "logsumexp", "all", "any", "argmax", "argmin",
-                                       "max_dim", "min_dim", "cumsum", "sort", "argsort", "topk", "gather", "scatter_add",
-                                       "index_select", "index_add", NULL};
+  static const char *const by_dim[] = {
+      "prod",    "max",    "min",    "var",         "std",          "logsumexp", "all",
+      "any",     "argmax", "argmin", "max_dim",     "min_dim",      "cumsum",    "sort",
+      "argsort", "topk",   "gather", "scatter_add", "index_select", "index_add", NULL};
   if (!is_core(e)) return false;
   if (is_one_of(e->op->name, always)) return true;
   return is_one_of(e->op->name, by_dim) && !along_batch(p, e);
@@ -99,13 +105,15 @@ static qn_status check_op(const qni_program *p, const qni_entry *e) {
   if (!row_op && !harmless(p, e))
     return qni_program_refuse(e, eager_hint, "%s couples the samples of a batch", e->op->name);
   int32_t dim = qni_schema_param(e->op->schema, "dim");
-  if (row_op && dim >= 0 && e->attrs[dim].kind == QN_ARG_INT && strcmp(e->op->name, "concat") && along_batch(p, e))
+  if (row_op && dim >= 0 && e->attrs[dim].kind == QN_ARG_INT && strcmp(e->op->name, "concat") &&
+      along_batch(p, e))
     return qni_program_refuse(e, eager_hint, "%s works along the samples of a batch", e->op->name);
   return QN_OK;
 }
 
 static bool is_linear(const qni_entry *e) {
-  static const char *const names[] = {"add", "sub", "neg", "mul", "div", "clone", "contiguous", "cast", "sum", "mean", NULL};
+  static const char *const names[] = {"add",        "sub",  "neg", "mul",  "div", "clone",
+                                      "contiguous", "cast", "sum", "mean", NULL};
   return e->kind == QNI_ENTRY_COPY || (e->op && is_core(e) && is_one_of(e->op->name, names));
 }
 
@@ -135,8 +143,9 @@ static qn_status check_sums(const qni_entry *e, const struct found *f) {
   if (e->backward || !f->summed) return QN_OK;
   bool product = e->op && (!strcmp(e->op->name, "mul")) && f->n_summed > 1;
   if (is_linear(e) && !product && !f->batched) return QN_OK;
-  return qni_program_refuse(e, "a loss must be a sum or a mean over the samples; per-sample results may be used freely",
-                            "%s is computed from a sum over the batch", e->op ? e->op->name : "a copy");
+  return qni_program_refuse(
+      e, "a loss must be a sum or a mean over the samples; per-sample results may be used freely",
+      "%s is computed from a sum over the batch", e->op ? e->op->name : "a copy");
 }
 
 static qn_status mark_output(qni_program *p, int32_t entry, int32_t view, const struct found *f) {
@@ -147,8 +156,9 @@ static qn_status mark_output(qni_program *p, int32_t entry, int32_t view, const 
     return qni_program_refuse(e, "do it after the step, outside the captured function",
                               "the step writes into a tensor that outlives it");
   if (b->producer >= 0 && f->varies && !b->varies)
-    return qni_program_refuse(e, "use the form of the op that makes a new tensor",
-                              "what is the same for all slices is changed in place by something that is not");
+    return qni_program_refuse(
+        e, "use the form of the op that makes a new tensor",
+        "what is the same for all slices is changed in place by something that is not");
   if (b->producer < 0) b->producer = entry;
   bool batched = qni_affine_batched(function(p, b->bytes));
   b->varies |= f->varies || batched;
@@ -169,14 +179,16 @@ static qn_status analyse_entry(qni_program *p, int32_t i) {
   look_at_all(p, e, &f);
   qn_status st = check_list(p, e, e->in, back ? e->n_out : e->n_in);
   if (!st && back) st = check_list(p, e, e->saved, QN_MAX_SAVED);
-  for (int32_t o = 0; !back && o < e->n_out; o++) f.varies |= qni_view_batched(p, e->out[o], NULL) > 0;
+  for (int32_t o = 0; !back && o < e->n_out; o++)
+    f.varies |= qni_view_batched(p, e->out[o], NULL) > 0;
   if (!st && e->op && f.varies) st = check_op(p, e);
   if (!st) st = check_sums(e, &f);
   for (int32_t o = 0; !st && o < (back ? e->n_in : e->n_out); o++) {
     st = mark_output(p, i, e->out[o], &f);
     if (!st) st = check_view(p, e, e->out[o]);
   }
-  for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++) st = mark_output(p, i, e->saved[s], &f);
+  for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++)
+    st = mark_output(p, i, e->saved[s], &f);
   p->when[i] = f.varies ? QNI_WHEN_SLICE : QNI_WHEN_STEP;
   return st;
 }
@@ -185,7 +197,8 @@ static qn_status analyse_entry(qni_program *p, int32_t i) {
 
 static int32_t batched_rows(const qni_program *p, const int32_t *views, int32_t n) {
   for (int32_t i = 0; i < n; i++)
-    if (views[i] >= 0 && p->view[views[i]].ndim && qni_affine_batched(function(p, p->view[views[i]].shape[0])))
+    if (views[i] >= 0 && p->view[views[i]].ndim &&
+        qni_affine_batched(function(p, p->view[views[i]].shape[0])))
       return p->view[views[i]].shape[0];
   return -1;
 }
@@ -201,8 +214,9 @@ static qn_status find_rows(qni_program *p, int32_t i) {
   if (f >= 0 && function(p, f)->monomial != QNI_M_B && function(p, f)->monomial != QNI_M_N) f = -1;
   p->row[i] = f;
   if (f >= 0) return QN_OK;
-  return qni_program_refuse(e, "let the first dimension be that of the samples, or of their rows",
-                            "%s draws random numbers along something that is not a row of the batch", e->op->name);
+  return qni_program_refuse(
+      e, "let the first dimension be that of the samples, or of their rows",
+      "%s draws random numbers along something that is not a row of the batch", e->op->name);
 }
 
 /* ---- All ---- */

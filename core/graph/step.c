@@ -52,7 +52,8 @@ static qn_status add_slice(qni_runner *r, const qni_slice *s) {
 /* A slice with one sample more. */
 static qni_extent longer(const qni_slice *s, const qni_batch *batch) {
   qni_extent e = s->extent;
-  int64_t b = s->first_sample + e.B, n = batch->offsets ? batch->offsets[b + 1] - batch->offsets[b] : 1;
+  int64_t b = s->first_sample + e.B,
+          n = batch->offsets ? batch->offsets[b + 1] - batch->offsets[b] : 1;
   e.B++;
   e.N += n;
   if (n > e.L) e.L = n;
@@ -60,7 +61,8 @@ static qni_extent longer(const qni_slice *s, const qni_batch *batch) {
 }
 
 static qn_status cut(qni_runner *r, const qni_batch *batch) {
-  int64_t fair = (batch->B + r->split - 1) / r->split, fixed = qni_plan_bytes(r->p, &(qni_extent){0, 0, 1});
+  int64_t fair = (batch->B + r->split - 1) / r->split,
+          fixed = qni_plan_bytes(r->p, &(qni_extent){0, 0, 1});
   qni_slice s = {.extent = {0, 0, 1}};
   qn_status st = QN_OK;
   r->n_slices = 0;
@@ -68,7 +70,9 @@ static qn_status cut(qni_runner *r, const qni_batch *batch) {
     qni_extent e = longer(&s, batch);
     if (s.extent.B > 0 && (e.B > fair || qni_plan_bytes(r->p, &e) - fixed > r->budget)) {
       st = add_slice(r, &s);
-      s = (qni_slice){.first_sample = s.first_sample + s.extent.B, .first_row = s.first_row + s.extent.N, .extent = {0, 0, 1}};
+      s = (qni_slice){.first_sample = s.first_sample + s.extent.B,
+                      .first_row = s.first_row + s.extent.N,
+                      .extent = {0, 0, 1}};
     } else {
       s.extent = e;
     }
@@ -78,7 +82,9 @@ static qn_status cut(qni_runner *r, const qni_batch *batch) {
 
 /* ---- Memory ---- */
 
-static bool holds(const qni_extent *a, const qni_extent *b) { return a->B >= b->B && a->N >= b->N && a->L >= b->L; }
+static bool holds(const qni_extent *a, const qni_extent *b) {
+  return a->B >= b->B && a->N >= b->N && a->L >= b->L;
+}
 
 static void grow(qni_extent *a, const qni_extent *b) {
   if (b->B > a->B) a->B = b->B;
@@ -103,7 +109,8 @@ static qn_status start_workers(qni_runner *r, int32_t n) {
   stop_workers(r);
   r->worker = qni_mem_zalloc((size_t)n, sizeof *r->worker);
   if (!r->worker) return QN_E_NOMEM;
-  for (; !st && r->n_workers < n; r->n_workers++) st = qni_worker_start(r->p, &r->worker[r->n_workers]);
+  for (; !st && r->n_workers < n; r->n_workers++)
+    st = qni_worker_start(r->p, &r->worker[r->n_workers]);
   return st;
 }
 
@@ -114,7 +121,8 @@ static qn_status reserve(qni_runner *r, const qni_slice *slices, int64_t n) {
   for (int64_t i = 0; i < n && !fits; i++) grow(&r->most, &slices[i].extent);
   qn_status st = fits ? QN_OK : layout(r);
   if (!st) st = start_workers(r, qni_pool_threads());
-  for (int32_t i = 0; !st && i < r->n_workers; i++) st = qni_worker_reserve(&r->worker[i], r->arena_bytes, r->most.B);
+  for (int32_t i = 0; !st && i < r->n_workers; i++)
+    st = qni_worker_reserve(&r->worker[i], r->arena_bytes, r->most.B);
   return st;
 }
 
@@ -125,7 +133,7 @@ struct lane_work {
   const qni_batch *batch;
 };
 
-struct place {                   /* where the parts of a slice go */
+struct place { /* where the parts of a slice go */
   qni_lanes *lanes;
   int32_t lane;
   int64_t slice;
@@ -162,7 +170,8 @@ static qn_status check_lengths(const qni_runner *r) {
   int64_t L = r->p->affines.trial[0].L;
   for (int64_t i = 0; r->p->fixed_L && r->p->jagged && i < r->n_slices; i++)
     if (r->slice[i].extent.L != L)
-      return qni_fail(QN_E_STATE, "the step was captured on sequences of one length only, %lld", (long long)L);
+      return qni_fail(QN_E_STATE, "the step was captured on sequences of one length only, %lld",
+                      (long long)L);
   return QN_OK;
 }
 
@@ -191,7 +200,8 @@ qn_status qni_runner_step(qni_runner *r, const qni_batch *batch, double *loss, d
   return QN_OK;
 }
 
-qn_status qni_runner_one(qni_runner *r, const qni_batch *batch, qni_slice *slice, const qni_collector *to) {
+qn_status qni_runner_one(qni_runner *r, const qni_batch *batch, qni_slice *slice,
+                         const qni_collector *to) {
   qn_status st = reserve(r, slice, 1);
   if (st) return st;
   qni_worker_bind(r->p, &r->worker[0], batch, slice, r->step_memory);

@@ -15,9 +15,9 @@ enum { MOST_ROWS = 8 };
 static const int64_t n_samples[QNI_TRIALS] = {3, 5, 2}, less[QNI_TRIALS] = {0, 2, 1};
 
 struct cut {
-  const int64_t *from;           /* offsets of the batch, or NULL */
-  int64_t B, n, first;           /* samples of the batch and of the slice; where the slice begins */
-  int64_t to[8];                 /* offsets of the slice */
+  const int64_t *from; /* offsets of the batch, or NULL */
+  int64_t B, n, first; /* samples of the batch and of the slice; where the slice begins */
+  int64_t to[8];       /* offsets of the slice */
 };
 
 static int64_t sample_of(const struct cut *c, int64_t b) { return (c->first + b) % c->B; }
@@ -40,7 +40,8 @@ static size_t row_bytes(const qn_view *v) {
   return (size_t)qni_shape_count(v->ndim - 1, v->shape + 1) * qni_dtype_size(v->dtype);
 }
 
-static qn_status make_input(const struct cut *c, const qn_tensor *x, qn_tensor *offsets, qn_tensor **made) {
+static qn_status make_input(const struct cut *c, const qn_tensor *x, qn_tensor *offsets,
+                            qn_tensor **made) {
   int64_t shape[QN_MAX_DIMS];
   memcpy(shape, x->view.shape, sizeof shape);
   shape[0] = x->offsets ? c->to[c->n] : c->n;
@@ -51,8 +52,11 @@ static qn_status make_input(const struct cut *c, const qn_tensor *x, qn_tensor *
   const char *from = x->view.data;
   for (int64_t b = 0; b < c->n; b++) {
     int64_t s = sample_of(c, b);
-    if (x->offsets) memcpy(to + (size_t)c->to[b] * row, from + (size_t)c->from[s] * row, (size_t)(c->to[b + 1] - c->to[b]) * row);
-    else memcpy(to + (size_t)b * row, from + (size_t)s * row, row);
+    if (x->offsets)
+      memcpy(to + (size_t)c->to[b] * row, from + (size_t)c->from[s] * row,
+             (size_t)(c->to[b + 1] - c->to[b]) * row);
+    else
+      memcpy(to + (size_t)b * row, from + (size_t)s * row, row);
   }
   if (x->offsets) (*made)->offsets = qn_tensor_retain(offsets);
   return QN_OK;
@@ -68,8 +72,8 @@ static qn_status make_offsets(const struct cut *c, qn_tensor **offsets) {
   return st;
 }
 
-qn_status qni_trial_make(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t B, int32_t trial,
-                         qn_tensor **made, qni_extent *extent) {
+qn_status qni_trial_make(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t B,
+                         int32_t trial, qn_tensor **made, qni_extent *extent) {
   struct cut c = {.B = B, .n = n_samples[trial]};
   qn_tensor *offsets = NULL;
   qn_status st = QN_OK;
@@ -79,7 +83,8 @@ qn_status qni_trial_make(qn_tensor *const *inputs, const bool *shared, int32_t n
   if (c.from) st = make_offsets(&c, &offsets);
   int32_t done = 0;
   for (; !st && done < n; done++)
-    st = shared[done] ? make_shared(inputs[done], &made[done]) : make_input(&c, inputs[done], offsets, &made[done]);
+    st = shared[done] ? make_shared(inputs[done], &made[done])
+                      : make_input(&c, inputs[done], offsets, &made[done]);
   qn_tensor_free(offsets);
   for (int32_t i = 0; st && i < done; i++) {
     qn_tensor_free(made[i]);

@@ -10,7 +10,7 @@
 ** sequences cut. shared[i]: input i belongs to all samples and is given as it is. Jagged
 ** inputs share one tensor of offsets. New tensors; on failure none.
 */
-qn_status qni_trial_make(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t B, int32_t trial,
-                         qn_tensor **made, qni_extent *extent) QNI_WARN_UNUSED;
+qn_status qni_trial_make(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t B,
+                         int32_t trial, qn_tensor **made, qni_extent *extent) QNI_WARN_UNUSED;
 
 #endif

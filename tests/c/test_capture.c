@@ -18,9 +18,12 @@ static const qni_extent trials[QNI_TRIALS] = {{3, 21, 8}, {5, 20, 6}, {2, 13, 7}
 
 static void sizes_are_found_as_functions(void **state) {
   (void)state;
-  static const struct { int64_t values[QNI_TRIALS]; const char *text; } cases[] = {
-      {{7, 7, 7}, "7"}, {{3, 5, 2}, "B"}, {{84, 80, 52}, "4 N"}, {{8, 6, 7}, "L"}, {{24, 30, 14}, "B L"},
-      {{22, 21, 14}, "1 N +1"}, {{64, 36, 49}, "L L"}, {{168, 120, 91}, "N L"}, {{9, 25, 4}, "B B"}};
+  static const struct {
+    int64_t values[QNI_TRIALS];
+    const char *text;
+  } cases[] = {{{7, 7, 7}, "7"},      {{3, 5, 2}, "B"},        {{84, 80, 52}, "4 N"},
+               {{8, 6, 7}, "L"},      {{24, 30, 14}, "B L"},   {{22, 21, 14}, "1 N +1"},
+               {{64, 36, 49}, "L L"}, {{168, 120, 91}, "N L"}, {{9, 25, 4}, "B B"}};
   qni_affines a;
   char text[64];
   int32_t f;
@@ -29,7 +32,8 @@ static void sizes_are_found_as_functions(void **state) {
     assert_ok(qni_affine_fit(&a, cases[i].values, &f));
     assert_true(f >= 0);
     assert_string_equal(qni_affine_text(&a.list[f], text, sizeof text), cases[i].text);
-    for (int32_t t = 0; t < QNI_TRIALS; t++) assert_int_equal(qni_affine_value(&a.list[f], &trials[t]), cases[i].values[t]);
+    for (int32_t t = 0; t < QNI_TRIALS; t++)
+      assert_int_equal(qni_affine_value(&a.list[f], &trials[t]), cases[i].values[t]);
   }
   assert_ok(qni_affine_fit(&a, (int64_t[]){1, 2, 9}, &f));
   assert_int_equal(f, -1);
@@ -78,16 +82,20 @@ struct model {
 static qn_tensor *parameter(int32_t ndim, const int64_t *shape) {
   qn_tensor *t;
   assert_ok(qn_tensor_new(QN_F32, ndim, shape, &t));
-  for (int64_t i = 0; i < qni_tensor_count(t); i++) ((float *)t->view.data)[i] = (float)(i * 37 % 101) / 101 - 0.5f;
+  for (int64_t i = 0; i < qni_tensor_count(t); i++)
+    ((float *)t->view.data)[i] = (float)(i * 37 % 101) / 101 - 0.5f;
   assert_ok(qn_tensor_require_grad(t, 1));
   return t;
 }
 
 static struct model model_new(void) {
-  return (struct model){parameter(2, (int64_t[]){10, 6}), parameter(2, (int64_t[]){4, 6}), parameter(1, (int64_t[]){4})};
+  return (struct model){parameter(2, (int64_t[]){10, 6}), parameter(2, (int64_t[]){4, 6}),
+                        parameter(1, (int64_t[]){4})};
 }
 
-static void model_free(struct model *m) { qn_tensor_free(m->table), qn_tensor_free(m->w), qn_tensor_free(m->bias); }
+static void model_free(struct model *m) {
+  qn_tensor_free(m->table), qn_tensor_free(m->w), qn_tensor_free(m->bias);
+}
 
 static void model_clear(struct model *m) {
   qn_tensor_clear_grad(m->table), qn_tensor_clear_grad(m->w), qn_tensor_clear_grad(m->bias);
@@ -99,7 +107,9 @@ static qn_arg tensor_arg(qn_tensor *t) { return (qn_arg){.kind = QN_ARG_TENSOR, 
 static qn_status step(const struct model *m, qn_tensor *const *batch, qn_tensor **loss) {
   qn_tensor *x = NULL, *y = NULL;
   *loss = NULL;
-  qn_arg embed[] = {tensor_arg(m->table), tensor_arg(batch[0]), {.name = "sparse", .kind = QN_ARG_BOOL, .v.i = 1}};
+  qn_arg embed[] = {tensor_arg(m->table),
+                    tensor_arg(batch[0]),
+                    {.name = "sparse", .kind = QN_ARG_BOOL, .v.i = 1}};
   qn_status st = qni_call_named("embedding", embed, 3, &x, 1);
   qn_arg linear[] = {tensor_arg(x), tensor_arg(m->w), tensor_arg(m->bias)};
   if (!st) st = qni_call_named("linear", linear, 3, &y, 1);
@@ -121,7 +131,8 @@ static void batch_new(int64_t B, const int64_t *lengths, qn_tensor **batch) {
 
 static void batch_free(qn_tensor **batch) { qn_tensor_free(batch[0]), qn_tensor_free(batch[1]); }
 
-static qn_status capture(const struct model *m, qn_tensor *const *batch, int64_t budget, qni_capture **c) {
+static qn_status capture(const struct model *m, qn_tensor *const *batch, int64_t budget,
+                         qni_capture **c) {
   bool shared[2] = {false, false};
   qni_extent extent;
   qn_status st = qni_capture_new(batch, shared, 2, budget, c);
@@ -141,7 +152,8 @@ static qn_status capture(const struct model *m, qn_tensor *const *batch, int64_t
 static void close_to(const qn_tensor *a, const qn_tensor *b) {
   assert_int_equal(qni_tensor_count(a), qni_tensor_count(b));
   for (int64_t i = 0; i < qni_tensor_count(a); i++)
-    if (fabs(value_at(a, i) - value_at(b, i)) > 1e-6) fail_msg("%g, not %g", value_at(a, i), value_at(b, i));
+    if (fabs(value_at(a, i) - value_at(b, i)) > 1e-6)
+      fail_msg("%g, not %g", value_at(a, i), value_at(b, i));
 }
 
 static const int64_t lengths[12] = {3, 1, 7, 2, 5, 4, 1, 9, 2, 3, 6, 2};

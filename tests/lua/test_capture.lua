@@ -368,6 +368,29 @@ local function shared_tensors_are_not_cut()
   same_as_eager(step, { w }, { batch(21), batch(40) }, 4e-6, { shared = { "scale" } })
 end
 
+-- Trains a small model for so many epochs; with a folder, from where it ended there.
+local function fitted(options)
+  quern.seed(7)
+  local x = quern.normal { 40, 2 }
+  local y = quern.matmul(x, quern.tensor { { 2 }, { -1 } })
+  local model = nn.Sequential { nn.Linear(2, 8), nn.Dropout(0.3), nn.Linear(8, 1) }
+  options.loss = function(m, batch) return quern.mse(m(batch.x), batch.y) end
+  options.progress, options.seed, options.name, options.optim = false, 3, "t", { name = "adamw", lr = 0.02 }
+  quern.fit(model, quern.data.tensors({ x = x, y = y }, { batch = 8, seed = 3 }), options)
+  return tensors_of(model)
+end
+
+local function fit_trains_captured()
+  local eager, captured = fitted { epochs = 3 }, fitted { epochs = 3, captured = true }
+  for k = 1, #eager do
+    check.yes(distance(captured[k]:detach(), eager[k]:detach()) < 1e-5, "parameter " .. k)
+  end
+  local folder = check.folder()
+  fitted { epochs = 1, captured = true, folder = folder }
+  local resumed = fitted { epochs = 3, captured = true, folder = folder, resume = true }
+  check.yes(bytes(resumed) == bytes(captured), "a resumed training has other bits")
+end
+
 -- ---- Refused -------------------------------------------------------------------------
 
 local function xt(n) return { x = quern.normal { n, 4 }, t = quern.normal { n, 3 } } end
@@ -497,6 +520,7 @@ return {
   { "gradients add up over steps", gradients_add_up },
   { "gradients that are held stay", held_gradients_stay },
   { "training ends at the same parameters", training_ends_at_the_same_parameters },
+  { "fit trains captured, and resumes with equal bits", fit_trains_captured },
   { "plans can be read", plans_can_be_read },
   { "work on parameters alone is hoisted", common_work_is_hoisted },
   { "persistent tensors are read anew", persistent_tensors_are_read_anew },

@@ -3,6 +3,7 @@
 
 local check = require "check"
 local quern = require "quern"
+local sys = require "quern.sys"
 local nn = quern.nn
 
 -- ---- Helpers -------------------------------------------------------------------------
@@ -385,8 +386,14 @@ local function fit_trains_captured()
   for k = 1, #eager do
     check.yes(distance(captured[k]:detach(), eager[k]:detach()) < 1e-5, "parameter " .. k)
   end
-  local folder = check.folder()
-  fitted { epochs = 1, captured = true, folder = folder }
+  local folder, real, looks = check.folder(), sys.interrupted, 0
+  sys.interrupted = function()
+    looks = looks + 1
+    return looks == 7                -- in the second epoch of five steps
+  end
+  local ok = pcall(fitted, { epochs = 3, captured = true, folder = folder })
+  sys.interrupted = real
+  check.yes(not ok, "was not interrupted")
   local resumed = fitted { epochs = 3, captured = true, folder = folder, resume = true }
   check.yes(bytes(resumed) == bytes(captured), "a resumed training has other bits")
 end

@@ -120,6 +120,8 @@ static inline qni_box *qni_bind_test(lua_State *L, int index) { /* NULL if it is
 }
 int qni_bind_freed(lua_State *L, const char *name); /* raises: the tensor was freed */
 qn_tensor *qni_bind_tensor(lua_State *L, int index, const char *name); /* raises */
+/* Raises when a step is being captured, which must not read values; `what` as "item()". */
+void qni_bind_no_escape(lua_State *L, const char *what);
 /* Pushes a new box with its own reference to a borrowed tensor; nil for NULL. */
 void qni_bind_push_borrowed(lua_State *L, qn_tensor *t);
 void qni_bind_push_element(lua_State *L, const qn_view *v, int64_t offset); /* in elements */
@@ -148,21 +150,21 @@ void qni_bind_push_op(lua_State *L, const qn_opref *op);
 
 /* ---- Parts of the module: each adds its functions to the table on top ---- */
 
-void qni_bind_open_tensor(lua_State *L);  /* lua_tensor.c: metatable */
-void qni_bind_open_scope(lua_State *L);   /* lua_scope.c */
-void qni_bind_open_make(lua_State *L);    /* lua_make.c */
-void qni_bind_open_access(lua_State *L);  /* lua_access.c: methods */
-void qni_bind_open_call(lua_State *L);    /* lua_call.c */
-void qni_bind_open_info(lua_State *L);    /* lua_info.c */
-void qni_bind_open_grad(lua_State *L);    /* lua_grad.c */
-void qni_bind_open_runtime(lua_State *L); /* lua_runtime.c */
-void qni_bind_open_file(lua_State *L);    /* lua_file.c */
-void qni_bind_open_json(lua_State *L);    /* lua_json.c */
-void qni_bind_open_data(lua_State *L);    /* lua_data.c: interactions, data sets */
-void qni_bind_open_batch(lua_State *L);   /* lua_batch.c: splits, loaders */
-void qni_bind_open_system(lua_State *L);  /* lua_system.c */
-void qni_bind_open_check(lua_State *L);   /* lua_check.c: the conformance kit */
-void qni_bind_open_edit(lua_State *L);    /* lua_edit.c: lines typed at a terminal */
+void qni_bind_open_tensor(lua_State *L);   /* lua_tensor.c: metatable */
+void qni_bind_open_scope(lua_State *L);    /* lua_scope.c */
+void qni_bind_open_make(lua_State *L);     /* lua_make.c */
+void qni_bind_open_access(lua_State *L);   /* lua_access.c: methods */
+void qni_bind_open_call(lua_State *L);     /* lua_call.c */
+void qni_bind_open_info(lua_State *L);     /* lua_info.c */
+void qni_bind_open_grad(lua_State *L);     /* lua_grad.c */
+void qni_bind_open_capture(lua_State *L);  /* lua_capture.c */
+void qni_bind_open_runtime(lua_State *L);  /* lua_runtime.c */
+void qni_bind_open_file(lua_State *L);     /* lua_file.c */
+void qni_bind_open_json(lua_State *L);     /* lua_json.c */
+void qni_bind_open_data(lua_State *L);     /* lua_data.c: interactions, data sets */
+void qni_bind_open_batch(lua_State *L);    /* lua_batch.c: splits, loaders */
+void qni_bind_open_system(lua_State *L);   /* lua_system.c */
+void qni_bind_open_check(lua_State *L);    /* lua_check.c: the conformance kit */
 
 /* Registers functions into the table on top. */
 void qni_bind_set(lua_State *L, const luaL_Reg *functions);

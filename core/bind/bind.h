@@ -150,21 +150,22 @@ void qni_bind_push_op(lua_State *L, const qn_opref *op);
 
 /* ---- Parts of the module: each adds its functions to the table on top ---- */
 
-void qni_bind_open_tensor(lua_State *L);   /* lua_tensor.c: metatable */
-void qni_bind_open_scope(lua_State *L);    /* lua_scope.c */
-void qni_bind_open_make(lua_State *L);     /* lua_make.c */
-void qni_bind_open_access(lua_State *L);   /* lua_access.c: methods */
-void qni_bind_open_call(lua_State *L);     /* lua_call.c */
-void qni_bind_open_info(lua_State *L);     /* lua_info.c */
-void qni_bind_open_grad(lua_State *L);     /* lua_grad.c */
-void qni_bind_open_capture(lua_State *L);  /* lua_capture.c */
-void qni_bind_open_runtime(lua_State *L);  /* lua_runtime.c */
-void qni_bind_open_file(lua_State *L);     /* lua_file.c */
-void qni_bind_open_json(lua_State *L);     /* lua_json.c */
-void qni_bind_open_data(lua_State *L);     /* lua_data.c: interactions, data sets */
-void qni_bind_open_batch(lua_State *L);    /* lua_batch.c: splits, loaders */
-void qni_bind_open_system(lua_State *L);   /* lua_system.c */
-void qni_bind_open_check(lua_State *L);    /* lua_check.c: the conformance kit */
+void qni_bind_open_tensor(lua_State *L);  /* lua_tensor.c: metatable */
+void qni_bind_open_scope(lua_State *L);   /* lua_scope.c */
+void qni_bind_open_make(lua_State *L);    /* lua_make.c */
+void qni_bind_open_access(lua_State *L);  /* lua_access.c: methods */
+void qni_bind_open_call(lua_State *L);    /* lua_call.c */
+void qni_bind_open_info(lua_State *L);    /* lua_info.c */
+void qni_bind_open_grad(lua_State *L);    /* lua_grad.c */
+void qni_bind_open_capture(lua_State *L); /* lua_capture.c */
+void qni_bind_open_runtime(lua_State *L); /* lua_runtime.c */
+void qni_bind_open_file(lua_State *L);    /* lua_file.c */
+void qni_bind_open_json(lua_State *L);    /* lua_json.c */
+void qni_bind_open_data(lua_State *L);    /* lua_data.c: interactions, data sets */
+void qni_bind_open_batch(lua_State *L);   /* lua_batch.c: splits, loaders */
+void qni_bind_open_system(lua_State *L);  /* lua_system.c */
+void qni_bind_open_check(lua_State *L);   /* lua_check.c: the conformance kit */
+void qni_bind_open_edit(lua_State *L);    /* lua_edit.c: lines typed at a terminal */
 
 /* Registers functions into the table on top. */
 void qni_bind_set(lua_State *L, const luaL_Reg *functions);

@@ -148,8 +148,11 @@ static qn_status add_to_leaf(struct walk *w, qn_tensor *leaf, qn_tensor *grad) {
 static qn_status deliver(struct walk *w, const qni_edge *e, const qn_view *like, qni_grad *g) {
   qn_status st = QN_OK;
   if (qni_recorder && (g->rows || (e->leaf && g->dense))) {
-    if (e->leaf) st = qni_record_leaf(e->leaf, g);
-    else st = qni_record_refuse("a gradient by rows goes to something that is not a parameter", "use sparse = false there");
+    if (e->leaf)
+      st = qni_record_leaf(e->leaf, g);
+    else
+      st = qni_record_refuse("a gradient by rows goes to something that is not a parameter",
+                             "use sparse = false there");
     qni_grad_free(g);
     return st;
   }
@@ -252,7 +255,8 @@ static qn_status run(struct walk *w, qn_tensor *root, qn_tensor *seed, int32_t f
     qn_tensor_free(grad);
     return st;
   }
-  if (!root->node) return deliver(w, &(qni_edge){.leaf = root}, &root->view, &(qni_grad){.dense = grad});
+  if (!root->node)
+    return deliver(w, &(qni_edge){.leaf = root}, &root->view, &(qni_grad){.dense = grad});
   qni_node *start = qni_node_retain(root->node);
   st = gather(w, start);
   if (!st) mark_reached(w);

@@ -217,7 +217,8 @@ static const qn_view *host_saved(qn_call *c, int32_t slot) {
 
 static qn_status host_grad_rows(qn_call *c, int32_t i, int64_t n, int64_t **ids, qn_view **rows) {
   if (!in_range(i, c->n_in) || c->phase != QNI_PHASE_BACKWARD || !(c->needs >> i & 1))
-    return qni_fail(QN_E_PLUGIN, "grad_rows() was called for input %d, whose gradient is not asked for", (int)i);
+    return qni_fail(QN_E_PLUGIN,
+                    "grad_rows() was called for input %d, whose gradient is not asked for", (int)i);
   if (c->replay) return qni_replay_rows(c, i, n, ids, rows);
   const qn_view *like = &c->node->in_like[i];
   qni_grad *g = &c->grad_in[i];
@@ -272,8 +273,9 @@ static qn_tensor *with_history(qn_call *c, const qni_saved *s) {
   const qni_edge *e = s->input >= 0 ? &c->node->edge[s->input] : NULL;
   if (e && e->leaf) {
     if (e->leaf->view.dtype == s->tensor->view.dtype) return hold(c, qn_tensor_retain(e->leaf));
-    qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = e->leaf}, /* bf16, seen as f32 */
-                     {.name = "dtype", .kind = QN_ARG_STR, .v.s = qni_dtype_name(s->tensor->view.dtype)}};
+    qn_arg args[] = {
+        {.kind = QN_ARG_TENSOR, .v.tensor = e->leaf}, /* bf16, seen as f32 */
+        {.name = "dtype", .kind = QN_ARG_STR, .v.s = qni_dtype_name(s->tensor->view.dtype)}};
     c->pending = qni_call_named("cast", args, 2, &t, 1);
     return c->pending ? NULL : hold(c, t);
   }

@@ -95,7 +95,8 @@ static qn_status check_ids(const struct source *s, int64_t n, int64_t V, qni_row
 static qn_status coalesce(const struct source *s, const qn_view *table, qni_grad *out) {
   int64_t n = s->n[0] + s->n[1], groups = 0, shape[QN_MAX_DIMS];
   qni_arena arena = {0};
-  qni_row_pair *a = qni_arena_alloc(&arena, (size_t)n * sizeof *a), *b = qni_arena_alloc(&arena, (size_t)n * sizeof *b);
+  qni_row_pair *a = qni_arena_alloc(&arena, (size_t)n * sizeof *a),
+               *b = qni_arena_alloc(&arena, (size_t)n * sizeof *b);
   int64_t *first = qni_arena_alloc(&arena, (size_t)(n + 1) * sizeof *first);
   qn_status st = a && b && first ? check_ids(s, n, table->shape[0], a) : QN_E_NOMEM;
   if (st) goto done;

@@ -120,6 +120,8 @@ static inline qni_box *qni_bind_test(lua_State *L, int index) { /* NULL if it is
 }
 int qni_bind_freed(lua_State *L, const char *name); /* raises: the tensor was freed */
 qn_tensor *qni_bind_tensor(lua_State *L, int index, const char *name); /* raises */
+/* Raises when a step is being captured, which must not read values; `what` as "item()". */
+void qni_bind_no_escape(lua_State *L, const char *what);
 /* Pushes a new box with its own reference to a borrowed tensor; nil for NULL. */
 void qni_bind_push_borrowed(lua_State *L, qn_tensor *t);
 void qni_bind_push_element(lua_State *L, const qn_view *v, int64_t offset); /* in elements */
@@ -155,6 +157,7 @@ void qni_bind_open_access(lua_State *L);  /* lua_access.c: methods */
 void qni_bind_open_call(lua_State *L);    /* lua_call.c */
 void qni_bind_open_info(lua_State *L);    /* lua_info.c */
 void qni_bind_open_grad(lua_State *L);    /* lua_grad.c */
+void qni_bind_open_capture(lua_State *L); /* lua_capture.c */
 void qni_bind_open_runtime(lua_State *L); /* lua_runtime.c */
 void qni_bind_open_file(lua_State *L);    /* lua_file.c */
 void qni_bind_open_json(lua_State *L);    /* lua_json.c */

@@ -75,6 +75,7 @@ static int is_freed(lua_State *L) {
 /* ---- Values ---- */
 
 static int item(lua_State *L) {
+  qni_bind_no_escape(L, "item()");
   const qn_view *v = qn_tensor_view(qni_bind_tensor(L, 1, "self"));
   if (qni_view_count(v) != 1) {
     char text[160];
@@ -114,6 +115,7 @@ static void push_sequences(lua_State *L, const qn_tensor *t) {
 }
 
 static int totable(lua_State *L) {
+  qni_bind_no_escape(L, "totable()");
   const qn_tensor *t = qni_bind_tensor(L, 1, "self");
   if (t->offsets)
     push_sequences(L, t);
@@ -124,6 +126,7 @@ static int totable(lua_State *L) {
 
 /* corner(t, n): nested tables of the first n positions of each dimension. */
 static int corner(lua_State *L) {
+  qni_bind_no_escape(L, "tostring()");
   const qn_tensor *t = qni_bind_tensor(L, 1, "self");
   push_nested(L, &t->view, 0, 0, qni_bind_int(L, 2, "n"));
   return 1;
@@ -153,6 +156,7 @@ static void summarize(const qn_view *v, int32_t d, int64_t at, struct summary *s
 
 /* range(t): min, max, number of NaN, of infinities; min and max are nil when all is NaN. */
 static int range(lua_State *L) {
+  qni_bind_no_escape(L, "tostring()");
   struct summary s = {.low = INFINITY, .high = -INFINITY};
   const qn_tensor *t = qni_bind_tensor(L, 1, "self");
   summarize(&t->view, 0, 0, &s);
@@ -170,6 +174,7 @@ static int range(lua_State *L) {
 
 /* bytes(t): the elements in row-major order as they lie in memory. */
 static int bytes(lua_State *L) {
+  qni_bind_no_escape(L, "bytes()");
   qni_box *box = qni_bind_box(L);
   qn_tensor *dense;
   qni_error_reset();

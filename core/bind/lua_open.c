@@ -36,6 +36,7 @@ int luaopen_quern_core(lua_State *L) {
   qni_bind_open_call(L);
   qni_bind_open_info(L);
   qni_bind_open_grad(L);
+  qni_bind_open_capture(L);
   qni_bind_open_runtime(L);
   qni_bind_open_file(L);
   qni_bind_open_json(L);

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "graph/call.h"
+#include "graph/record.h"
 #include "graph/tape.h"
 
 struct walk {
@@ -146,6 +147,15 @@ static qn_status add_to_leaf(struct walk *w, qn_tensor *leaf, qn_tensor *grad) {
 
 static qn_status deliver(struct walk *w, const qni_edge *e, const qn_view *like, qni_grad *g) {
   qn_status st = QN_OK;
+  if (qni_recorder && (g->rows || (e->leaf && g->dense))) {
+    if (e->leaf)
+      st = qni_record_leaf(e->leaf, g);
+    else
+      st = qni_record_refuse("a gradient by rows goes to something that is not a parameter",
+                             "use sparse = false there");
+    qni_grad_free(g);
+    return st;
+  }
   if (g->rows && e->leaf && !w->targets && !e->leaf->hooks) {
     st = qni_rows_accumulate(e->leaf, g);
     qni_grad_free(g);
@@ -240,7 +250,11 @@ static qn_status run(struct walk *w, qn_tensor *root, qn_tensor *seed, int32_t f
     return QN_E_STATE;
   }
   qn_status st = seed_gradient(root, seed, &grad);
-  if (st) return st;
+  if (!st && qni_recorder) st = qni_record_root(root, grad, !seed && !w->targets && !w->create);
+  if (st) {
+    qn_tensor_free(grad);
+    return st;
+  }
   if (!root->node)
     return deliver(w, &(qni_edge){.leaf = root}, &root->view, &(qni_grad){.dense = grad});
   qni_node *start = qni_node_retain(root->node);
@@ -266,6 +280,7 @@ qn_status qn_backward(qn_tensor *root, qn_tensor *seed, int32_t flags) {
   struct walk w = {0};
   qni_error_reset();
   qn_status st = run(&w, root, seed, flags);
+  if (qni_recorder) qni_record_root_end();
   qni_mem_free(w.nodes);
   return st;
 }

@@ -14,6 +14,7 @@
 #include "exec/rng.h"
 #include "graph/finite.h"
 #include "graph/frame.h"
+#include "graph/record.h"
 
 static bool check_finite;
 static const char *(*source_now)(void);
@@ -21,6 +22,7 @@ static const char *(*source_now)(void);
 void qni_call_check_finite(bool on) { check_finite = on; }
 bool qni_finite_on(void) { return check_finite; }
 void qni_call_source(const char *(*source)(void)) { source_now = source; }
+const char *qni_call_source_now(void) { return source_now ? source_now() : NULL; }
 
 /* ---- Binding arguments ---- */
 
@@ -447,6 +449,7 @@ static qn_status execute(struct binder *b) {
   if (c->pending) st = c->pending;
   if (!st && check_finite) st = qni_finite_outputs(c);
   if (!st) copy_back(b);
+  if (!st && qni_recorder) st = qni_record_forward(c);
   if (!st && c->node) adopt_outputs(c);
   if (st) drop_outputs(c);
   qni_node_free(c->node);

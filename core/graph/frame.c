@@ -17,6 +17,7 @@ void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase) {
   c->step = qni_rng_current_step();
   c->instance = 0;
   c->first_row = 0;
+  c->replay = NULL;
   c->pending = QN_OK;
   c->held = c->held_first;
   c->n_held = 0;

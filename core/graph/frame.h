@@ -10,6 +10,17 @@
 
 enum qni_phase { QNI_PHASE_INFER, QNI_PHASE_FORWARD, QNI_PHASE_BACKWARD, QNI_PHASE_COMPOSE };
 
+/* Memory that a replayed call finds instead of taking it (graph/replay.c). */
+typedef struct qni_replay {
+  qn_tensor *saved[QN_MAX_SAVED]; /* for save_new; NULL: nobody reads that slot */
+  bool loose[QN_MAX_SAVED];       /* of saved: another size than planned may be asked for */
+  qni_arena loose_memory;         /* of such, as long as the slice */
+  qn_view spare[QN_MAX_SAVED];
+  int64_t *row_ids[QN_MAX_TENSORS]; /* gradients by rows of the last backward */
+  qn_view rows[QN_MAX_TENSORS];
+  qni_arena row_memory;
+} qni_replay;
+
 struct qn_call {
   const qn_opref *op;
   enum qni_phase phase;
@@ -21,8 +32,9 @@ struct qn_call {
   uint64_t written;       /* bit i: backward called out(i) */
   uint64_t step;
   uint32_t instance;
-  int64_t first_row; /* of the slice of the batch that runs */
-  qn_status pending; /* a failure that its function could not return */
+  int64_t first_row;  /* of the slice of the batch that runs */
+  qni_replay *replay; /* NULL: the call is run for itself */
+  qn_status pending;  /* a failure that its function could not return */
 
   /* forward */
   qn_tensor *input[QN_MAX_TENSORS]; /* as given; NULL: absent */
@@ -42,6 +54,12 @@ struct qn_call {
 
 void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase);
 void qni_frame_free(qn_call *c);
+/* save_new, out in backward, and grad_rows under replay (graph/replay_host.c). */
+qn_status qni_replay_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim,
+                              const int64_t *shape, qn_view **view) QNI_WARN_UNUSED;
+qn_status qni_replay_rows(qn_call *c, int32_t input, int64_t n, int64_t **ids,
+                          qn_view **rows) QNI_WARN_UNUSED;
+qn_status qni_replay_unplanned(const qn_call *c, const char *what) QNI_WARN_UNUSED;
 /* Adds the arguments' shapes, op and plugin to the current error; returns `status`. */
 qn_status qni_frame_explain(const qn_call *c, qn_status status);
 

@@ -34,6 +34,7 @@ static qn_view *grad_view(qn_call *c, int32_t i) {
   if (!(c->needs >> i & 1)) return NULL;
   c->written |= 1ull << i;
   qni_grad *g = &c->grad_in[i];
+  if (!g->dense && !c->pending && c->replay) c->pending = qni_replay_unplanned(c, "a gradient");
   if (!g->dense && !c->pending) {
     const qn_view *like = &c->node->in_like[i];
     c->pending = qni_tensor_empty(like->dtype, like->ndim, like->shape, &g->dense);
@@ -193,6 +194,7 @@ static qn_status host_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t 
                                const int64_t *shape, qn_view **view) {
   *view = NULL;
   if (!in_range(slot, QN_MAX_SAVED)) return bad_slot(slot);
+  if (c->replay) return qni_replay_save_new(c, slot, dtype, ndim, shape, view);
   qn_tensor *t;
   qn_status st = qni_tensor_empty(dtype, ndim, shape, &t);
   if (st) return st;
@@ -217,6 +219,7 @@ static qn_status host_grad_rows(qn_call *c, int32_t i, int64_t n, int64_t **ids,
   if (!in_range(i, c->n_in) || c->phase != QNI_PHASE_BACKWARD || !(c->needs >> i & 1))
     return qni_fail(QN_E_PLUGIN,
                     "grad_rows() was called for input %d, whose gradient is not asked for", (int)i);
+  if (c->replay) return qni_replay_rows(c, i, n, ids, rows);
   const qn_view *like = &c->node->in_like[i];
   qni_grad *g = &c->grad_in[i];
   int64_t shape[QN_MAX_DIMS];
@@ -270,8 +273,9 @@ static qn_tensor *with_history(qn_call *c, const qni_saved *s) {
   const qni_edge *e = s->input >= 0 ? &c->node->edge[s->input] : NULL;
   if (e && e->leaf) {
     if (e->leaf->view.dtype == s->tensor->view.dtype) return hold(c, qn_tensor_retain(e->leaf));
-    qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = e->leaf}, /* bf16, seen as f32 */
-                     {.name = "dtype", .kind = QN_ARG_STR, .v.s = qni_dtype_name(s->tensor->view.dtype)}};
+    qn_arg args[] = {
+        {.kind = QN_ARG_TENSOR, .v.tensor = e->leaf}, /* bf16, seen as f32 */
+        {.name = "dtype", .kind = QN_ARG_STR, .v.s = qni_dtype_name(s->tensor->view.dtype)}};
     c->pending = qni_call_named("cast", args, 2, &t, 1);
     return c->pending ? NULL : hold(c, t);
   }

@@ -8,6 +8,7 @@
 #include "exec/prof.h"
 #include "graph/finite.h"
 #include "graph/frame.h"
+#include "graph/record.h"
 
 void qni_grad_free(qni_grad *grad) {
   qn_tensor_free(grad->dense);
@@ -115,6 +116,7 @@ static qn_status run(qn_call *c, qn_tensor *const *grads, bool create) {
   bool compose = op->compose && (create || !op->backward);
   if (!compose && (create || !op->backward)) return refuse(c->node, create);
   qn_status st = compose ? run_compose(c, grads, create) : run_backward(c, grads);
+  if (!st && !compose && qni_recorder) st = qni_record_backward(c, grads);
   for (int32_t i = 0; !st && qni_finite_on() && i < c->n_in; i++)
     if (c->grad_in[i].dense) st = qni_finite_gradient(c, i, c->grad_in[i].dense);
   return st;

@@ -9,16 +9,11 @@
 #include <string.h>
 
 #include "exec/pool.h"
-#include "graph/tape.h"
+#include "graph/rows.h"
 
 enum { RADIX_BITS = 11, RADIX = 1 << RADIX_BITS, ROWS_PER_CHUNK = 256 };
 
-struct pair {
-  int64_t id, at;
-};
-
-/* Sorts pairs by id; returns the array that holds the result, a or b. */
-static struct pair *radix_sort(struct pair *a, struct pair *b, int64_t n, int64_t top) {
+qni_row_pair *qni_rows_sort(qni_row_pair *a, qni_row_pair *b, int64_t n, int64_t top) {
   for (int32_t shift = 0; shift == 0 || top >> shift; shift += RADIX_BITS) {
     int64_t start[RADIX] = {0}, sum = 0;
     for (int64_t i = 0; i < n; i++) start[a[i].id >> shift & (RADIX - 1)]++;
@@ -28,7 +23,7 @@ static struct pair *radix_sort(struct pair *a, struct pair *b, int64_t n, int64_
       sum += count;
     }
     for (int64_t i = 0; i < n; i++) b[start[a[i].id >> shift & (RADIX - 1)]++] = a[i];
-    struct pair *swap = a;
+    qni_row_pair *swap = a;
     a = b;
     b = swap;
   }
@@ -53,7 +48,7 @@ static const void *source_row(const struct source *s, int64_t i, size_t bytes) {
 
 struct summing {
   const struct source *source;
-  const struct pair *sorted;
+  const qni_row_pair *sorted;
   const int64_t *first; /* [groups + 1] positions in sorted */
   int64_t width;
   int32_t dtype;
@@ -85,9 +80,9 @@ static qn_status sum_groups(void *ctx, int64_t begin, int64_t end) {
   return QN_OK;
 }
 
-static qn_status check_ids(const struct source *s, int64_t n, int64_t V, struct pair *pairs) {
+static qn_status check_ids(const struct source *s, int64_t n, int64_t V, qni_row_pair *pairs) {
   for (int64_t i = 0; i < n; i++) {
-    pairs[i] = (struct pair){source_id(s, i), i};
+    pairs[i] = (qni_row_pair){source_id(s, i), i};
     if (pairs[i].id < 0 || pairs[i].id >= V)
       return qni_fail(QN_E_PLUGIN,
                       "a row gradient names row %" PRId64 " of a table of %" PRId64 " rows",
@@ -100,12 +95,12 @@ static qn_status check_ids(const struct source *s, int64_t n, int64_t V, struct 
 static qn_status coalesce(const struct source *s, const qn_view *table, qni_grad *out) {
   int64_t n = s->n[0] + s->n[1], groups = 0, shape[QN_MAX_DIMS];
   qni_arena arena = {0};
-  struct pair *a = qni_arena_alloc(&arena, (size_t)n * sizeof *a),
-              *b = qni_arena_alloc(&arena, (size_t)n * sizeof *b);
+  qni_row_pair *a = qni_arena_alloc(&arena, (size_t)n * sizeof *a),
+               *b = qni_arena_alloc(&arena, (size_t)n * sizeof *b);
   int64_t *first = qni_arena_alloc(&arena, (size_t)(n + 1) * sizeof *first);
   qn_status st = a && b && first ? check_ids(s, n, table->shape[0], a) : QN_E_NOMEM;
   if (st) goto done;
-  struct pair *sorted = radix_sort(a, b, n, table->shape[0] > 0 ? table->shape[0] - 1 : 0);
+  qni_row_pair *sorted = qni_rows_sort(a, b, n, table->shape[0] > 0 ? table->shape[0] - 1 : 0);
   for (int64_t i = 0; i < n; i++)
     if (i == 0 || sorted[i].id != sorted[i - 1].id) first[groups++] = i;
   first[groups] = n;

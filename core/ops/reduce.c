@@ -144,9 +144,10 @@ static qn_status extreme_compose(const qn_host *h, qn_call *c) {
   qni_build *b = &s.b;
   qn_tensor *x = qni_build_saved(b, 0), *y = keep_shape(b, qni_build_saved(b, 1), s.reduced, &s.n);
   const qn_view *like = h->like(c, 0);
-  qn_tensor *hit = qni_build_op(b, "cast", 2,
-                                (qn_arg[]){qni_arg_tensor(qni_build_op2(b, "eq", x, y)),
-                                           qni_arg_str("dtype", like->dtype == QN_F64 ? "f64" : "f32")});
+  qn_tensor *hit =
+      qni_build_op(b, "cast", 2,
+                   (qn_arg[]){qni_arg_tensor(qni_build_op2(b, "eq", x, y)),
+                              qni_arg_str("dtype", like->dtype == QN_F64 ? "f64" : "f32")});
   qn_view kept = {0};
   qni_fold_shape(like, s.reduced, true, &kept);
   qn_tensor *ties =

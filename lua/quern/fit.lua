@@ -30,7 +30,8 @@ local trainings = 0              -- of this process, to key what comes between t
 
 local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, batch = 1, bucket = 1, seed = 1,
   clip = 1, accumulate = 1, evaluate = 1, every = 1, select = 1, mode = 1, patience = 1, restore_best = 1,
-  name = 1, folder = 1, resume = 1, hooks = 1, progress = 1, checkpoint_steps = 1, shuffle = 1, prefetch = 1 }
+  name = 1, folder = 1, resume = 1, hooks = 1, progress = 1, checkpoint_steps = 1, shuffle = 1, prefetch = 1,
+  captured = 1 }
 
 ---@class quern.FitOptions
 ---@field loss fun(model: table, batch: table): userdata, integer? loss, and what it is a mean over; default model:loss
@@ -55,6 +56,7 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field hooks table[]? objects with any of before_epoch, before_step, after_backward, after_step, after_epoch,
 ---  after_evaluate, finish (called as hook:name(fit, ...)), and state, load_state for checkpoints
 ---@field progress boolean? default true
+---@field captured boolean? replay the step in slices of the batch (docs/executor.md); default false
 ---@field checkpoint_steps integer? also write last after so many updates
 
 ---@class quern.Fit
@@ -98,6 +100,13 @@ function Fit:init(model, data, options)
   if not self.loss_of then
     util.fail("argument", "fit: nothing says what the loss is", nil,
               "give loss = function(model, batch) ... end, or a model with a method loss")
+  end
+  if o.captured then
+    self.captured = quern.capture(function(batch)
+      local loss = self.loss_of(self.model, batch)
+      loss:backward()
+      return loss
+    end)
   end
   self.seed = util.integer(o.seed or runs.current and runs.current.seed or 0, "fit: seed")
   self.epochs = util.integer(o.epochs or 1, "fit: epochs", 0)
@@ -230,15 +239,26 @@ local function check_loss(self, value, what)
         .. self.folder or ""))
 end
 
+-- The loss of a batch, and what it is a mean over if the loss says so; gradients are added.
+function Fit:loss_and_gradients(batch)
+  if self.captured then
+    local value = self.captured(batch):item()
+    check_loss(self, value, "loss")
+    return value
+  end
+  local loss, count = self.loss_of(self.model, batch)
+  local value = loss:item()
+  check_loss(self, value, "loss")
+  loss:backward()
+  return value, count
+end
+
 -- One batch forward and backward; nil at the end of the epoch. Runs in a scope.
 function Fit:forward_backward(last)
   local batch = self.loader:next()
   if not batch then return nil end
   self:hook("before_step", batch)
-  local loss, count = self.loss_of(self.model, batch)
-  local value = loss:item()
-  check_loss(self, value, "loss")
-  loss:backward()
+  local value, count = self:loss_and_gradients(batch)
   if last then self:hook("after_backward", batch) end
   local units = batch.n_tokens or batch.n or 1
   return value, count or units, units

@@ -1,0 +1,175 @@
+/*
+** Captured steps from Lua: thin methods over graph/capture.h; lua/quern/capture.lua calls them in
+** the right order.
+** SPDX-License-Identifier: MIT
+*/
+#include "bind/bind.h"
+#include "graph/capture.h"
+
+enum { MOST_INPUTS = 64 };
+static const char class[] = "quern.capture";
+
+static void release(void *thing) { qni_capture_free(thing); }
+
+static qni_capture *self(lua_State *L) { return qni_bind_thing(L, 1, class); }
+
+/* The tensors of a list, anchored by it. */
+static int32_t read_list(lua_State *L, int index, qn_tensor **list) {
+  if (!lua_istable(L, index)) qni_bind_bad_arg(L, index, "inputs", "a list of tensors");
+  int64_t n = (int64_t)lua_rawlen(L, index);
+  if (n < 1 || n > MOST_INPUTS)
+    qni_bind_fail(L, QN_E_ARG, NULL, "a captured step takes 1 to %d tensors, not %lld", MOST_INPUTS,
+                  (long long)n);
+  for (int64_t i = 0; i < n; i++) {
+    lua_rawgeti(L, index, (lua_Integer)i + 1);
+    list[i] = qni_bind_tensor(L, -1, "inputs");
+    lua_pop(L, 1);
+  }
+  return (int32_t)n;
+}
+
+/* capture_new(inputs, shared, bytes): a capture; shared is a list of booleans. */
+static int capture_new(lua_State *L) {
+  qn_tensor *inputs[MOST_INPUTS];
+  bool shared[MOST_INPUTS];
+  int32_t n = read_list(L, 1, inputs);
+  for (int32_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, i + 1);
+    shared[i] = lua_toboolean(L, -1) != 0;
+    lua_pop(L, 1);
+  }
+  int64_t budget = qni_bind_int(L, 3, "bytes");
+  qni_owner *owner = qni_bind_own(L, class, release);
+  qni_capture *made;
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_new(inputs, shared, n, budget, &made));
+  owner->thing = made;
+  return 1;
+}
+
+static int32_t trial(lua_State *L) {
+  int64_t t = qni_bind_int(L, 2, "trial");
+  if (t < 1 || t > QNI_TRIALS) qni_bind_bad_arg(L, 2, "trial", "1, 2 or 3");
+  return (int32_t)t - 1;
+}
+
+/* c:inputs(trial, n): the tensors of a trial slice; its samples, rows, longest sequence. */
+static int inputs(lua_State *L) {
+  qni_extent extent;
+  qn_tensor *const *list = qni_capture_inputs(self(L), trial(L), &extent);
+  int64_t n = qni_bind_int(L, 3, "n");
+  lua_createtable(L, (int)n, 0);
+  for (int64_t i = 0; i < n; i++) {
+    qni_bind_push_borrowed(L, list[i]);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
+  lua_pushinteger(L, (lua_Integer)extent.B);
+  lua_pushinteger(L, (lua_Integer)extent.N);
+  lua_pushinteger(L, (lua_Integer)extent.L);
+  return 4;
+}
+
+static int begin(lua_State *L) {
+  qni_error_reset();
+  qni_bind_of(L)->running = L;
+  qni_bind_check(L, qni_capture_begin(self(L), trial(L)));
+  return 0;
+}
+
+static qn_tensor *optional_tensor(lua_State *L, int index, const char *name) {
+  return lua_isnoneornil(L, index) ? NULL : qni_bind_tensor(L, index, name);
+}
+
+/* c:finish(trial, loss): stops recording; loss nil: the step failed. */
+static int finish(lua_State *L) {
+  qn_tensor *loss = optional_tensor(L, 3, "loss");
+  qni_error_reset();
+  qn_status st = qni_capture_end(self(L), trial(L), loss);
+  if (loss) qni_bind_check(L, st);
+  return 0;
+}
+
+static int build(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_build(self(L)));
+  return 0;
+}
+
+static int check_begin(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_check_begin(self(L)));
+  return 0;
+}
+
+/* c:check_end(inputs, loss): loss nil: the eager step failed. */
+static int check_end(lua_State *L) {
+  qn_tensor *list[MOST_INPUTS];
+  int32_t n = read_list(L, 2, list);
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_check_end(self(L), list, n, optional_tensor(L, 3, "loss")));
+  return 0;
+}
+
+/* c:step(inputs): the loss. */
+static int step(lua_State *L) {
+  qn_tensor *list[MOST_INPUTS], *loss;
+  int32_t n = read_list(L, 2, list);
+  qni_box *box = qni_bind_box(L);
+  qni_error_reset();
+  qni_bind_of(L)->running = L;
+  qni_bind_check(L, qni_capture_step(self(L), list, n, &loss));
+  qni_bind_fill(L, box, loss);
+  qni_bind_relieve(L);
+  return 1;
+}
+
+static int describe(lua_State *L) {
+  static const char *const kinds[] = {"sum", "mean", "weighted mean", "ratio of sums"};
+  qni_capture_info info;
+  qni_capture_describe(self(L), &info);
+  lua_createtable(L, 0, 10);
+  qni_bind_set_int(L, "entries", info.entries);
+  qni_bind_set_int(L, "hoisted", info.hoisted);
+  qni_bind_set_int(L, "dropped", info.dropped);
+  qni_bind_set_int(L, "arena_bytes", info.arena_bytes);
+  qni_bind_set_int(L, "step_bytes", info.step_bytes);
+  qni_bind_set_int(L, "slices", info.slices);
+  qni_bind_set_int(L, "lanes", info.lanes);
+  qni_bind_set_int(L, "parameters", info.parameters);
+  qni_bind_set_int(L, "budget", info.budget);
+  qni_bind_set_str(L, "loss", kinds[info.loss_kind]);
+  return 1;
+}
+
+/* c:line(i): entry i as text, or nil. */
+static int line(lua_State *L) {
+  char text[512];
+  if (!qni_capture_line(self(L), qni_bind_int(L, 2, "i") - 1, text, sizeof text))
+    lua_pushnil(L);
+  else
+    lua_pushstring(L, text);
+  return 1;
+}
+
+void qni_bind_no_escape(lua_State *L, const char *what) {
+  if (!qni_recorder) return;
+  qni_error_reset();
+  qni_bind_of(L)->running = L;
+  qni_bind_check(L, qni_record_escape(what));
+}
+
+void qni_bind_open_capture(lua_State *L) {
+  static const luaL_Reg methods[] = {{"inputs", inputs},
+                                     {"begin", begin},
+                                     {"finish", finish},
+                                     {"build", build},
+                                     {"check_begin", check_begin},
+                                     {"check_end", check_end},
+                                     {"step", step},
+                                     {"describe", describe},
+                                     {"line", line},
+                                     {NULL, NULL}};
+  static const luaL_Reg functions[] = {{"capture_new", capture_new}, {NULL, NULL}};
+  qni_bind_class(L, class, methods);
+  qni_bind_set(L, functions);
+}

@@ -1,0 +1,406 @@
+/*
+** Captured steps from first batch to last.
+** SPDX-License-Identifier: MIT
+*/
+#include "graph/capture.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "exec/cpu.h"
+#include "exec/rng.h"
+#include "graph/compare.h"
+#include "graph/trial.h"
+
+typedef struct qni_aside { /* a leaf's gradient before a check */
+  qn_tensor *grad, *ids, *rows;
+} qni_aside;
+
+struct qni_capture {
+  int32_t n;
+  bool *shared;
+  qn_view *like; /* [n] the inputs of the first batch; data NULL */
+  bool *jagged;
+  qn_tensor **trial[QNI_TRIALS]; /* [n] */
+  qni_extent extent[QNI_TRIALS];
+  qni_trace *trace[QNI_TRIALS];
+  int64_t budget;
+  qni_program *program;
+  qni_runner runner;
+  bool started;
+  qni_aside *aside;  /* [leaves] while a check is under way */
+  uint32_t instance; /* where random numbers stood when the check began */
+  qn_tensor *loss;   /* handed out, used again */
+  qni_arena memory;
+};
+
+/* ---- The batch ---- */
+
+static qn_status bad_input(int32_t i, const char *what, const char *hint) {
+  qni_fail(QN_E_SHAPE, "tensor %d of the batch %s", (int)i + 1, what);
+  if (hint) qni_error_hint("%s", hint);
+  return QN_E_SHAPE;
+}
+
+static const char *const shared_hint =
+    "tensors that belong to the whole batch and not to one sample are named in the option shared";
+
+static int64_t samples(const qn_tensor *t) {
+  return t->offsets ? t->offsets->view.shape[0] - 1 : t->view.shape[0];
+}
+
+static qn_status check_input(const qni_batch *batch, const qn_tensor *t, int32_t i) {
+  if (!qni_view_contiguous(&t->view))
+    return bad_input(i, "is not contiguous", "call contiguous() on it");
+  if (t->requires_grad) return bad_input(i, "has a gradient", "only parameters of the model may");
+  if (samples(t) != batch->B)
+    return bad_input(i, "has another number of samples than those before it", shared_hint);
+  if (!t->offsets) return QN_OK;
+  const int64_t *at = t->offsets->view.data;
+  if (at[0] != 0 ||
+      (batch->offsets && memcmp(at, batch->offsets, (size_t)(batch->B + 1) * sizeof *at)))
+    return bad_input(i, "has sequences of other lengths than those before it",
+                     "all jagged tensors of a captured batch share their lengths");
+  return QN_OK;
+}
+
+static qn_status read_batch(qn_tensor *const *inputs, const bool *shared, int32_t n,
+                            qni_batch *batch) {
+  qn_status st = QN_OK;
+  *batch = (qni_batch){
+      .input = inputs, .B = -1, .step = qni_rng_current_step(), .instance = qni_rng_peek()};
+  for (int32_t i = 0; !st && i < n; i++) {
+    if (shared[i]) continue;
+    if (batch->B < 0) batch->B = samples(inputs[i]);
+    st = check_input(batch, inputs[i], i);
+    if (!st && inputs[i]->offsets) batch->offsets = inputs[i]->offsets->view.data;
+  }
+  if (!st && batch->B < 0) {
+    qni_fail(QN_E_ARG,
+             "a captured step needs a batch with at least one tensor that is cut into samples");
+    qni_error_hint("pass the batch to the step as arguments, not through upvalues");
+    return QN_E_ARG;
+  }
+  return st;
+}
+
+static qn_status same_kind(const qni_capture *c, qn_tensor *const *inputs, int32_t n) {
+  if (n != c->n)
+    return qni_fail(QN_E_SHAPE, "the batch has %d tensors, the captured one had %d", (int)n,
+                    (int)c->n);
+  for (int32_t i = 0; i < n; i++) {
+    const qn_view *a = &c->like[i], *b = &inputs[i]->view;
+    bool same =
+        a->dtype == b->dtype && a->ndim == b->ndim && c->jagged[i] == (inputs[i]->offsets != NULL);
+    for (int32_t d = c->shared[i] ? 0 : 1; same && d < a->ndim; d++)
+      same = a->shape[d] == b->shape[d];
+    if (!same)
+      return bad_input(i, "is of another kind than the one that was captured",
+                       "capture the step again");
+    if (!qni_view_contiguous(b))
+      return bad_input(i, "is not contiguous", "call contiguous() on it");
+  }
+  return QN_OK;
+}
+
+/* ---- New ---- */
+
+static qn_status make_lists(qni_capture *c, qn_tensor *const *inputs, const bool *shared,
+                            int32_t n) {
+  c->n = n;
+  c->shared = qni_arena_alloc(&c->memory, (size_t)n + 1);
+  c->jagged = qni_arena_alloc(&c->memory, (size_t)n + 1);
+  c->like = qni_arena_alloc(&c->memory, (size_t)(n + 1) * sizeof *c->like);
+  if (!c->shared || !c->jagged || !c->like) return QN_E_NOMEM;
+  for (int32_t t = 0; t < QNI_TRIALS; t++) {
+    c->trial[t] = qni_arena_alloc(&c->memory, (size_t)(n + 1) * sizeof *c->trial[t]);
+    if (!c->trial[t]) return QN_E_NOMEM;
+    memset(c->trial[t], 0, (size_t)(n + 1) * sizeof *c->trial[t]);
+  }
+  for (int32_t i = 0; i < n; i++) {
+    c->shared[i] = shared[i] || inputs[i]->view.ndim == 0;
+    c->jagged[i] = inputs[i]->offsets != NULL;
+    c->like[i] = inputs[i]->view;
+  }
+  return QN_OK;
+}
+
+/* B, N and L must not be functions a x + b of each other, or sizes could be mistaken. */
+static qn_status check_extents(const qni_capture *c) {
+  const qni_extent *e = c->extent;
+  bool jagged = false;
+  for (int32_t i = 0; i < c->n; i++) jagged |= c->jagged[i] && !c->shared[i];
+  if (!jagged || (e[1].N - e[0].N) * (e[2].B - e[0].B) != (e[2].N - e[0].N) * (e[1].B - e[0].B))
+    return QN_OK;
+  qni_fail(QN_E_UNSUPPORTED, "the sequences of this batch are too short to capture a step with");
+  qni_error_hint("capture it on a batch that has a sequence of two rows or more");
+  return QN_E_UNSUPPORTED;
+}
+
+static qn_status start(qni_capture *c, qn_tensor *const *inputs, const bool *shared, int32_t n) {
+  qni_batch batch;
+  qn_status st = make_lists(c, inputs, shared, n);
+  if (!st) st = read_batch(inputs, c->shared, n, &batch);
+  if (!st && batch.B < 1) st = qni_fail(QN_E_ARG, "a step cannot be captured on an empty batch");
+  for (int32_t t = 0; !st && t < QNI_TRIALS; t++)
+    st = qni_trial_make(inputs, c->shared, n, batch.B, t, c->trial[t], &c->extent[t]);
+  return st ? st : check_extents(c);
+}
+
+qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
+                          qni_capture **capture) {
+  qni_capture *c = *capture = qni_mem_zalloc(1, sizeof *c);
+  if (!c) return QN_E_NOMEM;
+  c->budget = budget;
+  qn_status st = start(c, inputs, shared, n);
+  if (!st) return QN_OK;
+  qni_capture_free(c);
+  *capture = NULL;
+  return st;
+}
+
+static void free_trials(qni_capture *c) {
+  for (int32_t t = 0; t < QNI_TRIALS; t++)
+    for (int32_t i = 0; c->trial[t] && i < c->n; i++) {
+      qn_tensor_free(c->trial[t][i]);
+      c->trial[t][i] = NULL;
+    }
+}
+
+void qni_capture_free(qni_capture *c) {
+  if (!c) return;
+  if (c->started) qni_runner_stop(&c->runner);
+  qni_program_free(c->program);
+  for (int32_t t = 0; t < QNI_TRIALS; t++) qni_trace_free(c->trace[t]);
+  free_trials(c);
+  qn_tensor_free(c->loss);
+  qni_arena_free(&c->memory);
+  qni_mem_free(c);
+}
+
+/* ---- Recording ---- */
+
+qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_extent *extent) {
+  *extent = c->extent[trial];
+  return c->trial[trial];
+}
+
+qn_status qni_capture_begin(qni_capture *c, int32_t trial) {
+  if (qni_recorder) return qni_fail(QN_E_STATE, "a step is being captured already");
+  qni_trace_free(c->trace[trial]);
+  qn_status st = qni_trace_new(&c->trace[trial]);
+  for (int32_t i = 0; !st && i < c->n; i++)
+    st = qni_trace_input(c->trace[trial], c->trial[trial][i], i);
+  if (!st) qni_record_begin(c->trace[trial]);
+  return st;
+}
+
+/* Is the tensor that the step returned the one that backward started from? */
+static bool is_root(const qni_trace *t, const qn_tensor *loss) {
+  if (t->root < 0) return true; /* said later, with more words */
+  const qni_trace_view *v = &t->view[t->root];
+  const qni_storage *s = t->buffer[v->buffer].holder->storage;
+  return loss->storage == s && (const char *)loss->view.data == (const char *)s->data + v->offset;
+}
+
+qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) {
+  qn_status st = qni_record_end(c->trace[trial]);
+  if (st || !loss || is_root(c->trace[trial], loss)) return st;
+  qni_fail(QN_E_UNSUPPORTED, "a captured step must return the loss that backward() was called on");
+  qni_error_hint("other results cannot come out of it yet; compute them in a step of their own");
+  return QN_E_UNSUPPORTED;
+}
+
+/* ---- Building ---- */
+
+static qn_status check_recording(qni_capture *c) {
+  qni_batch batch;
+  qn_status st = read_batch(c->trial[QNI_TRIALS - 1], c->shared, c->n, &batch);
+  batch.plain_seed = true;
+  batch.instance = c->trace[0] ? c->trace[0]->first_instance : c->program->trace[0]->first_instance;
+  qni_slice slice = {.extent = c->extent[QNI_TRIALS - 1]};
+  return st ? st : qni_compare_recording(&c->runner, &batch, &slice);
+}
+
+/*
+** 70 % of the L2 cache. Where what does not grow with the slice (gradients of large tables) fills
+** much of it already, every slice streams that from memory: slices are then large beside it.
+*/
+static int64_t usual_budget(const qni_program *p) {
+  int64_t cache = qni_cpu_l2() / 10 * 7, fixed = qni_plan_bytes(p, &(qni_extent){0, 0, 1});
+  return 2 * fixed < cache ? cache : 4 * fixed > cache ? 4 * fixed : cache;
+}
+
+qn_status qni_capture_build(qni_capture *c) {
+  qni_trace *traces[QNI_TRIALS];
+  memcpy(traces, c->trace, sizeof traces);
+  memset(c->trace, 0, sizeof c->trace);
+  qn_status st = qni_program_new(traces, c->extent, &c->program);
+  if (!st && c->budget <= 0) c->budget = usual_budget(c->program);
+  if (!st) st = qni_runner_start(c->program, c->budget, &c->runner);
+  c->started = c->program != NULL;
+  if (!st) st = check_recording(c);
+  for (int32_t t = 1; c->program && t < QNI_TRIALS; t++) {
+    qni_trace_free(c->program->trace[t]);
+    c->program->trace[t] = NULL;
+  }
+  for (int32_t b = 0; c->program && b < c->program->n_buffers; b++) { /* what was recorded may go */
+    qn_tensor_free(c->program->trace[0]->buffer[b].holder);
+    c->program->trace[0]->buffer[b].holder = NULL;
+  }
+  free_trials(c);
+  return st;
+}
+
+/* ---- Steps ---- */
+
+static qn_status run_batch(qni_capture *c, qn_tensor *const *inputs, int32_t n, double *loss,
+                           double *divisor) {
+  qni_batch batch;
+  qn_status st = same_kind(c, inputs, n);
+  if (!st) st = read_batch(inputs, c->shared, n, &batch);
+  if (!st) st = qni_runner_step(&c->runner, &batch, loss, divisor);
+  if (!st) qni_rng_rewind(batch.instance + c->program->trace[0]->n_instances);
+  return st;
+}
+
+static qn_status hand_loss(qni_capture *c, double loss, qn_tensor **out) {
+  if (!c->loss || atomic_load(&c->loss->refs) > 1 || atomic_load(&c->loss->storage->refs) > 1) {
+    qn_tensor_free(c->loss);
+    c->loss = NULL;
+    const qni_pview *root = &c->program->view[c->program->root];
+    qn_status st = qni_tensor_empty(root->dtype, 0, (int64_t[]){0}, &c->loss);
+    if (st) return st;
+  }
+  qni_dtype_store(c->loss->view.dtype, c->loss->view.data, loss);
+  *out = qn_tensor_retain(c->loss);
+  return QN_OK;
+}
+
+qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss) {
+  double value, divisor;
+  *loss = NULL;
+  qn_status st = run_batch(c, inputs, n, &value, &divisor);
+  if (!st) st = qni_lanes_deliver(&c->runner.lanes, c->runner.n_slices, 1 / divisor);
+  return st ? st : hand_loss(c, value, loss);
+}
+
+/* ---- The check against an eager step ---- */
+
+static void swap_gradient(qn_tensor *leaf, qni_aside *a) {
+  qni_aside now = {leaf->grad, leaf->grad_ids, leaf->grad_rows};
+  leaf->grad = a->grad;
+  leaf->grad_ids = a->ids;
+  leaf->grad_rows = a->rows;
+  *a = now;
+}
+
+static void swap_all(qni_capture *c, qni_aside *list) {
+  for (int32_t i = 0; i < c->runner.lanes.n; i++)
+    swap_gradient(c->runner.lanes.leaf[i].leaf, &list[i]);
+}
+
+static qni_aside *aside_list(qni_capture *c) {
+  size_t bytes = (size_t)(c->runner.lanes.n + 1) * sizeof(qni_aside);
+  qni_aside *list = qni_arena_alloc(&c->memory, bytes);
+  return list ? memset(list, 0, bytes) : NULL;
+}
+
+qn_status qni_capture_check_begin(qni_capture *c) {
+  c->aside = aside_list(c);
+  if (!c->aside) return QN_E_NOMEM;
+  c->instance = qni_rng_peek();
+  swap_all(c, c->aside);
+  return QN_OK;
+}
+
+/* The gradients set aside come back, those of the eager step go. */
+static void put_back(qni_capture *c) {
+  swap_all(c, c->aside);
+  for (int32_t i = 0; i < c->runner.lanes.n; i++)
+    qni_grad_free(
+        &(qni_grad){.dense = c->aside[i].grad, .ids = c->aside[i].ids, .rows = c->aside[i].rows});
+  c->aside = NULL;
+  qni_rng_rewind(c->instance);
+}
+
+static qn_status compare_all(qni_capture *c, double eager, double value,
+                             const qni_aside *replayed) {
+  qn_status st = qni_compare_loss(eager, value, c->program->view[c->program->root].dtype);
+  for (int32_t i = 0; !st && i < c->runner.lanes.n; i++) {
+    const qn_tensor *leaf = c->runner.lanes.leaf[i].leaf;
+    st = qni_compare_gradient(
+        leaf,
+        &(qni_grad){.dense = replayed[i].grad, .ids = replayed[i].ids, .rows = replayed[i].rows},
+        i);
+  }
+  return st;
+}
+
+/* Gradients of the replay go to the leaves while the eager ones are aside; then they swap. */
+static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t n, double eager) {
+  double value, divisor;
+  uint32_t now = qni_rng_peek();
+  qni_aside *list = aside_list(c);
+  if (!list) return QN_E_NOMEM;
+  qni_rng_rewind(c->instance);
+  qn_status st = run_batch(c, inputs, n, &value, &divisor);
+  swap_all(c, list);
+  if (!st) st = qni_lanes_deliver(&c->runner.lanes, c->runner.n_slices, 1 / divisor);
+  swap_all(c, list);
+  if (!st && qni_rng_peek() != now)
+    st = qni_fail(QN_E_STATE, "the captured step draws other random numbers than the eager one");
+  if (!st) st = compare_all(c, eager, value, list);
+  for (int32_t i = 0; i < c->runner.lanes.n; i++)
+    qni_grad_free(&(qni_grad){.dense = list[i].grad, .ids = list[i].ids, .rows = list[i].rows});
+  return st;
+}
+
+qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                                const qn_tensor *loss) {
+  qn_status st = QN_OK;
+  if (loss) st = replay_aside(c, inputs, n, qni_dtype_load(loss->view.dtype, loss->view.data));
+  put_back(c);
+  return st;
+}
+
+/* ---- In words ---- */
+
+void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
+  const qni_program *p = c->program;
+  *info = (qni_capture_info){.arena_bytes = (int64_t)c->runner.arena_bytes,
+                             .step_bytes = (int64_t)p->step_bytes,
+                             .slices = c->runner.n_slices,
+                             .lanes = QNI_LANES,
+                             .parameters = c->runner.lanes.n,
+                             .budget = c->budget,
+                             .loss_kind = p->loss.kind};
+  for (int32_t i = 0; i < p->n_entries; i++) {
+    info->entries += p->when[i] == QNI_WHEN_SLICE;
+    info->hoisted += p->when[i] == QNI_WHEN_STEP;
+    info->dropped += p->when[i] == QNI_WHEN_DEAD;
+  }
+}
+
+static void shape_line(const qni_program *p, int32_t view, char *buf, size_t size) {
+  char f[64];
+  const qni_pview *v = &p->view[view];
+  size_t n = (size_t)snprintf(buf, size, " -> %s[", qni_dtype_name(v->dtype));
+  for (int32_t d = 0; d < v->ndim && n < size; d++)
+    n += (size_t)snprintf(buf + n, size - n, "%s%s", d ? "," : "",
+                          qni_affine_text(&p->affines.list[v->shape[d]], f, sizeof f));
+  if (n < size) snprintf(buf + n, size - n, "]");
+}
+
+bool qni_capture_line(const qni_capture *c, int64_t i, char *buf, size_t size) {
+  static const char *const when[] = {"dropped", "step", "slice"};
+  const qni_program *p = c->program;
+  char what[200], shape[200] = "";
+  if (i < 0 || i >= p->n_entries) return false;
+  const qni_entry *e = &p->entry[i];
+  int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out, first = -1;
+  for (int32_t o = 0; o < n && first < 0; o++) first = e->out[o];
+  if (first >= 0) shape_line(p, first, shape, sizeof shape);
+  snprintf(buf, size, "%-7s %s%s", when[p->when[i]], qni_entry_text(e, what, sizeof what), shape);
+  return true;
+}

@@ -1,0 +1,51 @@
+/*
+** Captured steps: the door for bindings (lua/quern/capture.lua shows the order of calls).
+**
+**   qni_capture_new       from a first batch: inputs, which of them are shared
+**   per trial:            inputs = qni_capture_inputs; begin; the step, run eagerly; end
+**   qni_capture_build     program out of the recordings, checked against the last of them
+**   first batch:          check_begin; the step, run eagerly; check_end compares a replay with it
+**   then, it too:                qni_capture_step
+** Main thread only.
+** SPDX-License-Identifier: MIT
+*/
+#ifndef QNI_CAPTURE_H
+#define QNI_CAPTURE_H
+
+#include "graph/step.h"
+
+typedef struct qni_capture qni_capture;
+
+/* shared[i]: input i is not cut (those without dimensions never are). budget 0: the usual one. */
+qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
+                          qni_capture **capture) QNI_WARN_UNUSED;
+void qni_capture_free(qni_capture *c);
+/* Inputs of a trial slice, borrowed, and its sizes. */
+qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_extent *extent);
+qn_status qni_capture_begin(qni_capture *c, int32_t trial) QNI_WARN_UNUSED;
+/* loss: what the step returned; NULL: it failed, only stops recording. */
+qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) QNI_WARN_UNUSED;
+qn_status qni_capture_build(qni_capture *c) QNI_WARN_UNUSED;
+
+/* Sets the leaves' gradients aside, so that an eager step leaves its own alone. */
+qn_status qni_capture_check_begin(qni_capture *c) QNI_WARN_UNUSED;
+/*
+** Replays the batch and compares with the eager step. Puts gradients and random
+** numbers back to where they were at check_begin. loss NULL: the eager step failed, only puts back.
+*/
+qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                                const qn_tensor *loss) QNI_WARN_UNUSED;
+
+/* One step: gradients are added to the leaves; *loss is a new reference to a number. */
+qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                           qn_tensor **loss) QNI_WARN_UNUSED;
+
+typedef struct qni_capture_info {
+  int64_t entries, hoisted, dropped, arena_bytes, step_bytes, slices, lanes, parameters, budget;
+  int32_t loss_kind;
+} qni_capture_info;
+void qni_capture_describe(const qni_capture *c, qni_capture_info *info);
+/* Entry i as text, "slice  linear -> f32[N,64]  (recipe.lua:12)"; false when there is none. */
+bool qni_capture_line(const qni_capture *c, int64_t i, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,224 @@
+/*
+** What of a program runs, when, and where its memory lies.
+**
+** Entries that nothing counts on are dropped, those that do not depend on the slice run
+** once per step. Each temporary of a slice takes memory from its first entry to its last;
+** all are placed in one arena for the largest slice, large ones first, each at the lowest
+** offset that is free while it lives. Smaller slices use the same places.
+** SPDX-License-Identifier: MIT
+*/
+#include <stdlib.h>
+#include <string.h>
+
+#include "graph/program.h"
+
+enum { ALIGN = 64 };
+
+/* ---- What counts ---- */
+
+static void need(qni_program *p, int32_t view) {
+  if (view < 0 || p->view[view].buffer < 0) return;
+  p->buffer[p->view[view].buffer].live = true;
+}
+
+static bool gives_live(const qni_program *p, const qni_entry *e) {
+  bool back = e->kind == QNI_ENTRY_BACKWARD, live = false;
+  for (int32_t o = 0; o < (back ? e->n_in : e->n_out); o++)
+    live |= e->out[o] >= 0 && p->buffer[p->view[e->out[o]].buffer].live;
+  for (int32_t s = 0; !back && s < QN_MAX_SAVED; s++)
+    live |= e->saved[s] >= 0 && p->buffer[p->view[e->saved[s]].buffer].live;
+  return live;
+}
+
+/* All that an entry touches must have memory, also results that nobody reads. */
+static void need_all(qni_program *p, const qni_entry *e) {
+  bool back = e->kind == QNI_ENTRY_BACKWARD;
+  for (int32_t i = 0; i < (back ? e->n_out : e->n_in); i++) need(p, e->in[i]);
+  for (int32_t o = 0; o < (back ? e->n_in : e->n_out); o++) need(p, e->out[o]);
+  for (int32_t s = 0; s < QN_MAX_SAVED; s++) need(p, e->saved[s]);
+}
+
+static void drop_dead(qni_program *p) {
+  bool rows_wanted = false;
+  for (int32_t i = p->n_entries - 1; i >= 0; i--) {
+    const qni_entry *e = &p->entry[i];
+    bool sink =
+        e->kind == QNI_ENTRY_SINK || e->kind == QNI_ENTRY_SINK_ROWS || e->kind == QNI_ENTRY_SEED;
+    bool rows = rows_wanted && e->kind == QNI_ENTRY_BACKWARD;
+    if (rows) rows_wanted = false;
+    if (e->kind == QNI_ENTRY_SINK_ROWS) rows_wanted = true;
+    if (sink || rows || gives_live(p, e))
+      need_all(p, e);
+    else
+      p->when[i] = QNI_WHEN_DEAD;
+    if (sink) p->when[i] = QNI_WHEN_SLICE;
+  }
+}
+
+/* ---- Lives ---- */
+
+static bool in_arena(const qni_pbuffer *b) {
+  return b->live && b->varies && !b->dynamic &&
+         (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
+}
+
+static bool in_step(const qni_pbuffer *b) {
+  return b->live && !b->varies && b->kind == QNI_BUFFER_TEMP;
+}
+
+static void extend(qni_program *p, int32_t view, int32_t entry) {
+  if (view < 0 || p->view[view].buffer < 0) return;
+  qni_pbuffer *b = &p->buffer[p->view[view].buffer];
+  if (b->first < 0) b->first = entry;
+  b->last = entry;
+}
+
+static void find_lives(qni_program *p) {
+  for (int32_t i = 0; i < p->n_entries; i++) {
+    const qni_entry *e = &p->entry[i];
+    if (p->when[i] == QNI_WHEN_DEAD) continue;
+    bool back = e->kind == QNI_ENTRY_BACKWARD;
+    for (int32_t k = 0; k < (back ? e->n_out : e->n_in); k++) extend(p, e->in[k], i);
+    for (int32_t k = 0; k < (back ? e->n_in : e->n_out); k++) extend(p, e->out[k], i);
+    for (int32_t s = 0; s < QN_MAX_SAVED; s++) extend(p, e->saved[s], i);
+  }
+}
+
+/* ---- Sizes ---- */
+
+static int64_t rounded(const qni_program *p, const qni_pbuffer *b, const qni_extent *e) {
+  int64_t bytes = qni_affine_value(&p->affines.list[b->bytes], e);
+  return (bytes + ALIGN - 1) & ~(int64_t)(ALIGN - 1);
+}
+
+static void add_form(const qni_program *p, const qni_pbuffer *b, int64_t *form, int64_t sign) {
+  const qni_affine *f = &p->affines.list[b->bytes];
+  form[f->monomial] += sign * f->scale;
+  form[QNI_M_ONE] += sign * (f->add + ALIGN - 1);
+}
+
+static bool covers(const int64_t *a, const int64_t *b) {
+  for (int32_t m = 0; m < QNI_M_COUNT; m++)
+    if (a[m] < b[m]) return false;
+  return true;
+}
+
+/* Keeps a form unless another covers it; drops those that it covers. */
+static void keep_form(qni_program *p, const int64_t *form) {
+  int32_t n = 0;
+  for (int32_t i = 0; i < p->n_forms; i++)
+    if (covers(p->form[i], form)) return;
+  for (int32_t i = 0; i < p->n_forms; i++)
+    if (!covers(form, p->form[i])) memmove(p->form[n++], p->form[i], sizeof p->form[0]);
+  memcpy(p->form[n++], form, sizeof p->form[0]);
+  p->n_forms = n;
+}
+
+static qn_status find_forms(qni_program *p) {
+  int64_t now[QNI_M_COUNT] = {0};
+  p->form = qni_arena_alloc(&p->memory, (size_t)(p->n_entries + 1) * sizeof *p->form);
+  if (!p->form) return QN_E_NOMEM;
+  for (int32_t i = 0; i < p->n_entries; i++) {
+    for (int32_t b = 0; b < p->n_buffers; b++)
+      if (p->buffer[b].first == i && in_arena(&p->buffer[b])) add_form(p, &p->buffer[b], now, 1);
+    if (p->when[i] == QNI_WHEN_SLICE) keep_form(p, now);
+    for (int32_t b = 0; b < p->n_buffers; b++)
+      if (p->buffer[b].last == i && in_arena(&p->buffer[b])) add_form(p, &p->buffer[b], now, -1);
+  }
+  return QN_OK;
+}
+
+static qn_status mark_fills(qni_program *p) {
+  p->fills = qni_arena_alloc(&p->memory, (size_t)p->n_entries + 1);
+  if (!p->fills) return QN_E_NOMEM;
+  memset(p->fills, 0, (size_t)p->n_entries + 1);
+  for (int32_t b = 0; b < p->n_buffers; b++)
+    if (p->buffer[b].uniform && p->buffer[b].first >= 0) p->fills[p->buffer[b].first] = 1;
+  return QN_OK;
+}
+
+qn_status qni_program_schedule(qni_program *p) {
+  drop_dead(p);
+  find_lives(p);
+  qn_status st = mark_fills(p);
+  return st ? st : find_forms(p);
+}
+
+int64_t qni_plan_bytes(const qni_program *p, const qni_extent *e) {
+  int64_t most = 0, by[QNI_M_COUNT];
+  for (int32_t m = 0; m < QNI_M_COUNT; m++)
+    by[m] = qni_affine_value(&(qni_affine){.monomial = m, .scale = 1}, e);
+  for (int32_t i = 0; i < p->n_forms; i++) {
+    int64_t bytes = 0;
+    for (int32_t m = 0; m < QNI_M_COUNT; m++) bytes += by[m] * p->form[i][m];
+    if (bytes > most) most = bytes;
+  }
+  return most;
+}
+
+/* ---- Places ---- */
+
+struct piece {
+  qni_pbuffer *b;
+  int64_t bytes;
+};
+
+static int larger_first(const void *a, const void *b) {
+  const struct piece *x = a, *y = b;
+  if (x->bytes != y->bytes) return x->bytes < y->bytes ? 1 : -1;
+  return x->b->first != y->b->first ? (x->b->first < y->b->first ? -1 : 1)
+                                    : (x->b < y->b ? -1 : x->b > y->b);
+}
+
+static bool together(const qni_pbuffer *a, const qni_pbuffer *b) {
+  return a->first <= b->last && b->first <= a->last;
+}
+
+/* The lowest place for piece n that does not meet one of those before it. */
+static size_t lowest(const struct piece *list, int32_t n) {
+  const struct piece *x = &list[n];
+  size_t at = 0;
+  for (bool moved = true; moved;) {
+    moved = false;
+    for (int32_t i = 0; i < n; i++) {
+      size_t begin = list[i].b->place, end = begin + (size_t)list[i].bytes;
+      if (!together(list[i].b, x->b) || at >= end || at + (size_t)x->bytes <= begin) continue;
+      at = end;
+      moved = true;
+    }
+  }
+  return at;
+}
+
+static void place_step(qni_program *p, const qni_extent *most) {
+  size_t at = 0;
+  for (int32_t b = 0; b < p->n_buffers; b++) {
+    if (!in_step(&p->buffer[b])) continue;
+    p->buffer[b].place = at;
+    at += (size_t)rounded(p, &p->buffer[b], most);
+  }
+  p->step_bytes = at;
+}
+
+qn_status qni_plan_layout(qni_program *p, const qni_extent *most, size_t *bytes) {
+  qni_arena memory = {0};
+  int32_t n = 0;
+  *bytes = 0;
+  struct piece *list = qni_arena_alloc(&memory, (size_t)(p->n_buffers + 1) * sizeof *list);
+  if (!list) return QN_E_NOMEM;
+  for (int32_t b = 0; b < p->n_buffers; b++)
+    if (in_arena(&p->buffer[b]))
+      list[n++] = (struct piece){&p->buffer[b], rounded(p, &p->buffer[b], most)};
+  qsort(list, (size_t)n, sizeof *list, larger_first);
+  for (int32_t i = 0; i < n; i++) {
+    list[i].b->place = lowest(list, i);
+    size_t end = list[i].b->place + (size_t)list[i].bytes;
+    if (end > *bytes) *bytes = end;
+  }
+  place_step(p, most);
+  qni_arena_free(&memory);
+  return QN_OK;
+}
+
+bool qni_plan_in_arena(const qni_pbuffer *b) { return in_arena(b); }
+bool qni_plan_in_step(const qni_pbuffer *b) { return in_step(b); }

@@ -1,0 +1,178 @@
+--- capture: a training step recorded once, then replayed in slices of the batch.
+--
+--   local step = quern.capture(function(batch)
+--     local loss = model:loss(batch)
+--     loss:backward()
+--     return loss
+--   end)
+--   for batch in batches do
+--     local loss = step(batch)             -- gradients are in the parameters, as after backward
+--     optim:step(); optim:zero_grad()
+--   end
+--
+-- The first call with a kind of batch runs the function four times: on three small trial
+-- slices, to record what it calls, and on the batch itself, whose loss and gradients are
+-- compared with those of a replay. What a call returns is always the replay's. docs/executor.md says what a step
+-- may do, and what is refused.
+-- SPDX-License-Identifier: MIT
+
+local core = require "quern.core"
+local class = require "quern.class"
+local util = require "quern.util"
+
+local TRIALS, MOST_KINDS = 3, 16
+
+---@class quern.Capture
+local Capture = class("Capture")
+
+-- ---- Batches -------------------------------------------------------------------------
+
+local function sorted_keys(t)
+  local keys = {}
+  for k in pairs(t) do keys[#keys + 1] = k end
+  table.sort(keys, function(a, b)
+    if type(a) == type(b) then return a < b end
+    return type(a) == "number"
+  end)
+  return keys
+end
+
+-- What must be equal for two tensors to be of one kind.
+local function tensor_kind(t, shared)
+  local shape = t.shape
+  if not shared and #shape > 0 then shape[1] = "*" end
+  return ("%s%s[%s]"):format(t.is_jagged and "jagged " or "", t.dtype, table.concat(shape, ","))
+end
+
+-- Numbers with which loaders describe a batch: a trial slice has its own, or none.
+local counts = { n_sequences = "B", n_tokens = "N", longest = "L", epoch = "none", index = "none" }
+
+local function is_count(value, name) return math.type(value) == "integer" and counts[name] ~= nil end
+
+-- Appends the tensors below `value` to flat.tensors, and what describes them to flat.kind.
+local function flatten(value, name, flat, shared)
+  if core.is_tensor(value) then
+    local is_shared = shared[name] == true or value:dim() == 0
+    flat.tensors[#flat.tensors + 1], flat.shared[#flat.shared + 1] = value, is_shared
+    flat.kind[#flat.kind + 1] = name .. "=" .. tensor_kind(value, is_shared)
+  elseif type(value) == "table" then
+    for _, k in ipairs(sorted_keys(value)) do flatten(value[k], tostring(k), flat, shared) end
+  elseif type(value) ~= "function" and not is_count(value, name) then
+    flat.kind[#flat.kind + 1] = name .. "=" .. type(value) .. " " .. tostring(value)
+  end
+end
+
+-- A copy of `value` with other tensors, taken in the order of flatten.
+local function rebuild(value, name, tensors, at)
+  if core.is_tensor(value) then
+    at.n = at.n + 1
+    return tensors[at.n]
+  elseif is_count(value, name) then
+    return at[counts[name]]
+  elseif type(value) == "table" then
+    local out = {}
+    for _, k in ipairs(sorted_keys(value)) do out[k] = rebuild(value[k], tostring(k), tensors, at) end
+    return setmetatable(out, getmetatable(value))
+  end
+  return value
+end
+
+-- ---- Capturing -----------------------------------------------------------------------
+
+function Capture:kind_of(args)
+  local flat = { tensors = {}, shared = {}, kind = {} }
+  for i = 1, args.n do flatten(args[i], tostring(i), flat, self.shared) end
+  flat.key = table.concat(flat.kind, ";")
+  return flat
+end
+
+function Capture:record(made, trial, args, count)
+  local at, tensors = { n = 0 }, nil
+  tensors, at.B, at.N, at.L = made:inputs(trial, count)
+  local slice = { n = args.n }
+  for i = 1, args.n do slice[i] = rebuild(args[i], tostring(i), tensors, at) end
+  made:begin(trial)
+  local ok, loss = pcall(self.fn, table.unpack(slice, 1, slice.n))
+  if not ok then
+    made:finish(trial, nil)
+    error(loss, 0)
+  end
+  if not core.is_tensor(loss) then
+    made:finish(trial, nil)
+    util.fail("argument", "a captured step must return its loss", nil, "end it with loss:backward() and return loss")
+  end
+  made:finish(trial, loss)
+end
+
+-- A capture for a new kind of batch, checked against an eager step.
+function Capture:make(flat, args)
+  local made = core.capture_new(flat.tensors, flat.shared, self.bytes)
+  for trial = 1, TRIALS do
+    local scope <close> = core.scope_open()      -- luacheck: ignore 211
+    self:record(made, trial, args, #flat.tensors)
+  end
+  made:build()
+  made:check_begin()
+  local ok, loss = pcall(self.fn, table.unpack(args, 1, args.n))
+  if not ok then
+    made:check_end(flat.tensors, nil)
+    error(loss, 0)
+  end
+  made:check_end(flat.tensors, loss)
+  return made
+end
+
+function Capture:init(fn, options)
+  local o = util.options(options, { slice_kib = 1, shared = 1 }, "capture")
+  if type(fn) ~= "function" then util.fail("argument", "capture needs a function: the training step") end
+  self.fn, self.shared, self.kinds, self.count = fn, {}, {}, 0
+  self.bytes = o.slice_kib and util.integer(o.slice_kib, "capture: slice_kib", 1) * 1024 or 0
+  for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end
+end
+
+--- One step; the loss, as a tensor. Gradients are added to the parameters.
+function Capture:__call(...)
+  local args = table.pack(...)
+  local flat = self:kind_of(args)
+  if #flat.tensors == 0 then
+    util.fail("argument", "a captured step was called without tensors", nil, "pass it the batch")
+  end
+  local made = self.kinds[flat.key]
+  if not made then
+    if self.count == MOST_KINDS then
+      util.fail("state", ("a captured step has seen %d kinds of batches"):format(MOST_KINDS), flat.key,
+                "what changes from batch to batch must be a tensor: shapes beyond the first dimension, numbers and "
+                .. "strings belong to the kind")
+    end
+    made = self:make(flat, args)
+    self.kinds[flat.key], self.count = made, self.count + 1
+  end
+  self.last = made
+  return made:step(flat.tensors)
+end
+
+-- ---- Plans ---------------------------------------------------------------------------
+
+--- What will run: a summary, then each entry with its result's shape and the recipe's line.
+---@return string
+function Capture:plan()
+  if not self.last then return "not captured yet: call the step once" end
+  local d = self.last:describe()
+  local out = {
+    ("%d entries per slice, %d once per step, %d dropped; loss: %s"):format(d.entries, d.hoisted, d.dropped, d.loss),
+    ("arena %.0f KiB a worker (%.0f KiB may grow with the slice), %.0f KiB for what runs once per step"):format(
+      d.arena_bytes / 1024, d.budget / 1024, d.step_bytes / 1024),
+    ("last batch: %d slices in %d lanes; %d parameters"):format(d.slices, d.lanes, d.parameters),
+  }
+  for i = 1, math.huge do
+    local line = self.last:line(i)
+    if not line then break end
+    out[#out + 1] = line
+  end
+  return table.concat(out, "\n")
+end
+
+--- The summary as a table: entries, hoisted, dropped, arena_bytes, slices, lanes, ...
+function Capture:describe() return self.last and self.last:describe() end
+
+return Capture

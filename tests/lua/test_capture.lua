@@ -1,0 +1,543 @@
+--- Captured steps: what they give equals eager steps; what cannot be captured is refused by name.
+-- SPDX-License-Identifier: MIT
+
+local check = require "check"
+local quern = require "quern"
+local sys = require "quern.sys"
+local nn = quern.nn
+
+-- ---- Helpers -------------------------------------------------------------------------
+
+local function tensors_of(...)
+  local list = {}
+  for _, module in ipairs { ... } do
+    for _, p in ipairs(module:parameters()) do list[#list + 1] = p.tensor end
+  end
+  return list
+end
+
+local function clear(parameters)
+  for _, p in ipairs(parameters) do p:zero_grad() end
+end
+
+-- The gradient in full, also when it is by rows.
+local function gradient(p)
+  local ids, rows = p:grad_rows()
+  if not ids then return p.grad:clone() end
+  return quern.zeros(p.shape, p.dtype):index_add(ids:add(1):sub(1), rows, 1)
+end
+
+local function gradients(parameters)
+  local out = {}
+  for i, p in ipairs(parameters) do out[i] = gradient(p) end
+  return out
+end
+
+local function run(fn, parameters, batch, step)
+  clear(parameters)
+  quern.step(step)
+  local loss = fn(batch):item()
+  return loss, gradients(parameters)
+end
+
+local function distance(a, b)
+  local off = ((a - b) * (a - b)):sum():item()
+  return math.sqrt(off) / (math.sqrt((b * b):sum():item()) + 1e-30)
+end
+
+-- A captured step gives loss and gradients of an eager one, on the batch it was captured on and on others.
+local function same_as_eager(fn, parameters, batches, tolerance, options)
+  local captured = quern.capture(fn, options)
+  for i, batch in ipairs(batches) do
+    local loss, grads = run(fn, parameters, batch, i)
+    for again = 1, 2 do
+      local got, got_grads = run(captured, parameters, batch, i)
+      check.near(got, loss, tolerance, "loss")
+      for k = 1, #grads do
+        local off = distance(got_grads[k], grads[k])
+        check.yes(off <= tolerance, ("batch %d, call %d, parameter %d: %g"):format(i, again, k, off))
+      end
+    end
+  end
+  return captured
+end
+
+local function bytes(list)
+  local out = {}
+  for i, t in ipairs(list) do out[i] = t:bytes() end
+  return table.concat(out)
+end
+
+local function jagged(lengths, make)
+  local offsets, n = { 0 }, 0
+  for i, length in ipairs(lengths) do
+    n = n + length
+    offsets[i + 1] = n
+  end
+  return quern.jagged(make(n), quern.tensor(offsets, "i64"))
+end
+
+local function refuses(fn, batch, words, options)
+  local ok, e = pcall(quern.capture(fn, options), batch)
+  check.yes(not ok, "the step was captured")
+  check.yes(tostring(e):find(words, 1, true), tostring(e) .. "\nlacks: " .. words)
+  check.yes(tostring(e):find("test_capture.lua:", 1, true), "no line in: " .. tostring(e))
+end
+
+-- ---- Models --------------------------------------------------------------------------
+
+local function mlp()
+  quern.seed(11)
+  local a, b = nn.Linear(6, 16), nn.Linear(16, 3)
+  local function step(batch)
+    local loss = quern.cross_entropy(b(quern.dropout(a(batch.x):relu(), { p = 0.3 })), batch.y)
+    loss:backward()
+    return loss
+  end
+  local function batch(n) return { x = quern.normal { n, 6 }, y = quern.randint({ n }, 0, 3) } end
+  return step, tensors_of(a, b), batch
+end
+
+local function tagger(sparse, options)
+  quern.seed(12)
+  local e = quern.normal({ 50, 8 }):requires_grad_(true)
+  local w = quern.normal({ 5, 8 }):requires_grad_(true)
+  local function step(batch)
+    local x = quern.embedding(e, batch.ids, { sparse = sparse })
+    local loss = quern.cross_entropy(quern.linear(x, w), batch.y, batch.weights, options)
+    loss:backward()
+    return loss
+  end
+  local function batch(lengths)
+    return { ids = jagged(lengths, function(n) return quern.randint({ n }, 0, 50) end),
+             y = jagged(lengths, function(n) return quern.randint({ n }, 0, 5) end),
+             weights = jagged(lengths, function(n) return quern.uniform { n } end) }
+  end
+  return step, { e, w }, batch
+end
+
+local function attention_model()
+  quern.seed(13)
+  local e = quern.normal({ 40, 8 }):requires_grad_(true)
+  local maps = { nn.Linear(8, 24), nn.Linear(8, 8), nn.Linear(8, 40) }
+  local norm = nn.LayerNorm(8)
+  local function step(batch)
+    local x = quern.embedding(e, batch.ids)
+    local n = x.shape[1]
+    local qkv = maps[1](norm(x)):reshape { n, 3, 2, 4 }
+    local y = quern.attention(qkv:select(2, 1), qkv:select(2, 2), qkv:select(2, 3), { causal = true })
+    x = x + maps[2](y:reshape { n, 8 })
+    local loss = quern.cross_entropy(maps[3](x), batch.y)
+    loss:backward()
+    return loss
+  end
+  local parameters = tensors_of(maps[1], maps[2], maps[3], norm)
+  parameters[#parameters + 1] = e
+  local function batch(lengths)
+    return { ids = jagged(lengths, function(n) return quern.randint({ n }, 0, 40) end),
+             y = jagged(lengths, function(n) return quern.randint({ n }, 0, 40) end) }
+  end
+  return step, parameters, batch
+end
+
+local lengths_a = { 5, 1, 9, 3, 3, 12, 7, 2, 4, 6, 8, 5, 3, 1, 10, 2, 6 }
+local lengths_b = { 2, 14, 1, 1, 6, 3, 30, 2, 5, 7 }
+
+-- ---- Equal to eager ------------------------------------------------------------------
+
+local function mlp_equals_eager()
+  local step, parameters, batch = mlp()
+  same_as_eager(step, parameters, { batch(37), batch(8), batch(1), batch(200) }, 4e-6)
+end
+
+local function weighted_means_equal_eager()
+  for _, sparse in ipairs { true, false } do
+    local step, parameters, batch = tagger(sparse)
+    same_as_eager(step, parameters, { batch(lengths_a), batch(lengths_b) }, 4e-6)
+  end
+end
+
+local function ignored_labels_do_not_count()
+  local step, parameters, batch = tagger(false, { ignore_index = 2 })
+  same_as_eager(step, parameters, { batch(lengths_a), batch(lengths_b) }, 4e-6)
+end
+
+local function sums_equal_eager()
+  local step, parameters, batch = tagger(true, { reduction = "sum" })
+  same_as_eager(step, parameters, { batch(lengths_a), batch(lengths_b) }, 4e-6)
+end
+
+local function ratios_and_extra_terms_equal_eager()
+  quern.seed(3)
+  local w = quern.normal({ 4 }):requires_grad_(true)
+  local function step(batch)
+    local each = (batch.x * w):sum(2)
+    local loss = (each * each * batch.weights):sum() / batch.weights:sum() + (w * w):sum() * 0.1
+    loss:backward()
+    return loss
+  end
+  local function batch(n) return { x = quern.normal { n, 4 }, weights = quern.uniform { n } } end
+  same_as_eager(step, { w }, { batch(33), batch(9) }, 4e-6)
+end
+
+local function double_precision_agrees_to_rounding()
+  quern.seed(5)
+  local w = quern.normal({ 4, 3 }):cast("f64"):detach():requires_grad_(true)
+  local function step(batch)
+    local loss = quern.mse(batch.x:matmul(w):tanh(), batch.t)
+    loss:backward()
+    return loss
+  end
+  local function batch(n) return { x = quern.normal({ n, 4 }):cast("f64"), t = quern.normal({ n, 3 }):cast("f64") } end
+  same_as_eager(step, { w }, { batch(50), batch(13) }, 1e-12)
+end
+
+local function jagged_attention_equals_eager()
+  local step, parameters, batch = attention_model()
+  same_as_eager(step, parameters, { batch(lengths_a), batch(lengths_b) }, 4e-6)
+end
+
+local function plugin_model()
+  local ok, hstu = pcall(quern.plugin, "hstu")
+  if not ok then check.skip("the plugin hstu is not built") end
+  return hstu
+end
+
+local function hstu_equals_eager()
+  local hstu = plugin_model()
+  for _, sparse in ipairs { false, true } do
+    quern.seed(21)
+    local model = hstu.model { items = 60, dim = 8, blocks = 2, max_len = 32, dropout = 0.2, sparse = sparse }
+    local loss_of = hstu.softmax { negatives = 7 }
+    local function step(batch)
+      local loss = loss_of(model, batch)
+      loss:backward()
+      return loss
+    end
+    local function batch(lengths)
+      local n, longest = 0, 0
+      for _, length in ipairs(lengths) do n, longest = n + length, math.max(longest, length) end
+      local times = jagged(lengths, function(k) return quern.randint({ k }, 0, 1000000) end)
+      local function items(k) return quern.randint({ k }, 1, 61) end
+      return { items = jagged(lengths, items), targets = jagged(lengths, items), times = times, next_times = times,
+               n_sequences = #lengths, n_tokens = n, longest = longest }
+    end
+    same_as_eager(step, tensors_of(model), { batch(lengths_a), batch(lengths_b) }, 4e-6)
+  end
+end
+
+-- ---- Bits ----------------------------------------------------------------------------
+
+local function bits_do_not_depend_on_workers()
+  local before = quern.threads()
+  local step, parameters, batch = attention_model()
+  local one = batch(lengths_a)
+  local first
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    local captured = quern.capture(step, { slice_kib = 4 })
+    run(captured, parameters, one, 1)
+    local loss, grads = run(captured, parameters, one, 1)
+    local bits = bytes(grads) .. ("%a"):format(loss)
+    first = first or bits
+    check.yes(bits == first, workers .. " workers give other bits")
+  end
+  quern.threads(before)
+end
+
+-- Rows that occur once: their gradients are results of single samples.
+local function bits_of_rows_do_not_depend_on_slices()
+  quern.seed(8)
+  local e = quern.normal({ 64, 8 }):requires_grad_(true)
+  local function step(batch)
+    local x = quern.embedding(e, batch.ids, { sparse = true })
+    local loss = (x:tanh() * batch.t):sum()
+    loss:backward()
+    return loss
+  end
+  local batch = { ids = quern.randperm(64), t = quern.normal { 64, 8 } }
+  local first
+  for _, kib in ipairs { 1, 4, 64, 8192 } do
+    local captured = quern.capture(step, { slice_kib = kib })
+    run(captured, { e }, batch, 1)
+    local _, grads = run(captured, { e }, batch, 1)
+    first = first or bytes(grads)
+    check.yes(bytes(grads) == first, kib .. " KiB give other bits")
+  end
+end
+
+-- ---- As a step of training -----------------------------------------------------------
+
+local function gradients_add_up()
+  local step, parameters, batch = mlp()
+  local one, captured = batch(20), quern.capture(step)
+  run(captured, parameters, one, 1)
+  local _, grads = run(captured, parameters, one, 1)
+  quern.step(1)
+  captured(one)
+  for k, p in ipairs(parameters) do check.yes(distance(p.grad, grads[k] * 2) < 1e-6, "parameter " .. k) end
+end
+
+-- A gradient that somebody holds is not written over.
+local function held_gradients_stay()
+  local step, parameters, batch = mlp()
+  local one, captured = batch(20), quern.capture(step)
+  run(captured, parameters, one, 1)
+  run(captured, parameters, one, 1)
+  local held = parameters[1].grad
+  local was = held:bytes()
+  run(captured, parameters, batch(20), 2)
+  captured(batch(9))
+  check.yes(held:bytes() == was, "the gradient of an earlier step was changed")
+end
+
+local function training_ends_at_the_same_parameters()
+  local ends = {}
+  for _, capture in ipairs { false, true } do
+    local step, parameters, batch = mlp()
+    local list = {}
+    for i, p in ipairs(parameters) do list[i] = { name = "p" .. i, tensor = p, role = "weight.linear" } end
+    local optim = quern.optim.make(list, { name = "adam", lr = 1e-2 })
+    local fn = capture and quern.capture(step) or step
+    for i = 1, 20 do
+      quern.step(i)
+      fn(batch(30 + i))
+      optim:step()
+      optim:zero_grad()
+    end
+    ends[#ends + 1] = parameters
+  end
+  for k = 1, #ends[1] do
+    local off = distance(ends[2][k]:detach(), ends[1][k]:detach())
+    check.yes(off < 1e-5, ("parameter %d: %g"):format(k, off))
+  end
+end
+
+local function plans_can_be_read()
+  local step, _, batch = attention_model()
+  local captured = quern.capture(step)
+  check.equal(captured:plan(), "not captured yet: call the step once")
+  captured(batch(lengths_a))
+  captured(batch(lengths_a))
+  local plan = captured:plan()
+  for _, words in ipairs { "loss: mean", "slices in 8 lanes", "attention", "f32[N,24]", "test_capture.lua:" } do
+    check.yes(plan:find(words, 1, true), words .. " is not in\n" .. plan)
+  end
+end
+
+-- What depends on parameters only runs once in a step.
+local function common_work_is_hoisted()
+  quern.seed(4)
+  local w = quern.normal({ 4, 3 }):requires_grad_(true)
+  local function step(batch)
+    local loss = quern.mse(batch.x:matmul(w:tanh()), batch.t)
+    loss:backward()
+    return loss
+  end
+  local function batch(n) return { x = quern.normal { n, 4 }, t = quern.normal { n, 3 } } end
+  local captured = same_as_eager(step, { w }, { batch(40), batch(11) }, 4e-6)
+  check.equal(captured:describe().hoisted, 1)
+end
+
+-- A mask that the recipe changes between steps is read as it is.
+local function persistent_tensors_are_read_anew()
+  quern.seed(6)
+  local w, mask = quern.normal({ 4, 3 }):requires_grad_(true), quern.ones { 4, 3 }
+  local function step(batch)
+    local loss = quern.mse(batch.x:matmul(w * mask), batch.t)
+    loss:backward()
+    return loss
+  end
+  local batch = { x = quern.normal { 30, 4 }, t = quern.normal { 30, 3 } }
+  local captured = quern.capture(step)
+  run(captured, { w }, batch, 1)
+  mask[{ 2, {} }] = 0
+  local _, eager = run(step, { w }, batch, 1)
+  local _, got = run(captured, { w }, batch, 1)
+  check.yes(distance(got[1], eager[1]) < 4e-6)
+end
+
+local function shared_tensors_are_not_cut()
+  quern.seed(7)
+  local w = quern.normal({ 4 }):requires_grad_(true)
+  local function step(batch)
+    local loss = ((batch.x * w * batch.scale):sum(2) - batch.offset):square():mean()
+    loss:backward()
+    return loss
+  end
+  local function batch(n) return { x = quern.normal { n, 4 }, scale = quern.uniform { 4 }, offset = quern.tensor(0.5) } end
+  same_as_eager(step, { w }, { batch(21), batch(40) }, 4e-6, { shared = { "scale" } })
+end
+
+-- Trains a small model for so many epochs; with a folder, from where it ended there.
+local function fitted(options)
+  quern.seed(7)
+  local x = quern.normal { 40, 2 }
+  local y = quern.matmul(x, quern.tensor { { 2 }, { -1 } })
+  local model = nn.Sequential { nn.Linear(2, 8), nn.Dropout(0.3), nn.Linear(8, 1) }
+  options.loss = function(m, batch) return quern.mse(m(batch.x), batch.y) end
+  options.progress, options.seed, options.name, options.optim = false, 3, "t", { name = "adamw", lr = 0.02 }
+  quern.fit(model, quern.data.tensors({ x = x, y = y }, { batch = 8, seed = 3 }), options)
+  return tensors_of(model)
+end
+
+local function fit_trains_captured()
+  local eager, captured = fitted { epochs = 3 }, fitted { epochs = 3, captured = true }
+  for k = 1, #eager do
+    check.yes(distance(captured[k]:detach(), eager[k]:detach()) < 1e-5, "parameter " .. k)
+  end
+  local folder, real, looks = check.folder(), sys.interrupted, 0
+  sys.interrupted = function()
+    looks = looks + 1
+    return looks == 7                -- in the second epoch of five steps
+  end
+  local ok = pcall(fitted, { epochs = 3, captured = true, folder = folder })
+  sys.interrupted = real
+  check.yes(not ok, "was not interrupted")
+  local resumed = fitted { epochs = 3, captured = true, folder = folder, resume = true }
+  check.yes(bytes(resumed) == bytes(captured), "a resumed training has other bits")
+end
+
+-- ---- Refused -------------------------------------------------------------------------
+
+local function xt(n) return { x = quern.normal { n, 4 }, t = quern.normal { n, 3 } } end
+
+local function weight()
+  quern.seed(9)
+  return quern.normal({ 4, 3 }):requires_grad_(true)
+end
+
+local function finish(loss)
+  loss:backward()
+  return loss
+end
+
+local function reading_values_is_refused()
+  local w = weight()
+  refuses(function(b)
+    local loss = quern.mse(b.x:matmul(w), b.t)
+    if loss:item() > 1e9 then loss = loss * 2 end
+    return finish(loss)
+  end, xt(10), "reads a tensor's value into Lua with item()")
+  refuses(function(b)
+    local _ = tostring(b.x)
+    return finish(quern.mse(b.x:matmul(w), b.t))
+  end, xt(10), "tostring()")
+  -- a recipe that catches the error does not get away with it
+  refuses(function(b)
+    pcall(function() return b.x:totable() end)
+    return finish(quern.mse(b.x:matmul(w), b.t))
+  end, xt(10), "totable()")
+end
+
+local function coupled_samples_are_refused()
+  local w = weight()
+  refuses(function(b) return finish(quern.mse(quern.batch_norm(b.x:matmul(w)), b.t)) end, xt(10), "batch_norm couples")
+  refuses(function(b)
+    local y = b.x:matmul(w)
+    return finish(y:matmul(y:transpose(1, 2)):mean())
+  end, xt(10), "compares samples")
+  refuses(function(b) return finish(quern.softmax(b.x:matmul(w), { dim = 1 }):square():mean()) end, xt(10), "along the samples")
+  refuses(function(b) return finish((b.x:matmul(w) - b.t[1]):square():mean()) end, xt(10), "picks some samples")
+  refuses(function(b)
+    local y = b.x:matmul(w)
+    return finish((y - y:mean(1)):square():mean())
+  end, xt(10), "computed from a sum over the batch")
+end
+
+local function other_calls_for_other_slices_are_refused()
+  local w = weight()
+  refuses(function(b)
+    local y = b.x:matmul(w)
+    if b.x.shape[1] > 2 then y = y:tanh() end
+    return finish(quern.mse(y, b.t))
+  end, xt(10), "does not do the same for every slice")
+  refuses(function(b) return finish(quern.mse(b.x:matmul(w) * (1 / b.x.shape[1]), b.t)) end, xt(10), "other values in every slice")
+  refuses(function(b) return finish(quern.dropout(b.x:matmul(w), { p = 1 / b.x.shape[1] }):square():mean()) end, xt(10),
+          "'p' of dropout is not the same")
+end
+
+local function foreign_tensors_are_refused()
+  local w, n = weight(), 0
+  refuses(function(b)
+    n = n + 1
+    return finish(quern.mse(b.x:matmul(w) + quern.tensor { n, 1, 1 }, b.t))
+  end, xt(10), "has other values in every slice")
+  local counter = quern.zeros { 3 }
+  refuses(function(b)
+    quern.no_grad(function() counter:add_(1) end)
+    return finish(quern.mse(b.x:matmul(w), b.t))
+  end, xt(10), "writes into a tensor that outlives it")
+end
+
+local function other_losses_are_refused()
+  local w = weight()
+  refuses(function(b)
+    local y = b.x:matmul(w)
+    return finish(quern.mse(y, b.t) + y:sum())
+  end, xt(10), "not averaged over the same thing")
+  refuses(function(b) return finish(quern.mse(b.x:matmul(w), b.t, { reduction = "sum" }) + w:square():sum()) end, xt(10),
+          "does not depend on them")
+  refuses(function(b) return finish(b.x:matmul(w):square():mean():exp()) end, xt(10), "exp is computed from a sum")
+  refuses(function(b) return quern.mse(b.x:matmul(w), b.t) end, xt(10), "does not call backward()")
+  refuses(function(b)
+    local y = b.x:matmul(w)
+    quern.mse(y, b.t):backward()
+    return y
+  end, xt(10), "must return the loss")
+end
+
+local function hooks_of_parameters_are_refused()
+  local w = weight()
+  w:register_hook(function(g) return g * 2 end)
+  refuses(function(b) return finish(quern.mse(b.x:matmul(w), b.t)) end, xt(10), "gradient hook")
+end
+
+local function bad_batches_are_refused()
+  local w = weight()
+  local function step(b) return finish(quern.mse(b.x:matmul(w), b.t)) end
+  refuses(step, { x = quern.normal { 10, 4 }, t = quern.normal { 9, 3 } }, "another number of samples")
+  refuses(step, {}, "without tensors")
+end
+
+-- After a refusal the recipe goes on eagerly, with its gradients as they were.
+local function refusals_leave_gradients_alone()
+  local w = weight()
+  local function step(b) return finish(quern.batch_norm(b.x:matmul(w)):square():mean()) end
+  local batch = xt(10)
+  finish(quern.mse(batch.x:matmul(w), batch.t))
+  local was = w.grad:bytes()
+  check.yes(not pcall(quern.capture(step), batch))
+  check.yes(w.grad:bytes() == was)
+  step(batch)
+  check.yes(w.grad:bytes() ~= was)
+end
+
+return {
+  { "an MLP with dropout equals eager", mlp_equals_eager },
+  { "weighted means, dense and row gradients equal eager", weighted_means_equal_eager },
+  { "ignored labels do not count", ignored_labels_do_not_count },
+  { "sums equal eager", sums_equal_eager },
+  { "ratios of sums, and terms without samples, equal eager", ratios_and_extra_terms_equal_eager },
+  { "double precision agrees to rounding", double_precision_agrees_to_rounding },
+  { "jagged attention equals eager", jagged_attention_equals_eager },
+  { "the HSTU plugin equals eager", hstu_equals_eager },
+  { "bits do not depend on workers", bits_do_not_depend_on_workers },
+  { "bits of rows do not depend on slices", bits_of_rows_do_not_depend_on_slices },
+  { "gradients add up over steps", gradients_add_up },
+  { "gradients that are held stay", held_gradients_stay },
+  { "training ends at the same parameters", training_ends_at_the_same_parameters },
+  { "fit trains captured, and resumes with equal bits", fit_trains_captured },
+  { "plans can be read", plans_can_be_read },
+  { "work on parameters alone is hoisted", common_work_is_hoisted },
+  { "persistent tensors are read anew", persistent_tensors_are_read_anew },
+  { "shared tensors are not cut", shared_tensors_are_not_cut },
+  { "reading values is refused", reading_values_is_refused },
+  { "coupled samples are refused", coupled_samples_are_refused },
+  { "other calls for other slices are refused", other_calls_for_other_slices_are_refused },
+  { "foreign tensors are refused", foreign_tensors_are_refused },
+  { "other losses are refused", other_losses_are_refused },
+  { "hooks of parameters are refused", hooks_of_parameters_are_refused },
+  { "bad batches are refused", bad_batches_are_refused },
+  { "refusals leave gradients alone", refusals_leave_gradients_alone },
+}

@@ -138,7 +138,7 @@ static qn_status check_extents(const qni_capture *c) {
 }
 
 static qn_status start(qni_capture *c, qn_tensor *const *inputs, const bool *shared, int32_t n) {
-  qni_batch batch;
+  qni_batch batch = {0};
   qn_status st = make_lists(c, inputs, shared, n);
   if (!st) st = read_batch(inputs, c->shared, n, &batch);
   if (!st && batch.B < 1) st = qni_fail(QN_E_ARG, "a step cannot be captured on an empty batch");
@@ -214,7 +214,7 @@ qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) 
 /* ---- Building ---- */
 
 static qn_status check_recording(qni_capture *c) {
-  qni_batch batch;
+  qni_batch batch = {0};
   qn_status st = read_batch(c->trial[QNI_TRIALS - 1], c->shared, c->n, &batch);
   batch.plain_seed = true;
   batch.instance = c->trace[0] ? c->trace[0]->first_instance : c->program->trace[0]->first_instance;
@@ -256,7 +256,7 @@ qn_status qni_capture_build(qni_capture *c) {
 
 static qn_status run_batch(qni_capture *c, qn_tensor *const *inputs, int32_t n, double *loss,
                            double *divisor) {
-  qni_batch batch;
+  qni_batch batch = {0};
   qn_status st = same_kind(c, inputs, n);
   if (!st) st = read_batch(inputs, c->shared, n, &batch);
   if (!st) st = qni_runner_step(&c->runner, &batch, loss, divisor);

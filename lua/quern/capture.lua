@@ -87,7 +87,8 @@ function Capture:kind_of(args)
 end
 
 function Capture:record(made, trial, args, count)
-  local at, tensors = { n = 0 }, nil
+  local at = { n = 0 }
+  local tensors
   tensors, at.B, at.N, at.L = made:inputs(trial, count)
   local slice = { n = args.n }
   for i = 1, args.n do slice[i] = rebuild(args[i], tostring(i), tensors, at) end

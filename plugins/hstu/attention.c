@@ -44,19 +44,25 @@ int64_t hstu_attn_work(const struct hstu_attn *a, int64_t length, bool backward)
 }
 
 void hstu_attn_forward(const struct hstu_attn *a, int64_t unit, void *work) {
-  if (a->dtype == QN_F32) attn_forward_f32(a, unit, work);
-  else attn_forward_f64(a, unit, work);
+  if (a->dtype == QN_F32)
+    attn_forward_f32(a, unit, work);
+  else
+    attn_forward_f64(a, unit, work);
 }
 
 void hstu_attn_backward(const struct hstu_attn *a, int64_t unit, void *work, void *bias) {
-  if (a->dtype == QN_F32) attn_backward_f32(a, unit, work, bias);
-  else attn_backward_f64(a, unit, work, bias);
+  if (a->dtype == QN_F32)
+    attn_backward_f32(a, unit, work, bias);
+  else
+    attn_backward_f64(a, unit, work, bias);
 }
 
 void hstu_attn_reduce(const struct hstu_attn *a) {
   if (!a->partial) return;
-  if (a->dtype == QN_F32) attn_reduce_f32(a);
-  else attn_reduce_f64(a);
+  if (a->dtype == QN_F32)
+    attn_reduce_f32(a);
+  else
+    attn_reduce_f64(a);
 }
 
 static size_t real_bytes(const struct hstu_attn *a) { return a->dtype == QN_F32 ? 4 : 8; }
@@ -175,8 +181,8 @@ static qn_status same_offsets(const struct hstu_attn *a) {
   for (int32_t i = 1; i < 3; i++) {
     int64_t n = 0;
     const int64_t *o = a->h->offsets(a->c, i, &n);
-    if (o != a->offsets && (!o || n != a->n_seq ||
-                            memcmp(o, a->offsets, (size_t)(n + 1) * sizeof *o) != 0))
+    if (o != a->offsets &&
+        (!o || n != a->n_seq || memcmp(o, a->offsets, (size_t)(n + 1) * sizeof *o) != 0))
       return a->h->fail(a->c, QN_E_SHAPE, "q, k and v differ in where their sequences begin");
   }
   return QN_OK;
@@ -251,22 +257,23 @@ static int64_t flops(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_attention_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_SEQUENCES,
-  .flags = QN_OP_RANDOM,
-  .schema = "hstu_attention(q: f[T@B,H,D] strided, k: f[T@B,H,D] strided, v: f[T@B,H,E] strided, "
-            "bp: f[2*n-1]? = nil, bt: f[129]? = nil, buckets: u8[T@B,W]? = nil, *, n: int{1..}, "
-            "score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, "
-            "scale: num? = nil, attn_dropout: num{0..1} = 0) -> y: f[T@B,H,E]",
-  .summary = "Attention without softmax: silu(q k + bias) / n, causal, by sequence.",
-  .doc = "S_ij = alpha (<q_i, k_j> + bp[n-1+j-i] + bt[bucket_ij]), P = scale silu(S) for j <= i, "
-         "y_i = sum_j P_ij v_j. n is a constant of the model, not the length of a sequence; scale "
-         "defaults to 1/n. bp has 2n-1 entries, bt 129; buckets come from time_bucket. "
-         "score = \"softmax\" normalises over the keys a query may see; alpha then defaults to "
-         "1/sqrt(D) and scale to 1.",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 2",
-  .forward = forward,
-  .backward = backward,
-  .flops = flops,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_SEQUENCES,
+    .flags = QN_OP_RANDOM,
+    .schema = "hstu_attention(q: f[T@B,H,D] strided, k: f[T@B,H,D] strided, v: f[T@B,H,E] strided, "
+              "bp: f[2*n-1]? = nil, bt: f[129]? = nil, buckets: u8[T@B,W]? = nil, *, n: int{1..}, "
+              "score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, "
+              "scale: num? = nil, attn_dropout: num{0..1} = 0) -> y: f[T@B,H,E]",
+    .summary = "Attention without softmax: silu(q k + bias) / n, causal, by sequence.",
+    .doc =
+        "S_ij = alpha (<q_i, k_j> + bp[n-1+j-i] + bt[bucket_ij]), P = scale silu(S) for j <= i, "
+        "y_i = sum_j P_ij v_j. n is a constant of the model, not the length of a sequence; scale "
+        "defaults to 1/n. bp has 2n-1 entries, bt 129; buckets come from time_bucket. "
+        "score = \"softmax\" normalises over the keys a query may see; alpha then defaults to "
+        "1/sqrt(D) and scale to 1.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 2",
+    .forward = forward,
+    .backward = backward,
+    .flops = flops,
 };

@@ -20,21 +20,21 @@ struct hstu_attn {
   const qn_math *math;
   int32_t dtype;
   bool softmax, causal;
-  int64_t n_seq, T, H, D, E;       /* sequences, tokens, heads, d_qk, d_v */
-  int64_t n;                       /* the constant of the division and of bp's centre */
-  int64_t bucket_row;              /* width of the bucket matrix */
+  int64_t n_seq, T, H, D, E; /* sequences, tokens, heads, d_qk, d_v */
+  int64_t n;                 /* the constant of the division and of bp's centre */
+  int64_t bucket_row;        /* width of the bucket matrix */
   double alpha, scale, dropout;
   const int64_t *offsets;
   struct hstu_mat q, k, v;
-  const void *bp, *bt;             /* biases [2n-1], [BUCKET_ROOM], or NULL */
-  const uint8_t *bucket;           /* [T,bucket_row], or NULL */
-  struct hstu_mat y;               /* forward: written */
-  struct hstu_mat dy, dq, dk, dv;  /* backward */
-  int64_t dy_first;                /* token whose gradient is row 0 of dy */
-  int64_t P, K;                    /* lengths of their gradients */
-  void *dbp, *dbt;                 /* gradients to be written, or NULL */
-  struct hstu_cut cut;             /* units (sequence, head) to chunks */
-  void *partial;                   /* [chunks][P + K] sums of dbp and dbt */
+  const void *bp, *bt;            /* biases [2n-1], [BUCKET_ROOM], or NULL */
+  const uint8_t *bucket;          /* [T,bucket_row], or NULL */
+  struct hstu_mat y;              /* forward: written */
+  struct hstu_mat dy, dq, dk, dv; /* backward */
+  int64_t dy_first;               /* token whose gradient is row 0 of dy */
+  int64_t P, K;                   /* lengths of their gradients */
+  void *dbp, *dbt;                /* gradients to be written, or NULL */
+  struct hstu_cut cut;            /* units (sequence, head) to chunks */
+  void *partial;                  /* [chunks][P + K] sums of dbp and dbt */
 };
 
 /* Bytes of work memory for one head of `length` tokens. */

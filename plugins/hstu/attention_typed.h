@@ -10,16 +10,16 @@
 
 struct FN(head) {
   const struct hstu_attn *a;
-  int64_t L, first, index;         /* length, first token, which head */
-  int64_t Lp, Dp, Ep;              /* padded row lengths */
+  int64_t L, first, index; /* length, first token, which head */
+  int64_t Lp, Dp, Ep;      /* padded row lengths */
   const REAL *q;
   int64_t q_row, q_col;
-  const REAL *bp, *bt;             /* bp: entry of offset 0 */
+  const REAL *bp, *bt; /* bp: entry of offset 0 */
   const uint8_t *bucket;
   REAL *kt, *vt, *kr, *vr, *qr, *dk, *dv; /* packed: [D][Lp], [E][Lp], [L][Dp], [L][Ep], ... */
-  REAL *p, *g, *slope, *out;       /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
-  REAL *dy;                        /* [ROWS][Ep] */
-  uint8_t *keep;                   /* [Lp] */
+  REAL *p, *g, *slope, *out;              /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
+  REAL *dy;                               /* [ROWS][Ep] */
+  uint8_t *keep;                          /* [Lp] */
 };
 
 static const REAL *FN(at)(const struct hstu_mat *m, int64_t row, int64_t head) {
@@ -27,16 +27,24 @@ static const REAL *FN(at)(const struct hstu_mat *m, int64_t row, int64_t head) {
 }
 
 /* Lays the work memory out; with work NULL only counts. */
-static int64_t FN(layout)(struct FN(head) *s, char *work, bool backward) {
+static int64_t FN(layout)(struct FN(head) * s, char *work, bool backward) {
   int64_t rows = backward ? BACK_ROWS : FORE_ROWS, used = 0;
   int64_t wide = most(s->Dp, s->Ep), D = s->a->D, E = s->a->E;
-  struct { REAL **p; int64_t count; } part[] = {
-    {&s->kt, D * s->Lp}, {&s->vr, backward ? 0 : s->L * s->Ep}, {&s->p, rows * s->Lp},
-    {&s->out, rows * wide}, {&s->vt, backward ? E * s->Lp : 0},
-    {&s->kr, backward ? s->L * s->Dp : 0}, {&s->qr, backward ? rows * s->Dp : 0},
-    {&s->dk, backward ? s->Lp * s->Dp : 0}, {&s->dv, backward ? s->Lp * s->Ep : 0},
-    {&s->g, backward ? rows * s->Lp : 0}, {&s->slope, backward ? rows * s->Lp : 0},
-    {&s->dy, backward ? rows * s->Ep : 0}};
+  struct {
+    REAL **p;
+    int64_t count;
+  } part[] = {{&s->kt, D * s->Lp},
+              {&s->vr, backward ? 0 : s->L * s->Ep},
+              {&s->p, rows * s->Lp},
+              {&s->out, rows * wide},
+              {&s->vt, backward ? E * s->Lp : 0},
+              {&s->kr, backward ? s->L * s->Dp : 0},
+              {&s->qr, backward ? rows * s->Dp : 0},
+              {&s->dk, backward ? s->Lp * s->Dp : 0},
+              {&s->dv, backward ? s->Lp * s->Ep : 0},
+              {&s->g, backward ? rows * s->Lp : 0},
+              {&s->slope, backward ? rows * s->Lp : 0},
+              {&s->dy, backward ? rows * s->Ep : 0}};
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
     *part[i].p = work ? (REAL *)(void *)(work + used) : NULL;
     used += part[i].count * (int64_t)sizeof(REAL);
@@ -63,21 +71,24 @@ static struct FN(head) FN(open)(const struct hstu_attn *a, int64_t unit, int64_t
 }
 
 /* Columns that row i can see. */
-static int64_t FN(seen)(const struct FN(head) *s, int64_t i) { return s->a->causal ? i + 1 : s->L; }
+static int64_t FN(seen)(const struct FN(head) * s, int64_t i) {
+  return s->a->causal ? i + 1 : s->L;
+}
 
 /* S[r] = q_i . K^T for rows i0 .. i0+rows-1, as far right as each group of rows can see. */
-static void FN(score_block)(const struct FN(head) *s, int64_t i0, int64_t rows) {
+static void FN(score_block)(const struct FN(head) * s, int64_t i0, int64_t rows) {
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, rows - r);
     int64_t cols = FN(seen)(s, i0 + r + height - 1);
     cols = (cols + FN(LANES) - 1) / FN(LANES) * FN(LANES);
-    FN(product)(height, cols, s->a->D, s->q + (i0 + r) * s->q_row, s->q_row, s->q_col, s->kt,
-                s->Lp, s->p + r * s->Lp, s->Lp, false);
+    FN(product)
+    (height, cols, s->a->D, s->q + (i0 + r) * s->q_row, s->q_row, s->q_col, s->kt, s->Lp,
+     s->p + r * s->Lp, s->Lp, false);
   }
 }
 
 /* S = alpha (S + bp[j-i] + bt[bucket_ij]) */
-static void FN(bias_row)(const struct FN(head) *s, int64_t i, int64_t cols, REAL *row) {
+static void FN(bias_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row) {
   const REAL alpha = (REAL)s->a->alpha;
   const REAL *bp = s->bp ? s->bp - i : NULL, *bt = s->bt;
   const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
@@ -146,7 +157,7 @@ static void FN(softmax_row)(const qn_math *math, int64_t n, REAL *row) {
 }
 
 /* P = scale act(S), and slope = scale alpha act'(S) for SiLU if wanted. */
-static void FN(act_row)(const struct FN(head) *s, int64_t cols, REAL *row, REAL *slope) {
+static void FN(act_row)(const struct FN(head) * s, int64_t cols, REAL *row, REAL *slope) {
   const struct hstu_attn *a = s->a;
   const REAL scale = (REAL)a->scale;
   if (!a->softmax) {
@@ -158,18 +169,18 @@ static void FN(act_row)(const struct FN(head) *s, int64_t cols, REAL *row, REAL 
 }
 
 /* Draws of a row: columns head * 2^20 + j, so that lengths and padding do not matter. */
-static void FN(keep_row)(const struct FN(head) *s, int64_t i, int64_t cols) {
+static void FN(keep_row)(const struct FN(head) * s, int64_t i, int64_t cols) {
   hstu_keep(s->a->h, s->a->c, 0, s->first + i, s->index << 20, cols, drop_below(s->a->dropout),
             s->keep);
 }
 
-static void FN(drop_row)(const struct FN(head) *s, int64_t cols, REAL *row) {
+static void FN(drop_row)(const struct FN(head) * s, int64_t cols, REAL *row) {
   const REAL grow = (REAL)(1 / (1 - s->a->dropout));
   for (int64_t j = 0; j < cols; j++) row[j] *= s->keep[j] ? grow : 0;
 }
 
 /* Columns that a whole group of rows is multiplied with: beyond a row's own they must be 0. */
-static int64_t FN(group_end)(const struct FN(head) *s, int64_t i0, int64_t rows, int64_t r) {
+static int64_t FN(group_end)(const struct FN(head) * s, int64_t i0, int64_t rows, int64_t r) {
   return FN(seen)(s, i0 + least(r / TILE_ROWS * TILE_ROWS + TILE_ROWS, rows) - 1);
 }
 
@@ -177,7 +188,7 @@ static void FN(zero_tail)(REAL *row, int64_t from, int64_t to) {
   for (int64_t j = from; j < to; j++) row[j] = 0;
 }
 
-static void FN(forward_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *y,
+static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *y,
                               int64_t y_row) {
   FN(score_block)(s, i0, rows);
   for (int64_t r = 0; r < rows; r++) {
@@ -192,8 +203,9 @@ static void FN(forward_block)(const struct FN(head) *s, int64_t i0, int64_t rows
     FN(zero_tail)(row, cols, FN(group_end)(s, i0, rows, r));
   }
   for (int64_t r = 0; r < rows; r += TILE_ROWS)
-    FN(product)(least(TILE_ROWS, rows - r), s->Ep, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp,
-                s->Lp, 1, s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
+    FN(product)
+    (least(TILE_ROWS, rows - r), s->Ep, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
+     s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
   FN(unpack_rows)(rows, s->a->E, s->out, s->Ep, y + i0 * y_row, y_row);
 }
 
@@ -209,18 +221,19 @@ static void FN(attn_forward)(const struct hstu_attn *a, int64_t unit, void *work
 }
 
 /* G[r] = dy_i . V^T */
-static void FN(value_block)(const struct FN(head) *s, int64_t i0, int64_t rows) {
+static void FN(value_block)(const struct FN(head) * s, int64_t i0, int64_t rows) {
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, rows - r);
     int64_t cols = FN(seen)(s, i0 + r + height - 1);
     cols = (cols + FN(LANES) - 1) / FN(LANES) * FN(LANES);
-    FN(product)(height, cols, s->a->E, s->dy + r * s->Ep, s->Ep, 1, s->vt, s->Lp,
-                s->g + r * s->Lp, s->Lp, false);
+    FN(product)
+    (height, cols, s->a->E, s->dy + r * s->Ep, s->Ep, 1, s->vt, s->Lp, s->g + r * s->Lp, s->Lp,
+     false);
   }
 }
 
 /* G becomes dS, P the dropped P. SiLU: dS = G slope; softmax: alpha P (G - sum P G / scale). */
-static void FN(slope_row)(const struct FN(head) *s, int64_t i, int64_t cols, REAL *p, REAL *g,
+static void FN(slope_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *p, REAL *g,
                           const REAL *slope) {
   if (s->a->dropout > 0) {
     FN(keep_row)(s, i, cols);
@@ -237,7 +250,7 @@ static void FN(slope_row)(const struct FN(head) *s, int64_t i, int64_t cols, REA
 }
 
 /* dbp[j-i] += dS_ij, dbt[bucket_ij] += dS_ij; four tables break the chain of additions. */
-static void FN(bias_grad_row)(const struct FN(head) *s, int64_t i, int64_t cols, const REAL *ds,
+static void FN(bias_grad_row)(const struct FN(head) * s, int64_t i, int64_t cols, const REAL *ds,
                               REAL *dbp, REAL *dbt) {
   const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
   if (dbp)
@@ -246,7 +259,7 @@ static void FN(bias_grad_row)(const struct FN(head) *s, int64_t i, int64_t cols,
   for (int64_t j = 0; j < cols; j++) dbt[(j & 3) * BUCKET_ROOM + bucket[j]] += ds[j];
 }
 
-static void FN(recompute_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *dbp,
+static void FN(recompute_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *dbp,
                                 REAL *dbt) {
   FN(score_block)(s, i0, rows);
   FN(value_block)(s, i0, rows);
@@ -264,18 +277,19 @@ static void FN(recompute_block)(const struct FN(head) *s, int64_t i0, int64_t ro
 }
 
 /* to[j] += sum over rows r >= j - i0 of m[r][j] from[r], for groups of columns j. */
-static void FN(column_sums)(const struct FN(head) *s, int64_t i0, int64_t rows, const REAL *m,
+static void FN(column_sums)(const struct FN(head) * s, int64_t i0, int64_t rows, const REAL *m,
                             const REAL *from, int64_t width, REAL *to) {
   int64_t end = FN(seen)(s, i0 + rows - 1);
   for (int64_t j = 0; j < end; j += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, end - j);
     int64_t r = s->a->causal ? most(0, (j - i0) / TILE_ROWS * TILE_ROWS) : 0;
-    FN(product)(height, width, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * width, width,
-                to + j * width, width, true);
+    FN(product)
+    (height, width, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * width, width, to + j * width,
+     width, true);
   }
 }
 
-static void FN(backward_block)(const struct FN(head) *s, int64_t i0, int64_t rows, REAL *dbp,
+static void FN(backward_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *dbp,
                                REAL *dbt) {
   const struct hstu_attn *a = s->a;
   const struct hstu_mat *dy = &a->dy;
@@ -289,13 +303,14 @@ static void FN(backward_block)(const struct FN(head) *s, int64_t i0, int64_t row
   }
   if (!a->dq.data) return;
   for (int64_t r = 0; r < rows; r += TILE_ROWS)
-    FN(product)(least(TILE_ROWS, rows - r), s->Dp, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp,
-                s->Lp, 1, s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
+    FN(product)
+    (least(TILE_ROWS, rows - r), s->Dp, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
+     s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
   REAL *dq = (REAL *)a->dq.data + (s->first + i0) * a->dq.row + s->index * a->dq.head;
   FN(unpack_rows)(rows, a->D, s->out, s->Dp, dq, a->dq.row);
 }
 
-static void FN(give)(const struct FN(head) *s, const struct hstu_mat *to, int64_t width,
+static void FN(give)(const struct FN(head) * s, const struct hstu_mat *to, int64_t width,
                      const REAL *from, int64_t from_row) {
   if (!to->data) return;
   REAL *rows = (REAL *)to->data + s->first * to->row + s->index * to->head;
@@ -319,8 +334,8 @@ static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *wor
   FN(give)(&s, &a->dk, a->D, s.dk, s.Dp);
   FN(give)(&s, &a->dv, a->E, s.dv, s.Ep);
   for (int64_t b = 0; dbt && b < a->K; b++)
-    sums[a->P + b] += (time[b] + time[BUCKET_ROOM + b]) +
-                      (time[2 * BUCKET_ROOM + b] + time[3 * BUCKET_ROOM + b]);
+    sums[a->P + b] +=
+        (time[b] + time[BUCKET_ROOM + b]) + (time[2 * BUCKET_ROOM + b] + time[3 * BUCKET_ROOM + b]);
 }
 
 static void FN(attn_reduce)(const struct hstu_attn *a) {

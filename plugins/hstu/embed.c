@@ -9,17 +9,17 @@
 */
 #include "hstu.h"
 
-struct embed {                     /* one call */
+struct embed { /* one call */
   const qn_host *h;
   qn_call *c;
   int32_t dtype;
-  int64_t T, D, V, N, n_seq;       /* tokens, width, rows of E and P, sequences */
+  int64_t T, D, V, N, n_seq; /* tokens, width, rows of E and P, sequences */
   const int64_t *ids, *offsets;
   const void *e, *p, *dx;
   void *x, *de, *dp;
   uint8_t *keep;
   double scale, dropout;
-  int64_t *start;                  /* tokens of group g: token[start[g] .. start[g+1]-1] */
+  int64_t *start; /* tokens of group g: token[start[g] .. start[g+1]-1] */
   int32_t *token;
 };
 
@@ -66,17 +66,20 @@ static qn_status embed_sequences(void *ctx, int64_t begin, int64_t end) {
   const struct embed *s = ctx;
   for (int64_t b = begin; b < end; b++)
     for (int64_t t = s->offsets[b]; t < s->offsets[b + 1]; t++) {
-      if (s->keep)
-        hstu_keep(s->h, s->c, 0, t, 0, s->D, drop_below(s->dropout), s->keep + t * s->D);
-      if (s->dtype == QN_F32) embed_row_f32(s, t, t - s->offsets[b]);
-      else embed_row_f64(s, t, t - s->offsets[b]);
+      if (s->keep) hstu_keep(s->h, s->c, 0, t, 0, s->D, drop_below(s->dropout), s->keep + t * s->D);
+      if (s->dtype == QN_F32)
+        embed_row_f32(s, t, t - s->offsets[b]);
+      else
+        embed_row_f64(s, t, t - s->offsets[b]);
     }
   return QN_OK;
 }
 
 static qn_status forward(const qn_host *h, qn_call *c) {
   const qn_view *p = h->in(c, 2);
-  struct embed s = {.ids = h->in(c, 0)->data, .e = h->in(c, 1)->data, .p = p ? p->data : NULL,
+  struct embed s = {.ids = h->in(c, 0)->data,
+                    .e = h->in(c, 1)->data,
+                    .p = p ? p->data : NULL,
                     .x = h->out(c, 0)->data};
   qn_status st = open_embed(&s, h, c);
   if (!st) st = check_input(&s);
@@ -138,7 +141,8 @@ static qn_status table_gradient(struct embed *s) {
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *keep = h->saved(c, SAVED_KEEP);
-  struct embed s = {.ids = h->saved(c, SAVED_IDS)->data, .dx = h->in(c, 0)->data,
+  struct embed s = {.ids = h->saved(c, SAVED_IDS)->data,
+                    .dx = h->in(c, 0)->data,
                     .keep = keep ? keep->data : NULL};
   qn_status st = open_embed(&s, h, c);
   if (!st && h->needs_grad(c, 1)) st = table_gradient(&s);

@@ -25,7 +25,7 @@
 enum { ROWS_PER_CHUNK = 64 };
 enum { SAVED_U, SAVED_Y, SAVED_KEEP };
 
-struct rows {                      /* one call */
+struct rows { /* one call */
   const qn_host *h;
   qn_call *c;
   struct hstu_gate gate;
@@ -105,8 +105,11 @@ static qn_status backward_rows(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *keep = h->saved(c, SAVED_KEEP), *du = h->out(c, 0), *dy = h->out(c, 1);
-  struct rows s = {.u = h->saved(c, SAVED_U)->data, .y = h->saved(c, SAVED_Y)->data,
-                   .dz = h->in(c, 0)->data, .du = du ? du->data : NULL, .dy = dy ? dy->data : NULL,
+  struct rows s = {.u = h->saved(c, SAVED_U)->data,
+                   .y = h->saved(c, SAVED_Y)->data,
+                   .dz = h->in(c, 0)->data,
+                   .du = du ? du->data : NULL,
+                   .dy = dy ? dy->data : NULL,
                    .keep = keep ? keep->data : NULL};
   int64_t n_rows;
   qn_status st = open_rows(&s, h, c, &n_rows);

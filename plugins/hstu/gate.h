@@ -5,8 +5,8 @@
 #include "hstu.h"
 
 struct hstu_gate {
-  int64_t D;                       /* row length of u and y */
-  int32_t parts;                   /* 1: u yhat, or yhat without u; 3: u, yhat, u yhat */
+  int64_t D;     /* row length of u and y */
+  int32_t parts; /* 1: u yhat, or yhat without u; 3: u, yhat, u yhat */
   double eps, dropout;
 };
 

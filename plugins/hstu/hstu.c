@@ -19,15 +19,15 @@ static const char *const requires_ids[] = {"qn.math/1", NULL};
 
 QN_EXPORT extern const qn_plugin qn_plugin_entry;
 const qn_plugin qn_plugin_entry = {
-  .magic = QN_MAGIC,
-  .struct_size = sizeof(qn_plugin),
-  .abi_major = QN_ABI_MAJOR,
-  .abi_minor = QN_ABI_MINOR,
-  .abi_minor_least = 0,
-  .build = QN_BUILD,
-  .id = "org.quern.hstu",
-  .name = "hstu",
-  .version = "1.0.0",
-  .requires_ids = requires_ids,
-  .ops = ops,
+    .magic = QN_MAGIC,
+    .struct_size = sizeof(qn_plugin),
+    .abi_major = QN_ABI_MAJOR,
+    .abi_minor = QN_ABI_MINOR,
+    .abi_minor_least = 0,
+    .build = QN_BUILD,
+    .id = "org.quern.hstu",
+    .name = "hstu",
+    .version = "1.0.0",
+    .requires_ids = requires_ids,
+    .ops = ops,
 };

@@ -47,7 +47,7 @@ void hstu_keep(const qn_host *h, qn_call *c, uint32_t stream, int64_t row, int64
 
 enum { MAX_CHUNKS = 64 };
 
-struct hstu_cut {                /* chunk i is units first[i] .. first[i+1]-1 */
+struct hstu_cut { /* chunk i is units first[i] .. first[i+1]-1 */
   int64_t n_chunks;
   int64_t first[MAX_CHUNKS + 1];
 };

@@ -104,8 +104,10 @@ static qn_status run(const qn_host *h, qn_call *c, bool bce) {
     if (!st) memcpy(rows, s.row_of, (size_t)s.A * sizeof(int64_t));
   }
   if (st) return st;
-  if (s.dtype == QN_F32) *(float *)h->out(c, 0)->data = (float)loss;
-  else *(double *)h->out(c, 0)->data = loss;
+  if (s.dtype == QN_F32)
+    *(float *)h->out(c, 0)->data = (float)loss;
+  else
+    *(double *)h->out(c, 0)->data = loss;
   return QN_OK;
 }
 
@@ -118,7 +120,7 @@ struct scale {
   const qn_view *from;
   void *to;
   double by;
-  const int64_t *rows;             /* where row r goes, or NULL: row r */
+  const int64_t *rows; /* where row r goes, or NULL: row r */
   int64_t width;
 };
 
@@ -145,7 +147,10 @@ static qn_status give(const qn_host *h, qn_call *c, int32_t input, int32_t slot,
   if (!h->needs_grad(c, input)) return QN_OK;
   const qn_view *from = h->saved(c, slot);
   qn_view *out = h->out(c, input);
-  struct scale s = {.from = from, .to = out->data, .by = by, .rows = rows,
+  struct scale s = {.from = from,
+                    .to = out->data,
+                    .by = by,
+                    .rows = rows,
                     .width = out->ndim == 2 ? out->shape[1] : 1};
   if (!from || rows)
     memset(out->data, 0, (size_t)(out->shape[0] * s.width) * (out->dtype == QN_F32 ? 4 : 8));
@@ -158,8 +163,8 @@ static qn_status give_rows(const qn_host *h, qn_call *c, const qn_view *ids, dou
   qn_status st = h->grad_rows(c, 2, n, &to, &rows);
   if (st || n == 0) return st;
   memcpy(to, ids->data, (size_t)n * sizeof *to);
-  struct scale s = {.from = h->saved(c, SAVED_E), .to = rows->data, .by = by,
-                    .width = h->like(c, 2)->shape[1]};
+  struct scale s = {
+      .from = h->saved(c, SAVED_E), .to = rows->data, .by = by, .width = h->like(c, 2)->shape[1]};
   return h->parallel(c, n, 64, scale_rows, &s);
 }
 

@@ -19,45 +19,45 @@ struct hstu_loss {
   qn_call *c;
   const qn_math *math;
   int32_t dtype;
-  bool bce, l2;                    /* which loss; unit vectors or plain products */
-  bool want_o, want_e, want_w, sparse;     /* gradients asked for; of e by rows */
-  int64_t T, D, V, Dp;             /* positions, width, table rows, padded width */
-  const void *o, *e, *w;           /* [T,D], [V,D], weights [T] or NULL */
-  const int64_t *pos;              /* [T] */
-  double temperature, total;       /* total: sum of weights */
+  bool bce, l2;                        /* which loss; unit vectors or plain products */
+  bool want_o, want_e, want_w, sparse; /* gradients asked for; of e by rows */
+  int64_t T, D, V, Dp;                 /* positions, width, table rows, padded width */
+  const void *o, *e, *w;               /* [T,D], [V,D], weights [T] or NULL */
+  const int64_t *pos;                  /* [T] */
+  double temperature, total;           /* total: sum of weights */
   int32_t sampler;
-  int64_t R;                       /* negatives of a position, or of the pool */
+  int64_t R; /* negatives of a position, or of the pool */
 
-  int64_t n_ids;                   /* ids to draw from, or to use all of */
-  const int64_t *ids;              /* [n_ids], or NULL: 1..n_ids */
+  int64_t n_ids;      /* ids to draw from, or to use all of */
+  const int64_t *ids; /* [n_ids], or NULL: 1..n_ids */
 
-  int64_t A;                       /* active rows */
-  int64_t *row_of;                 /* [A] table row of a slot, or NULL: the same */
-  void *unit, *inverse;            /* [A][Dp] rows scaled to length 1; [A] 1/length, < 0: clamped */
+  int64_t A;            /* active rows */
+  int64_t *row_of;      /* [A] table row of a slot, or NULL: the same */
+  void *unit, *inverse; /* [A][Dp] rows scaled to length 1; [A] 1/length, < 0: clamped */
 
-  int64_t n_pair;                  /* per position: R negatives, then the positive; or only that */
-  int32_t *pair;                   /* [T][n_pair] slots */
-  void *coef;                      /* [T][n_pair] d loss / d <o_i, e_j>, unit vectors */
+  int64_t n_pair; /* per position: R negatives, then the positive; or only that */
+  int32_t *pair;  /* [T][n_pair] slots */
+  void *coef;     /* [T][n_pair] d loss / d <o_i, e_j>, unit vectors */
 
-  int64_t P, n_panels;             /* candidates shared by all positions, in panels */
-  int32_t *pool;                   /* [P] slots */
-  int64_t pool_first;              /* pool is first, first + 1, ...; -1: it is not */
-  void *pool_columns, *pool_rows;  /* [n_panels][D][PANEL] and [n_panels][PANEL][Dp] unit rows */
-  bool keep_tiles;                 /* scores of a chunk stay in memory, else they are made twice */
+  int64_t P, n_panels;            /* candidates shared by all positions, in panels */
+  int32_t *pool;                  /* [P] slots */
+  int64_t pool_first;             /* pool is first, first + 1, ...; -1: it is not */
+  void *pool_columns, *pool_rows; /* [n_panels][D][PANEL] and [n_panels][PANEL][Dp] unit rows */
+  bool keep_tiles;                /* scores of a chunk stay in memory, else they are made twice */
 
-  void *unit_o;                    /* [T][Dp] */
-  int64_t n_lanes, lane_rows;      /* lane l: positions l * lane_rows .. */
-  double *lane_loss;               /* [n_lanes] */
-  void *pool_grad;                 /* [n_lanes][n_panels * PANEL][Dp] */
-  int64_t n_sums;                  /* lanes of the pairs' sums: n_lanes, or 1 for large tables */
-  int64_t *start;                  /* [n_sums][A + 1] where a slot's entries begin */
-  int32_t *token;                  /* [T * n_pair] positions, sorted by slot inside a lane */
-  void *share;                     /* [T * n_pair] their coefficients */
-  void *pair_grad;                 /* [n_sums][A][Dp] */
-  int32_t *chain, *chain_first;    /* pool entries of a slot: first [A], next [P]; -1 ends */
+  void *unit_o;                 /* [T][Dp] */
+  int64_t n_lanes, lane_rows;   /* lane l: positions l * lane_rows .. */
+  double *lane_loss;            /* [n_lanes] */
+  void *pool_grad;              /* [n_lanes][n_panels * PANEL][Dp] */
+  int64_t n_sums;               /* lanes of the pairs' sums: n_lanes, or 1 for large tables */
+  int64_t *start;               /* [n_sums][A + 1] where a slot's entries begin */
+  int32_t *token;               /* [T * n_pair] positions, sorted by slot inside a lane */
+  void *share;                  /* [T * n_pair] their coefficients */
+  void *pair_grad;              /* [n_sums][A][Dp] */
+  int32_t *chain, *chain_first; /* pool entries of a slot: first [A], next [P]; -1 ends */
 
-  void *grad_o, *grad_e, *grad_w;  /* [T,D], [A,D], [T]: with respect to o, rows of e, w */
-  double *row_loss;                /* [T] l_i */
+  void *grad_o, *grad_e, *grad_w; /* [T,D], [A,D], [T]: with respect to o, rows of e, w */
+  double *row_loss;               /* [T] l_i */
 };
 
 /* Candidates: draws pairs and pool, numbers the active rows. loss_draw.c */

@@ -18,8 +18,8 @@ static const double MASKED = -5e4; /* score of a negative that is the positive *
 #include "tile_typed.h"
 #include "loss_typed.h"
 
-struct want {                      /* one piece of work memory */
-  void *to;                        /* address of the pointer to set */
+struct want { /* one piece of work memory */
+  void *to;   /* address of the pointer to set */
   int64_t bytes;
 };
 
@@ -61,8 +61,10 @@ static void chain_pool(struct hstu_loss *s) {
 static void weight_gradient(const struct hstu_loss *s, double loss) {
   for (int64_t i = 0; i < s->T; i++) {
     double g = (s->row_loss[i] - loss) / s->total;
-    if (s->dtype == QN_F32) ((float *)s->grad_w)[i] = (float)g;
-    else ((double *)s->grad_w)[i] = g;
+    if (s->dtype == QN_F32)
+      ((float *)s->grad_w)[i] = (float)g;
+    else
+      ((double *)s->grad_w)[i] = g;
   }
 }
 

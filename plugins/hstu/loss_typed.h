@@ -48,7 +48,7 @@ static qn_status FN(unit_rows)(void *ctx, int64_t begin, int64_t end) {
   for (int64_t a = begin; a < end; a++) {
     int64_t row = s->row_of ? s->row_of[a] : a;
     ((REAL *)s->inverse)[a] =
-      FN(to_unit)(s, (const REAL *)s->e + row * s->D, (REAL *)s->unit + a * s->Dp);
+        FN(to_unit)(s, (const REAL *)s->e + row * s->D, (REAL *)s->unit + a * s->Dp);
   }
   return QN_OK;
 }
@@ -142,20 +142,21 @@ static void FN(pair_row)(const struct hstu_loss *s, int64_t i) {
 
 /* ---- One pool of candidates for all positions ---- */
 
-struct FN(chunk) {                 /* CHUNK_ROWS positions against the pool */
+struct FN(chunk) { /* CHUNK_ROWS positions against the pool */
   int64_t first, rows;
-  REAL *tiles;                     /* [n_panels or 1][CHUNK_ROWS][PANEL] exp(score - shift) */
-  REAL *grad, *scaled;             /* [CHUNK_ROWS][Dp]: d loss / d unit_o; unit_o times factor */
+  REAL *tiles;         /* [n_panels or 1][CHUNK_ROWS][PANEL] exp(score - shift) */
+  REAL *grad, *scaled; /* [CHUNK_ROWS][Dp]: d loss / d unit_o; unit_o times factor */
   REAL inverse[CHUNK_ROWS], own[CHUNK_ROWS], shift[CHUNK_ROWS], sum[CHUNK_ROWS];
 };
 
 /* Scores of one panel, over temperature, the positive masked, columns beyond the pool too. */
-static void FN(panel_scores)(const struct hstu_loss *s, const struct FN(chunk) *k, int64_t panel,
+static void FN(panel_scores)(const struct hstu_loss *s, const struct FN(chunk) * k, int64_t panel,
                              REAL *tile) {
   const REAL *columns = (const REAL *)s->pool_columns + panel * s->D * PANEL,
              by = (REAL)(1 / s->temperature);
-  FN(product)(k->rows, PANEL, s->D, (const REAL *)s->unit_o + k->first * s->Dp, s->Dp, 1, columns,
-              PANEL, tile, PANEL, false);
+  FN(product)
+  (k->rows, PANEL, s->D, (const REAL *)s->unit_o + k->first * s->Dp, s->Dp, 1, columns, PANEL, tile,
+   PANEL, false);
   int64_t base = panel * PANEL, width = least(PANEL, s->P - base);
   for (int64_t r = 0; r < k->rows; r++) {
     REAL *x = tile + r * PANEL;
@@ -172,7 +173,7 @@ static void FN(panel_scores)(const struct hstu_loss *s, const struct FN(chunk) *
 }
 
 /* A shift that no score passes by much: unit vectors bound the score, else the maximum is found. */
-static void FN(find_shift)(const struct hstu_loss *s, struct FN(chunk) *k) {
+static void FN(find_shift)(const struct hstu_loss *s, struct FN(chunk) * k) {
   for (int64_t r = 0; r < k->rows; r++) k->shift[r] = 0;
   if (s->l2 && s->temperature >= 0.025) {
     for (int64_t r = 0; r < k->rows; r++) k->shift[r] = (REAL)(1 / s->temperature);
@@ -195,7 +196,7 @@ static void FN(panel_exp)(const struct hstu_loss *s, const struct FN(chunk) * k,
   FN(exp_many)(s->math, k->rows * PANEL, tile, tile);
 }
 
-static void FN(sum_panels)(const struct hstu_loss *s, struct FN(chunk) *k) {
+static void FN(sum_panels)(const struct hstu_loss *s, struct FN(chunk) * k) {
   for (int64_t r = 0; r < k->rows; r++) k->sum[r] = 0;
   for (int64_t p = 0; p < s->n_panels; p++) {
     REAL *tile = k->tiles + (s->keep_tiles ? p * CHUNK_ROWS * PANEL : 0);
@@ -210,7 +211,7 @@ static void FN(sum_panels)(const struct hstu_loss *s, struct FN(chunk) *k) {
 }
 
 /* Unit rows of o, the positives' scores. */
-static void FN(open_chunk)(const struct hstu_loss *s, struct FN(chunk) *k) {
+static void FN(open_chunk)(const struct hstu_loss *s, struct FN(chunk) * k) {
   for (int64_t r = 0; r < k->rows; r++) {
     int64_t i = k->first + r;
     REAL *o = (REAL *)s->unit_o + i * s->Dp;
@@ -221,7 +222,7 @@ static void FN(open_chunk)(const struct hstu_loss *s, struct FN(chunk) *k) {
 }
 
 /* Loss of the rows; factor of each row's exponentials and the positive's coefficient. */
-static void FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *factor) {
+static void FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) * k, REAL *factor) {
   for (int64_t r = 0; r < k->rows; r++) {
     int64_t i = k->first + r;
     REAL weight = FN(weight)(s, i), by = weight / (REAL)(s->total * s->temperature);
@@ -234,21 +235,22 @@ static void FN(close_sums)(const struct hstu_loss *s, struct FN(chunk) *k, REAL 
 }
 
 /* The second way through the panels: dô += P ê, dê += P^T ô, both without their factors. */
-static void FN(spread_panels)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *pool_grad) {
+static void FN(spread_panels)(const struct hstu_loss *s, struct FN(chunk) * k, REAL *pool_grad) {
   int64_t Dp = s->Dp;
   for (int64_t p = 0; p < s->n_panels; p++) {
     REAL *tile = k->tiles + (s->keep_tiles ? p * CHUNK_ROWS * PANEL : 0);
     if (!s->keep_tiles) FN(panel_exp)(s, k, p, tile);
     if (s->want_o)
-      FN(product)(k->rows, Dp, PANEL, tile, PANEL, 1, (const REAL *)s->pool_rows + p * PANEL * Dp,
-                  Dp, k->grad, Dp, p > 0);
+      FN(product)
+      (k->rows, Dp, PANEL, tile, PANEL, 1, (const REAL *)s->pool_rows + p * PANEL * Dp, Dp, k->grad,
+       Dp, p > 0);
     if (s->want_e)
-      FN(product)(PANEL, Dp, k->rows, tile, 1, PANEL, k->scaled, Dp, pool_grad + p * PANEL * Dp, Dp,
-                  true);
+      FN(product)
+      (PANEL, Dp, k->rows, tile, 1, PANEL, k->scaled, Dp, pool_grad + p * PANEL * Dp, Dp, true);
   }
 }
 
-static void FN(pool_chunk)(const struct hstu_loss *s, struct FN(chunk) *k, REAL *pool_grad) {
+static void FN(pool_chunk)(const struct hstu_loss *s, struct FN(chunk) * k, REAL *pool_grad) {
   REAL factor[CHUNK_ROWS];
   int64_t Dp = s->Dp;
   FN(open_chunk)(s, k);
@@ -296,8 +298,10 @@ static qn_status FN(run_lanes)(void *ctx, int64_t first, int64_t last) {
   qn_status st = QN_OK;
   for (int64_t lane = first; !st && lane < last; lane++) {
     int64_t begin = lane * s->lane_rows, end = least(s->T, begin + s->lane_rows);
-    if (s->P) st = FN(pool_lane)(s, lane, begin, end);
-    else for (int64_t i = begin; i < end; i++) FN(pair_row)(s, i);
+    if (s->P)
+      st = FN(pool_lane)(s, lane, begin, end);
+    else
+      for (int64_t i = begin; i < end; i++) FN(pair_row)(s, i);
     s->lane_loss[lane] = 0;
     for (int64_t i = begin; i < end; i++)
       s->lane_loss[lane] += (double)FN(weight)(s, i) * s->row_loss[i];
@@ -345,8 +349,9 @@ static void FN(sum_pairs)(const struct hstu_loss *s, int64_t lane, int64_t base,
   const int64_t *start = s->start + lane * (s->A + 1);
   REAL *grad = (REAL *)s->pair_grad + lane * s->A * s->Dp;
   for (int64_t a = first; a < last; a++)
-    FN(gather_sum)(s->Dp, start[a + 1] - start[a], s->token + base + start[a],
-                   (const REAL *)s->share + base + start[a], s->unit_o, grad + a * s->Dp);
+    FN(gather_sum)
+    (s->Dp, start[a + 1] - start[a], s->token + base + start[a],
+     (const REAL *)s->share + base + start[a], s->unit_o, grad + a * s->Dp);
 }
 
 static qn_status FN(pair_lanes)(void *ctx, int64_t first, int64_t last) {
@@ -380,8 +385,9 @@ static qn_status FN(table_rows)(void *ctx, int64_t begin, int64_t end) {
         const REAL *from = (const REAL *)s->pool_grad + l * pool_size + c * Dp;
         for (int64_t d = 0; d < Dp; d++) g[d] += from[d];
       }
-    FN(from_unit)(s, (const REAL *)s->unit + a * Dp, ((const REAL *)s->inverse)[a], g,
-                  (REAL *)s->grad_e + a * s->D);
+    FN(from_unit)
+    (s, (const REAL *)s->unit + a * Dp, ((const REAL *)s->inverse)[a], g,
+     (REAL *)s->grad_e + a * s->D);
   }
   return QN_OK;
 }

@@ -12,16 +12,16 @@
 #include "attention.h"
 #include "gate.h"
 
-enum { SAVED_Y = 4, SAVED_KEEP = 5 };  /* slots 0..3 hold the inputs */
+enum { SAVED_Y = 4, SAVED_KEEP = 5 }; /* slots 0..3 hold the inputs */
 
 struct mixer {
   struct hstu_attn attn;
   struct hstu_gate gate;
-  const void *m;                   /* [T,M] */
-  void *dm, *y, *z;                /* y [T,H dv] */
+  const void *m;    /* [T,M] */
+  void *dm, *y, *z; /* y [T,H dv] */
   const void *dz;
-  uint8_t *keep;                   /* [T, parts H dv] */
-  int64_t M, wide;                 /* columns of m and of z */
+  uint8_t *keep;   /* [T, parts H dv] */
+  int64_t M, wide; /* columns of m and of z */
   bool gated;
 };
 
@@ -46,8 +46,10 @@ static qn_status open_mixer(struct mixer *s, const qn_host *h, qn_call *c, bool 
   a->q = columns(s, s->m, 2 * value, a->D);
   a->k = columns(s, s->m, 2 * value + query, a->D);
   s->gated = h->arg_bool(c, "gate");
-  s->gate = (struct hstu_gate){.D = value, .parts = (int32_t)h->arg_int(c, "parts"),
-                               .eps = h->arg_num(c, "eps"), .dropout = h->arg_num(c, "dropout")};
+  s->gate = (struct hstu_gate){.D = value,
+                               .parts = (int32_t)h->arg_int(c, "parts"),
+                               .eps = h->arg_num(c, "eps"),
+                               .dropout = h->arg_num(c, "dropout")};
   s->wide = value * s->gate.parts;
   if (s->gate.parts == 2 || (s->gate.parts == 3 && !s->gated))
     return h->fail(c, QN_E_ARG, "parts is 1, or 3 with a gate");
@@ -124,11 +126,10 @@ static void gate_rows_back(const struct mixer *s, int64_t begin, int64_t end, vo
                              s->dm ? (float *)s->dm + t * M : NULL, (float *)dy + (t - begin) * D,
                              room);
     else
-      hstu_gate_backward_f64(&s->gate, s->gated ? (const double *)s->m + t * M : NULL,
-                             (const double *)s->y + t * D, keep,
-                             (const double *)s->dz + t * s->wide,
-                             s->dm ? (double *)s->dm + t * M : NULL,
-                             (double *)dy + (t - begin) * D, room);
+      hstu_gate_backward_f64(
+          &s->gate, s->gated ? (const double *)s->m + t * M : NULL, (const double *)s->y + t * D,
+          keep, (const double *)s->dz + t * s->wide, s->dm ? (double *)s->dm + t * M : NULL,
+          (double *)dy + (t - begin) * D, room);
   }
 }
 
@@ -187,22 +188,22 @@ static int64_t flops(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_mixer_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_SEQUENCES,
-  .flags = QN_OP_RANDOM,
-  .schema = "hstu_mixer(m: f[T@B,2*heads*(dqk+dv)], bp: f[2*n-1]? = nil, bt: f[129]? = nil, "
-            "buckets: u8[T@B,W]? = nil, "
-            "*, heads: int{1..}, dqk: int{1..}, dv: int{1..}, n: int{1..}, "
-            "score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, "
-            "scale: num? = nil, attn_dropout: num{0..1} = 0, gate: bool = true, "
-            "parts: int{1..3} = 1, eps: num{0..} = 1e-6, dropout: num{0..1} = 0) "
-            "-> z: f[T@B,parts*heads*dv]",
-  .summary = "An HSTU layer between its two linear maps: attention, norm, gate, dropout.",
-  .doc = "m holds the columns [U | V | Q | K]. Equal to norm_gate(u, hstu_attention(q, k, v, bp, "
-         "bt, buckets)); see there. gate = false leaves out u: z = norm(y).",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 2-3",
-  .forward = forward,
-  .backward = backward,
-  .flops = flops,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_SEQUENCES,
+    .flags = QN_OP_RANDOM,
+    .schema = "hstu_mixer(m: f[T@B,2*heads*(dqk+dv)], bp: f[2*n-1]? = nil, bt: f[129]? = nil, "
+              "buckets: u8[T@B,W]? = nil, "
+              "*, heads: int{1..}, dqk: int{1..}, dv: int{1..}, n: int{1..}, "
+              "score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, "
+              "scale: num? = nil, attn_dropout: num{0..1} = 0, gate: bool = true, "
+              "parts: int{1..3} = 1, eps: num{0..} = 1e-6, dropout: num{0..1} = 0) "
+              "-> z: f[T@B,parts*heads*dv]",
+    .summary = "An HSTU layer between its two linear maps: attention, norm, gate, dropout.",
+    .doc = "m holds the columns [U | V | Q | K]. Equal to norm_gate(u, hstu_attention(q, k, v, bp, "
+           "bt, buckets)); see there. gate = false leaves out u: z = norm(y).",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 2-3",
+    .forward = forward,
+    .backward = backward,
+    .flops = flops,
 };

@@ -19,24 +19,24 @@
 
 enum { ROWS = 32, PANEL = 64 };
 
-struct ranking {                   /* one call */
+struct ranking { /* one call */
   const qn_host *h;
   qn_call *c;
   int64_t N, V, D;
-  const float *o, *scores;         /* [N,D], or scores [N,V] */
-  float *columns;                  /* [V / PANEL][D][PANEL]: e, transposed by panels */
+  const float *o, *scores; /* [N,D], or scores [N,V] */
+  float *columns;          /* [V / PANEL][D][PANEL]: e, transposed by panels */
   const float *e;
   const int64_t *target, *seen, *offsets;
   const uint8_t *keep;
-  int64_t n_kept;                  /* candidates before seen items are taken out */
+  int64_t n_kept; /* candidates before seen items are taken out */
   double tie_share;
   double *rank;
   int64_t *tied;
 };
 
-struct user {                      /* one row of a chunk */
-  float score;                     /* of the target */
-  int64_t *seen, n_seen, next;     /* sorted; next: first not yet passed */
+struct user {                  /* one row of a chunk */
+  float score;                 /* of the target */
+  int64_t *seen, n_seen, next; /* sorted; next: first not yet passed */
   int64_t greater, tied;
 };
 
@@ -238,31 +238,32 @@ static int64_t targets_flops(const qn_host *h, qn_call *c) {
 }
 
 const qn_op hstu_rank_targets_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_ROWS,
-  .flags = QN_OP_NAN_STOPS,
-  .schema = "rank_targets(o: f32[N,D], e: f32[V,D], target: i64[N], seen: i64[S@N]? = nil, "
-            "keep: u8[V]? = nil, *, ties: enum{average|optimistic|pessimistic} = average) "
-            "-> rank: f64[N], tied: i64[N]",
-  .summary = "Rank of each row's target among all rows of a table, by scalar product.",
-  .doc = "rank = 1 + number of candidates that score more + a share of those that score the same: "
-         "half of them, none, or all (ties). Candidates are rows 1..V-1 of e with keep not 0, less "
-         "the row's seen ids, less the target. tied counts the equal ones.",
-  .cite = "Zhai et al. 2024 (arXiv 2402.17152), evaluation protocol; ties are ours",
-  .forward = targets_forward,
-  .flops = targets_flops,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
+    .flags = QN_OP_NAN_STOPS,
+    .schema = "rank_targets(o: f32[N,D], e: f32[V,D], target: i64[N], seen: i64[S@N]? = nil, "
+              "keep: u8[V]? = nil, *, ties: enum{average|optimistic|pessimistic} = average) "
+              "-> rank: f64[N], tied: i64[N]",
+    .summary = "Rank of each row's target among all rows of a table, by scalar product.",
+    .doc =
+        "rank = 1 + number of candidates that score more + a share of those that score the same: "
+        "half of them, none, or all (ties). Candidates are rows 1..V-1 of e with keep not 0, less "
+        "the row's seen ids, less the target. tied counts the equal ones.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), evaluation protocol; ties are ours",
+    .forward = targets_forward,
+    .flops = targets_flops,
 };
 
 const qn_op hstu_rank_scores_op = {
-  .struct_size = sizeof(qn_op),
-  .det = QN_DET_BITWISE,
-  .batch = QN_BATCH_ROWS,
-  .flags = QN_OP_NAN_STOPS,
-  .schema = "rank_scores(scores: f32[N,V], target: i64[N], seen: i64[S@N]? = nil, "
-            "keep: u8[V]? = nil, *, ties: enum{average|optimistic|pessimistic} = average) "
-            "-> rank: f64[N], tied: i64[N]",
-  .summary = "Rank of each row's target among the row's scores.",
-  .doc = "As rank_targets, with the scores given: column v is item v, column 0 is padding.",
-  .forward = scores_forward,
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
+    .flags = QN_OP_NAN_STOPS,
+    .schema = "rank_scores(scores: f32[N,V], target: i64[N], seen: i64[S@N]? = nil, "
+              "keep: u8[V]? = nil, *, ties: enum{average|optimistic|pessimistic} = average) "
+              "-> rank: f64[N], tied: i64[N]",
+    .summary = "Rank of each row's target among the row's scores.",
+    .doc = "As rank_targets, with the scores given: column v is item v, column 0 is padding.",
+    .forward = scores_forward,
 };

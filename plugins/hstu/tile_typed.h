@@ -84,23 +84,20 @@ ALWAYS_INLINE void FN(tile)(int rows, int vecs, int64_t k, const REAL *a, int64_
                             bool add) {
   FN(vec) sum[TILE_ROWS][TILE_VECS];
   UNROLL
-  for (int i = 0; i < rows; i++)
-  UNROLL
-    for (int v = 0; v < vecs; v++)
-      sum[i][v] = add ? *(const FN(vec) *)(c + i * c_row + v * FN(LANES)) : (FN(vec)){0};
+  for (int i = 0; i < rows; i++) UNROLL
+  for (int v = 0; v < vecs; v++)
+    sum[i][v] = add ? *(const FN(vec) *)(c + i * c_row + v * FN(LANES)) : (FN(vec)){0};
   for (int64_t p = 0; p < k; p++, a += a_col, b += b_row) {
     FN(vec) line[TILE_VECS];
-  UNROLL
+    UNROLL
     for (int v = 0; v < vecs; v++) line[v] = *(const FN(vec) *)(b + v * FN(LANES));
-  UNROLL
-    for (int i = 0; i < rows; i++)
-  UNROLL
-      for (int v = 0; v < vecs; v++) sum[i][v] += a[i * a_row] * line[v];
+    UNROLL
+    for (int i = 0; i < rows; i++) UNROLL
+    for (int v = 0; v < vecs; v++) sum[i][v] += a[i * a_row] * line[v];
   }
   UNROLL
-  for (int i = 0; i < rows; i++)
-  UNROLL
-    for (int v = 0; v < vecs; v++) *(FN(vec) *)(c + i * c_row + v * FN(LANES)) = sum[i][v];
+  for (int i = 0; i < rows; i++) UNROLL
+  for (int v = 0; v < vecs; v++) *(FN(vec) *)(c + i * c_row + v * FN(LANES)) = sum[i][v];
 }
 
 ALWAYS_INLINE void FN(panel)(int vecs, int64_t m, int64_t k, const REAL *a, int64_t a_row,
@@ -122,11 +119,11 @@ static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, i
     int64_t vecs = least((n - j) / FN(LANES), TILE_VECS);
     switch (vecs) {
 #if defined(__AVX512F__)
-      case 4: FN(panel)(4, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
-      case 3: FN(panel)(3, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    case 4: FN(panel)(4, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    case 3: FN(panel)(3, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
 #endif
-      case 2: FN(panel)(2, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
-      default: FN(panel)(1, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    case 2: FN(panel)(2, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    default: FN(panel)(1, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
     }
     j += vecs * FN(LANES);
   }
@@ -177,8 +174,10 @@ static inline void FN(transpose)(int64_t rows, int64_t cols, const REAL *from, i
 static inline void FN(pack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                  int64_t from_col, REAL *to, int64_t to_row) {
   for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
-    if (from_col == 1) FN(copy_row)(cols, from, to);
-    else for (int64_t c = 0; c < cols; c++) to[c] = from[c * from_col];
+    if (from_col == 1)
+      FN(copy_row)(cols, from, to);
+    else
+      for (int64_t c = 0; c < cols; c++) to[c] = from[c * from_col];
     for (int64_t c = cols; c < to_row; c++) to[c] = 0;
   }
 }

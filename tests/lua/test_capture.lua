@@ -365,7 +365,9 @@ local function shared_tensors_are_not_cut()
     loss:backward()
     return loss
   end
-  local function batch(n) return { x = quern.normal { n, 4 }, scale = quern.uniform { 4 }, offset = quern.tensor(0.5) } end
+  local function batch(n)
+    return { x = quern.normal { n, 4 }, scale = quern.uniform { 4 }, offset = quern.tensor(0.5) }
+  end
   same_as_eager(step, { w }, { batch(21), batch(40) }, 4e-6, { shared = { "scale" } })
 end
 
@@ -437,7 +439,9 @@ local function coupled_samples_are_refused()
     local y = b.x:matmul(w)
     return finish(y:matmul(y:transpose(1, 2)):mean())
   end, xt(10), "compares samples")
-  refuses(function(b) return finish(quern.softmax(b.x:matmul(w), { dim = 1 }):square():mean()) end, xt(10), "along the samples")
+  refuses(function(b)
+    return finish(quern.softmax(b.x:matmul(w), { dim = 1 }):square():mean())
+  end, xt(10), "along the samples")
   refuses(function(b) return finish((b.x:matmul(w) - b.t[1]):square():mean()) end, xt(10), "picks some samples")
   refuses(function(b)
     local y = b.x:matmul(w)
@@ -452,7 +456,9 @@ local function other_calls_for_other_slices_are_refused()
     if b.x.shape[1] > 2 then y = y:tanh() end
     return finish(quern.mse(y, b.t))
   end, xt(10), "does not do the same for every slice")
-  refuses(function(b) return finish(quern.mse(b.x:matmul(w) * (1 / b.x.shape[1]), b.t)) end, xt(10), "other values in every slice")
+  refuses(function(b)
+    return finish(quern.mse(b.x:matmul(w) * (1 / b.x.shape[1]), b.t))
+  end, xt(10), "other values in every slice")
   refuses(function(b) return finish(quern.dropout(b.x:matmul(w), { p = 1 / b.x.shape[1] }):square():mean()) end, xt(10),
           "'p' of dropout is not the same")
 end
@@ -476,7 +482,9 @@ local function other_losses_are_refused()
     local y = b.x:matmul(w)
     return finish(quern.mse(y, b.t) + y:sum())
   end, xt(10), "not averaged over the same thing")
-  refuses(function(b) return finish(quern.mse(b.x:matmul(w), b.t, { reduction = "sum" }) + w:square():sum()) end, xt(10),
+  refuses(function(b)
+    return finish(quern.mse(b.x:matmul(w), b.t, { reduction = "sum" }) + w:square():sum())
+  end, xt(10),
           "does not depend on them")
   refuses(function(b) return finish(b.x:matmul(w):square():mean():exp()) end, xt(10), "exp is computed from a sum")
   refuses(function(b) return quern.mse(b.x:matmul(w), b.t) end, xt(10), "does not call backward()")

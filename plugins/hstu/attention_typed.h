@@ -202,10 +202,9 @@ static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t row
     }
     FN(zero_tail)(row, cols, FN(group_end)(s, i0, rows, r));
   }
-  for (int64_t r = 0; r < rows; r += TILE_ROWS)
-    FN(product)
-    (least(TILE_ROWS, rows - r), s->Ep, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
-     s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
+  for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
+  (least(TILE_ROWS, rows - r), s->Ep, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
+   s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
   FN(unpack_rows)(rows, s->a->E, s->out, s->Ep, y + i0 * y_row, y_row);
 }
 
@@ -302,10 +301,9 @@ static void FN(backward_block)(const struct FN(head) * s, int64_t i0, int64_t ro
     FN(column_sums)(s, i0, rows, s->g, s->qr, s->Dp, s->dk);
   }
   if (!a->dq.data) return;
-  for (int64_t r = 0; r < rows; r += TILE_ROWS)
-    FN(product)
-    (least(TILE_ROWS, rows - r), s->Dp, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
-     s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
+  for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
+  (least(TILE_ROWS, rows - r), s->Dp, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
+   s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
   REAL *dq = (REAL *)a->dq.data + (s->first + i0) * a->dq.row + s->index * a->dq.head;
   FN(unpack_rows)(rows, a->D, s->out, s->Dp, dq, a->dq.row);
 }

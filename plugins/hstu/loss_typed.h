@@ -240,13 +240,11 @@ static void FN(spread_panels)(const struct hstu_loss *s, struct FN(chunk) * k, R
   for (int64_t p = 0; p < s->n_panels; p++) {
     REAL *tile = k->tiles + (s->keep_tiles ? p * CHUNK_ROWS * PANEL : 0);
     if (!s->keep_tiles) FN(panel_exp)(s, k, p, tile);
-    if (s->want_o)
-      FN(product)
-      (k->rows, Dp, PANEL, tile, PANEL, 1, (const REAL *)s->pool_rows + p * PANEL * Dp, Dp, k->grad,
-       Dp, p > 0);
-    if (s->want_e)
-      FN(product)
-      (PANEL, Dp, k->rows, tile, 1, PANEL, k->scaled, Dp, pool_grad + p * PANEL * Dp, Dp, true);
+    if (s->want_o) FN(product)
+    (k->rows, Dp, PANEL, tile, PANEL, 1, (const REAL *)s->pool_rows + p * PANEL * Dp, Dp, k->grad,
+     Dp, p > 0);
+    if (s->want_e) FN(product)
+    (PANEL, Dp, k->rows, tile, 1, PANEL, k->scaled, Dp, pool_grad + p * PANEL * Dp, Dp, true);
   }
 }
 
@@ -348,10 +346,9 @@ static void FN(sum_pairs)(const struct hstu_loss *s, int64_t lane, int64_t base,
                           int64_t last) {
   const int64_t *start = s->start + lane * (s->A + 1);
   REAL *grad = (REAL *)s->pair_grad + lane * s->A * s->Dp;
-  for (int64_t a = first; a < last; a++)
-    FN(gather_sum)
-    (s->Dp, start[a + 1] - start[a], s->token + base + start[a],
-     (const REAL *)s->share + base + start[a], s->unit_o, grad + a * s->Dp);
+  for (int64_t a = first; a < last; a++) FN(gather_sum)
+  (s->Dp, start[a + 1] - start[a], s->token + base + start[a],
+   (const REAL *)s->share + base + start[a], s->unit_o, grad + a * s->Dp);
 }
 
 static qn_status FN(pair_lanes)(void *ctx, int64_t first, int64_t last) {

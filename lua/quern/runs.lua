@@ -249,7 +249,9 @@ local function metric_names(reports, paper)
     for k, v in pairs(r.metrics) do if type(v) == "number" then seen[k] = true end end
     for k, v in pairs(runs.paper_of(paper, r.label)) do if type(v) == "number" then seen[k] = true end end
   end
-  return util.keys(seen)
+  local names = util.keys(seen)
+  table.sort(names, util.natural)
+  return names
 end
 
 --- The report as text: ours, the paper's, and the gap in percent.

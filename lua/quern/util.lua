@@ -140,6 +140,20 @@ function util.keys(t)
   return keys
 end
 
+local function by_number(text)
+  return (text:gsub("%d+", function(digits) return ("0"):rep(18 - #digits) .. digits end))
+end
+
+--- An order of texts in which "HR@50" stands before "HR@200".
+---@param a string
+---@param b string
+---@return boolean
+function util.natural(a, b)
+  local x, y = by_number(a), by_number(b)
+  if x ~= y then return x < y end
+  return a < b
+end
+
 --- pairs in the order of util.keys.
 ---@param t table
 function util.sorted(t)

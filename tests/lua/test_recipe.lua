@@ -193,4 +193,9 @@ return {
       check.yes(text:find(part, 1, true), part .. " is missing in\n" .. text)
     end
   end },
+  { "metrics stand in the order of their numbers", function()
+    local names = { "HR@200", "HR@10", "NDCG@10", "HR@50", "HR@10 sd" }
+    table.sort(names, require("quern.util").natural)
+    check.equal(names, { "HR@10", "HR@10 sd", "HR@50", "HR@200", "NDCG@10" })
+  end },
 }

@@ -81,16 +81,17 @@ end
 ---@param results table<string, number>[]
 ---@return table<string, number>
 function ranking.mean(results)
-  local out = {}
-  for name in util.sorted(results[1] or {}) do
+  if #results < 2 then return results[1] or {} end
+  local out = { runs = #results }
+  for name in util.sorted(results[1]) do
     local sum, square = 0.0, 0.0
     for _, m in ipairs(results) do sum = sum + m[name] end
     local mean = sum / #results
     for _, m in ipairs(results) do square = square + (m[name] - mean) ^ 2 end
     out[name] = mean
-    if #results > 1 and name ~= "n" then out[name .. " sd"] = math.sqrt(square / (#results - 1)) end
+    if name ~= "n" then out[name .. " sd"] = math.sqrt(square / (#results - 1)) end
   end
-  if #results > 1 then out.runs = #results end
+  out.n = results[1].n
   return out
 end
 

@@ -77,17 +77,16 @@ static void gate_rows(const struct mixer *s, int64_t begin, int64_t end) {
 }
 
 /*
-** Brings the rows of a sequence into the cache as one stream: U, V, Q and K are read one after
-** the other, each with the stride of a whole row, which no prefetcher follows.
+** Asks for the rows of a sequence while the one before it is worked on. U, V, Q and K are read
+** one after the other with the stride of a whole row, which no hardware prefetcher follows.
 */
-static void fetch_rows(const struct mixer *s, const void *base, int64_t begin, int64_t end,
-                       bool write) {
-  int64_t row = s->M * (s->attn.dtype == QN_F32 ? 4 : 8);
-  const char *at = (const char *)base + begin * row, *stop = (const char *)base + end * row;
-  for (; at < stop; at += 64) {
-    if (write) __builtin_prefetch(at, 1, 2);
-    else __builtin_prefetch(at, 0, 2);
-  }
+static void fetch_rows(const struct mixer *s, const void *base, int64_t width, int64_t b) {
+  const struct hstu_attn *a = &s->attn;
+  if (!base || b >= a->n_seq) return;
+  int64_t row = width * (a->dtype == QN_F32 ? 4 : 8);
+  const char *at = (const char *)base + a->offsets[b] * row;
+  const char *stop = (const char *)base + a->offsets[b + 1] * row;
+  for (; at < stop; at += 64) __builtin_prefetch(at, 0, 2);
 }
 
 static qn_status forward_chunks(void *ctx, int64_t begin, int64_t end) {
@@ -97,7 +96,7 @@ static qn_status forward_chunks(void *ctx, int64_t begin, int64_t end) {
   qn_status st = a->h->local(a->c, work_bytes(s, false), &work);
   if (st) return st;
   for (int64_t b = a->cut.first[begin]; b < a->cut.first[end]; b++) {
-    fetch_rows(s, s->m, a->offsets[b], a->offsets[b + 1], false);
+    fetch_rows(s, s->m, s->M, b + 1);
     for (int64_t head = 0; head < a->H; head++) hstu_attn_forward(a, b * a->H + head, work);
     gate_rows(s, a->offsets[b], a->offsets[b + 1]);
   }
@@ -158,8 +157,9 @@ static qn_status backward_chunks(void *ctx, int64_t begin, int64_t end) {
   work = memory;
   for (int64_t chunk = begin; chunk < end; chunk++)
     for (int64_t b = a.cut.first[chunk]; b < a.cut.first[chunk + 1]; b++) {
-      fetch_rows(s, s->m, a.offsets[b], a.offsets[b + 1], false);
-      if (s->dm) fetch_rows(s, s->dm, a.offsets[b], a.offsets[b + 1], true);
+      fetch_rows(s, s->m, s->M, b + 1);
+      fetch_rows(s, s->dm, s->M, b + 1);
+      fetch_rows(s, s->dz, s->wide, b + 1);
       gate_rows_back(s, a.offsets[b], a.offsets[b + 1], work + attn);
       a.dy = (struct hstu_mat){work + attn, D, a.E, 1};
       a.dy_first = a.offsets[b];

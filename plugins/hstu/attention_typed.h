@@ -92,10 +92,12 @@ static void FN(bias_row)(const struct FN(head) * s, int64_t i, int64_t cols, REA
   const REAL alpha = (REAL)s->a->alpha;
   const REAL *bp = s->bp ? s->bp - i : NULL, *bt = s->bt;
   const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
-  if (bucket)
-    for (int64_t j = 0; j < cols; j++) row[j] += bt[bucket[j]];
-  if (bp)
+  if (bp && bucket)
+    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bp[j] + bt[bucket[j]]);
+  else if (bp)
     for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bp[j]);
+  else if (bucket)
+    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bt[bucket[j]]);
   else if (s->a->alpha != 1)
     for (int64_t j = 0; j < cols; j++) row[j] *= alpha;
 }

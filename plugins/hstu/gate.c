@@ -55,7 +55,7 @@ static qn_status forward_rows(void *ctx, int64_t begin, int64_t end) {
   const struct rows *s = ctx;
   int64_t D = s->gate.D, wide = D * s->gate.parts;
   for (int64_t r = begin; r < end; r++) {
-    uint8_t *keep = s->keep ? s->keep + r * hstu_gate_keep_row(&s->gate) : NULL;
+    uint8_t *keep = s->keep ? s->keep + r * wide : NULL;
     if (keep) hstu_keep(s->h, s->c, 0, r, 0, wide, drop_below(s->gate.dropout), keep);
     if (s->dtype == QN_F32)
       hstu_gate_forward_f32(&s->gate, (const float *)s->u + r * D, (const float *)s->y + r * D,
@@ -72,7 +72,7 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   int64_t n_rows;
   qn_status st = open_rows(&s, h, c, &n_rows);
   if (!st && s.gate.dropout > 0) {
-    int64_t shape[1] = {n_rows * hstu_gate_keep_row(&s.gate)};
+    int64_t shape[1] = {n_rows * s.gate.D * s.gate.parts};
     qn_view *keep;
     st = h->save_new(c, SAVED_KEEP, QN_U8, 1, shape, &keep);
     if (!st) s.keep = keep->data;
@@ -85,20 +85,22 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 static qn_status backward_rows(void *ctx, int64_t begin, int64_t end) {
   const struct rows *s = ctx;
   int64_t D = s->gate.D, wide = D * s->gate.parts;
-  for (int64_t r = begin; r < end; r++) {
-    const uint8_t *keep = s->keep ? s->keep + r * hstu_gate_keep_row(&s->gate) : NULL;
+  void *room;
+  qn_status st = s->h->local(s->c, (2 * D + wide) * 8, &room);
+  for (int64_t r = begin; !st && r < end; r++) {
+    const uint8_t *keep = s->keep ? s->keep + r * wide : NULL;
     if (s->dtype == QN_F32)
       hstu_gate_backward_f32(&s->gate, (const float *)s->u + r * D, (const float *)s->y + r * D,
                              keep, (const float *)s->dz + r * wide,
                              s->du ? (float *)s->du + r * D : NULL,
-                             s->dy ? (float *)s->dy + r * D : NULL);
+                             s->dy ? (float *)s->dy + r * D : NULL, room);
     else
       hstu_gate_backward_f64(&s->gate, (const double *)s->u + r * D, (const double *)s->y + r * D,
                              keep, (const double *)s->dz + r * wide,
                              s->du ? (double *)s->du + r * D : NULL,
-                             s->dy ? (double *)s->dy + r * D : NULL);
+                             s->dy ? (double *)s->dy + r * D : NULL, room);
   }
-  return QN_OK;
+  return st;
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {

@@ -15,15 +15,12 @@ void hstu_gate_forward_f32(const struct hstu_gate *g, const float *u, const floa
                            const uint8_t *keep, float *z);
 void hstu_gate_forward_f64(const struct hstu_gate *g, const double *u, const double *y,
                            const uint8_t *keep, double *z);
-/* dz is read, du and dy are written; du, dy may be NULL. */
+/* dz is read, du and dy are written; du, dy may be NULL. room: [(2 + parts) D] elements. */
 void hstu_gate_backward_f32(const struct hstu_gate *g, const float *u, const float *y,
-                            const uint8_t *keep, const float *dz, float *du, float *dy);
+                            const uint8_t *keep, const float *dz, float *du, float *dy,
+                            float *room);
 void hstu_gate_backward_f64(const struct hstu_gate *g, const double *u, const double *y,
-                            const uint8_t *keep, const double *dz, double *du, double *dy);
-
-/* Bytes from one row of keep to the next: rows are read in whole vectors. */
-static inline int64_t hstu_gate_keep_row(const struct hstu_gate *g) {
-  return padded(g->D * g->parts, 1);
-}
+                            const uint8_t *keep, const double *dz, double *du, double *dy,
+                            double *room);
 
 #endif

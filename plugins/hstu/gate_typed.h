@@ -1,97 +1,60 @@
-/*
-** One row of the gate for REAL; see gate.c. Passes over the row read y again instead of
-** keeping hat: a store of single elements that is read back as a vector stalls.
-** SPDX-License-Identifier: MIT
-*/
+/* One row of the gate for REAL; see gate.c. SPDX-License-Identifier: MIT */
 
-typedef uint8_t FN(bytes) __attribute__((vector_size(FN(LANES)), aligned(1), may_alias));
-
-struct FN(row) {                   /* what all passes need */
-  const struct hstu_gate *g;
-  const REAL *u, *y, *dz;
-  const uint8_t *keep;
-  REAL mean, rstd, grow;           /* grow: 1 / (1 - dropout) */
-};
-
-/* Mean and 1 / sqrt(var + eps), in two passes. */
-static void FN(open_row)(struct FN(row) *r) {
-  const struct hstu_gate *g = r->g;
-  static const REAL ones[16] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
-  r->mean = FN(row_sum)(g->D, r->y) / (REAL)g->D;
-  FN(vec) sum = {0};
-  for (int64_t i = 0; i < g->D; i += FN(LANES)) {
-    int64_t n = least(FN(LANES), g->D - i);
-    FN(vec) d = (FN(load_part)(r->y + i, n) - r->mean) * FN(load_part)(ones, n);
-    sum += d * d;
-  }
-  r->rstd = (REAL)(1 / sqrt((double)(FN(across)(sum) / (REAL)g->D) + g->eps));
-  r->grow = (REAL)(1 / (1 - g->dropout));
+/* hat = (y - mean) / sqrt(var + eps), in two passes; returns 1 / sqrt(var + eps). */
+static REAL FN(normalize)(const struct hstu_gate *g, const REAL *y, REAL *hat) {
+  REAL mean = FN(row_sum)(g->D, y) / (REAL)g->D;
+  for (int64_t i = 0; i < g->D; i++) hat[i] = y[i] - mean;
+  REAL var = FN(row_dot)(g->D, hat, hat) / (REAL)g->D;
+  REAL rstd = (REAL)(1 / sqrt((double)var + g->eps));
+  for (int64_t i = 0; i < g->D; i++) hat[i] *= rstd;
+  return rstd;
 }
 
-/* v with the dropped elements gone; keep rows are padded. */
-ALWAYS_INLINE FN(vec) FN(drop)(const struct FN(row) *r, int64_t i, FN(vec) v) {
-  if (!r->keep) return v;
-  return v * (__builtin_convertvector(*(const FN(bytes) *)(r->keep + i), FN(vec)) * r->grow);
-}
-
-ALWAYS_INLINE FN(vec) FN(hat)(const struct FN(row) *r, int64_t i, int64_t n) {
-  return (FN(load_part)(r->y + i, n) - r->mean) * r->rstd;
+static void FN(drop)(const struct hstu_gate *g, int64_t n, const uint8_t *keep, const REAL *from,
+                     REAL *to) {
+  const REAL grow = (REAL)(1 / (1 - g->dropout));
+  for (int64_t i = 0; i < n; i++) to[i] = from[i] * (keep[i] ? grow : 0);
 }
 
 void FN(hstu_gate_forward)(const struct hstu_gate *g, const REAL *u, const REAL *y,
                            const uint8_t *keep, REAL *z) {
-  struct FN(row) r = {.g = g, .u = u, .y = y, .keep = keep};
   int64_t D = g->D;
-  FN(open_row)(&r);
-  for (int64_t i = 0; i < D; i += FN(LANES)) {
-    int64_t n = least(FN(LANES), D - i);
-    FN(vec) hat = FN(hat)(&r, i, n), gated = hat;
-    if (u) gated *= FN(load_part)(u + i, n);
-    if (g->parts == 1) {
-      FN(store_part)(z + i, n, FN(drop)(&r, i, gated));
-    } else {
-      FN(store_part)(z + i, n, FN(drop)(&r, i, FN(load_part)(u + i, n)));
-      FN(store_part)(z + D + i, n, FN(drop)(&r, D + i, hat));
-      FN(store_part)(z + 2 * D + i, n, FN(drop)(&r, 2 * D + i, gated));
-    }
+  REAL *hat = g->parts == 3 ? z + D : z;
+  FN(normalize)(g, y, hat);
+  if (g->parts == 3) {
+    memcpy(z, u, (size_t)D * sizeof(REAL));
+    for (int64_t i = 0; i < D; i++) z[2 * D + i] = u[i] * hat[i];
+  } else if (u) {
+    for (int64_t i = 0; i < D; i++) z[i] *= u[i];
   }
-}
-
-/* The gradient of hat, and that of u if du is not NULL; 0 in lanes beyond n. */
-ALWAYS_INLINE FN(vec) FN(spread)(const struct FN(row) *r, int64_t i, int64_t n, FN(vec) hat,
-                                 REAL *du) {
-  int64_t D = r->g->D, last = (r->g->parts - 1) * D;
-  FN(vec) dgated = FN(drop)(r, last + i, FN(load_part)(r->dz + last + i, n));
-  FN(vec) dhat = dgated, dgate = {0};
-  if (r->u) {
-    dhat *= FN(load_part)(r->u + i, n);
-    dgate = dgated * hat;
-  }
-  if (last) {
-    dgate += FN(drop)(r, i, FN(load_part)(r->dz + i, n));
-    dhat += FN(drop)(r, D + i, FN(load_part)(r->dz + D + i, n));
-  }
-  if (du) FN(store_part)(du + i, n, dgate);
-  return dhat;
+  if (keep) FN(drop)(g, g->parts * D, keep, z, z);
 }
 
 /* dy = rstd (dh - mean(dh) - hat mean(dh hat)), dh being the gradient of hat. */
+static void FN(norm_back)(int64_t D, REAL rstd, const REAL *hat, const REAL *dh, REAL *dy) {
+  REAL mean = FN(row_sum)(D, dh) / (REAL)D, along = FN(row_dot)(D, dh, hat) / (REAL)D;
+  for (int64_t i = 0; i < D; i++) dy[i] = rstd * (dh[i] - mean - hat[i] * along);
+}
+
+/* room: hat, dh [D], then dz with the dropped entries gone [parts D]. */
 void FN(hstu_gate_backward)(const struct hstu_gate *g, const REAL *u, const REAL *y,
-                            const uint8_t *keep, const REAL *dz, REAL *du, REAL *dy) {
-  struct FN(row) r = {.g = g, .u = u, .y = y, .dz = dz, .keep = keep};
-  FN(vec) sum = {0}, along = {0};
-  FN(open_row)(&r);
-  for (int64_t i = 0; i < g->D; i += FN(LANES)) {
-    int64_t n = least(FN(LANES), g->D - i);
-    FN(vec) hat = FN(hat)(&r, i, n), dh = FN(spread)(&r, i, n, hat, du);
-    sum += dh;
-    along += dh * hat;
+                            const uint8_t *keep, const REAL *dz, REAL *du, REAL *dy, REAL *room) {
+  int64_t D = g->D;
+  REAL *hat = room, *dh = room + D, *kept = room + 2 * D;
+  REAL rstd = FN(normalize)(g, y, hat);
+  if (keep) {
+    FN(drop)(g, g->parts * D, keep, dz, kept);
+    dz = kept;
   }
-  if (!dy) return;
-  REAL mean = FN(across)(sum) / (REAL)g->D, slope = FN(across)(along) / (REAL)g->D;
-  for (int64_t i = 0; i < g->D; i += FN(LANES)) {
-    int64_t n = least(FN(LANES), g->D - i);
-    FN(vec) hat = FN(hat)(&r, i, n), dh = FN(spread)(&r, i, n, hat, NULL);
-    FN(store_part)(dy + i, n, (dh - mean - hat * slope) * r.rstd);
+  if (g->parts == 3) {
+    for (int64_t i = 0; i < D; i++) dh[i] = dz[D + i] + dz[2 * D + i] * u[i];
+    for (int64_t i = 0; du && i < D; i++) du[i] = dz[i] + dz[2 * D + i] * hat[i];
+  } else if (u) {
+    for (int64_t i = 0; i < D; i++) dh[i] = dz[i] * u[i];
+    for (int64_t i = 0; du && i < D; i++) du[i] = dz[i] * hat[i];
+  } else {
+    memcpy(dh, dz, (size_t)D * sizeof(REAL));
+    if (du) memset(du, 0, (size_t)D * sizeof(REAL));
   }
+  if (dy) FN(norm_back)(D, rstd, hat, dh, dy);
 }

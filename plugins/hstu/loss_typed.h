@@ -21,7 +21,8 @@ static REAL FN(dot)(int64_t Dp, const REAL *x, const REAL *y) {
 static REAL FN(to_unit)(const struct hstu_loss *s, const REAL *x, REAL *to) {
   const double eps = 1e-6;
   REAL inverse = 1;
-  FN(pad_row)(s->D, x, to, s->Dp);
+  memcpy(to, x, (size_t)s->D * sizeof(REAL));
+  memset(to + s->D, 0, (size_t)(s->Dp - s->D) * sizeof(REAL));
   if (s->l2) {
     double length = sqrt((double)FN(dot)(s->Dp, to, to));
     inverse = (REAL)(length < eps ? -1 / eps : 1 / length);

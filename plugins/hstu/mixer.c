@@ -20,7 +20,7 @@ struct mixer {
   const void *m;    /* [T,M] */
   void *dm, *y, *z; /* y [T,H dv] */
   const void *dz;
-  uint8_t *keep;   /* [T, hstu_gate_keep_row] */
+  uint8_t *keep;   /* [T, parts H dv] */
   int64_t M, wide; /* columns of m and of z */
   bool gated;
 };
@@ -64,7 +64,7 @@ static int64_t work_bytes(const struct mixer *s, bool backward) {
 static void gate_rows(const struct mixer *s, int64_t begin, int64_t end) {
   const struct hstu_attn *a = &s->attn;
   for (int64_t t = begin; t < end; t++) {
-    uint8_t *keep = s->keep ? s->keep + t * hstu_gate_keep_row(&s->gate) : NULL;
+    uint8_t *keep = s->keep ? s->keep + t * s->wide : NULL;
     if (keep) hstu_keep(a->h, a->c, 1, t, 0, s->wide, drop_below(s->gate.dropout), keep);
     if (a->dtype == QN_F32)
       hstu_gate_forward_f32(&s->gate, s->gated ? (const float *)s->m + t * s->M : NULL,
@@ -76,19 +76,6 @@ static void gate_rows(const struct mixer *s, int64_t begin, int64_t end) {
   }
 }
 
-/*
-** Asks for the rows of a sequence while the one before it is worked on. U, V, Q and K are read
-** one after the other with the stride of a whole row, which no hardware prefetcher follows.
-*/
-static void fetch_rows(const struct mixer *s, const void *base, int64_t width, int64_t b) {
-  const struct hstu_attn *a = &s->attn;
-  if (!base || b >= a->n_seq) return;
-  int64_t row = width * (a->dtype == QN_F32 ? 4 : 8);
-  const char *at = (const char *)base + a->offsets[b] * row;
-  const char *stop = (const char *)base + a->offsets[b + 1] * row;
-  for (; at < stop; at += 64) __builtin_prefetch(at, 0, 2);
-}
-
 static qn_status forward_chunks(void *ctx, int64_t begin, int64_t end) {
   const struct mixer *s = ctx;
   const struct hstu_attn *a = &s->attn;
@@ -96,7 +83,6 @@ static qn_status forward_chunks(void *ctx, int64_t begin, int64_t end) {
   qn_status st = a->h->local(a->c, work_bytes(s, false), &work);
   if (st) return st;
   for (int64_t b = a->cut.first[begin]; b < a->cut.first[end]; b++) {
-    fetch_rows(s, s->m, s->M, b + 1);
     for (int64_t head = 0; head < a->H; head++) hstu_attn_forward(a, b * a->H + head, work);
     gate_rows(s, a->offsets[b], a->offsets[b + 1]);
   }
@@ -118,7 +104,7 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   if (st) return st;
   void *keep = NULL;
   st = save_new(&s, SAVED_Y, s.attn.dtype, s.gate.D, &s.y);
-  if (!st && s.gate.dropout > 0) st = save_new(&s, SAVED_KEEP, QN_U8, hstu_gate_keep_row(&s.gate), &keep);
+  if (!st && s.gate.dropout > 0) st = save_new(&s, SAVED_KEEP, QN_U8, s.wide, &keep);
   if (st) return st;
   s.keep = keep;
   s.z = h->out(c, 0)->data;
@@ -129,19 +115,21 @@ static qn_status forward(const qn_host *h, qn_call *c) {
 }
 
 /* du into dm, dy into rows of `dy` from the sequence's first on. */
-static void gate_rows_back(const struct mixer *s, int64_t begin, int64_t end, void *dy) {
+static void gate_rows_back(const struct mixer *s, int64_t begin, int64_t end, void *dy,
+                           void *room) {
   int64_t D = s->gate.D, M = s->M;
   for (int64_t t = begin; t < end; t++) {
-    const uint8_t *keep = s->keep ? s->keep + t * hstu_gate_keep_row(&s->gate) : NULL;
+    const uint8_t *keep = s->keep ? s->keep + t * s->wide : NULL;
     if (s->attn.dtype == QN_F32)
       hstu_gate_backward_f32(&s->gate, s->gated ? (const float *)s->m + t * M : NULL,
                              (const float *)s->y + t * D, keep, (const float *)s->dz + t * s->wide,
-                             s->dm ? (float *)s->dm + t * M : NULL, (float *)dy + (t - begin) * D);
+                             s->dm ? (float *)s->dm + t * M : NULL, (float *)dy + (t - begin) * D,
+                             room);
     else
       hstu_gate_backward_f64(
           &s->gate, s->gated ? (const double *)s->m + t * M : NULL, (const double *)s->y + t * D,
           keep, (const double *)s->dz + t * s->wide, s->dm ? (double *)s->dm + t * M : NULL,
-          (double *)dy + (t - begin) * D);
+          (double *)dy + (t - begin) * D, room);
   }
 }
 
@@ -152,15 +140,12 @@ static qn_status backward_chunks(void *ctx, int64_t begin, int64_t end) {
   int64_t attn = work_bytes(s, true), rows = longest * D * 8;
   char *work;
   void *memory;
-  qn_status st = a.h->local(a.c, attn + rows, &memory);
+  qn_status st = a.h->local(a.c, attn + rows + (2 * D + s->wide) * 8, &memory);
   if (st) return st;
   work = memory;
   for (int64_t chunk = begin; chunk < end; chunk++)
     for (int64_t b = a.cut.first[chunk]; b < a.cut.first[chunk + 1]; b++) {
-      fetch_rows(s, s->m, s->M, b + 1);
-      fetch_rows(s, s->dm, s->M, b + 1);
-      fetch_rows(s, s->dz, s->wide, b + 1);
-      gate_rows_back(s, a.offsets[b], a.offsets[b + 1], work + attn);
+      gate_rows_back(s, a.offsets[b], a.offsets[b + 1], work + attn, work + attn + rows);
       a.dy = (struct hstu_mat){work + attn, D, a.E, 1};
       a.dy_first = a.offsets[b];
       for (int64_t head = 0; head < a.H; head++)

@@ -13,9 +13,6 @@
 /* Registers differ by instruction level; the arithmetic does not. */
 #ifndef HSTU_TILE
 #define HSTU_TILE
-#if defined(__AVX2__)
-#include <immintrin.h>
-#endif
 #if defined(__AVX512F__)
 enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
 #elif defined(__AVX2__)
@@ -24,9 +21,6 @@ enum { VEC_BYTES = 32, TILE_ROWS = 6, TILE_VECS = 2 };
 enum { VEC_BYTES = 16, TILE_ROWS = 6, TILE_VECS = 2 };
 #endif
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
-#if defined(__AVX2__) && !defined(__AVX512F__)
-static const int32_t lane_mask_f32[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
-#endif
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
 #else
@@ -52,68 +46,36 @@ ALWAYS_INLINE REAL FN(across)(FN(vec) v) {
 #endif
 }
 
-/* The first n lanes (0 < n <= LANES) from memory, the others 0; and back. */
+/* The first n lanes from memory, the others 0. */
 ALWAYS_INLINE FN(vec) FN(load_part)(const REAL *x, int64_t n) {
-  if (n == FN(LANES)) return *(const FN(vec) *)x;
-#if defined(__AVX512F__) && REAL_IS_FLOAT
-  return (FN(vec))_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), x);
-#elif defined(__AVX512F__)
-  return (FN(vec))_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), x);
-#elif defined(__AVX2__) && REAL_IS_FLOAT
-  return (FN(vec))_mm256_maskload_ps(x, _mm256_loadu_si256((const __m256i *)(lane_mask_f32 + 8 - n)));
-#else
-  FN(vec) v = {0};
-  for (int64_t i = 0; i < n; i++) v[i] = x[i];
-  return v;
-#endif
-}
-
-ALWAYS_INLINE void FN(store_part)(REAL *x, int64_t n, FN(vec) v) {
-  if (n == FN(LANES)) {
-    *(FN(vec) *)x = v;
-    return;
-  }
-#if defined(__AVX512F__) && REAL_IS_FLOAT
-  _mm512_mask_storeu_ps(x, (__mmask16)((1u << n) - 1), (__m512)v);
-#elif defined(__AVX512F__)
-  _mm512_mask_storeu_pd(x, (__mmask8)((1u << n) - 1), (__m512d)v);
-#elif defined(__AVX2__) && REAL_IS_FLOAT
-  _mm256_maskstore_ps(x, _mm256_loadu_si256((const __m256i *)(lane_mask_f32 + 8 - n)), (__m256)v);
-#else
-  for (int64_t i = 0; i < n; i++) x[i] = v[i];
-#endif
+  REAL lane[FN(LANES)] __attribute__((aligned(VEC_BYTES))) = {0};
+  for (int64_t i = 0; i < n; i++) lane[i] = x[i];
+  return *(const FN(vec) *)lane;
 }
 
 /* Sums over rows of any length, in vector lanes. */
 static inline REAL FN(row_sum)(int64_t n, const REAL *x) {
   FN(vec) sum = {0};
-  for (int64_t i = 0; i < n; i += FN(LANES)) sum += FN(load_part)(x + i, least(FN(LANES), n - i));
+  int64_t i = 0;
+  for (; i + FN(LANES) <= n; i += FN(LANES)) sum += *(const FN(vec) *)(x + i);
+  if (i < n) sum += FN(load_part)(x + i, n - i);
   return FN(across)(sum);
 }
 
 static inline REAL FN(row_dot)(int64_t n, const REAL *x, const REAL *y) {
   FN(vec) sum = {0};
-  for (int64_t i = 0; i < n; i += FN(LANES)) {
-    int64_t some = least(FN(LANES), n - i);
-    sum += FN(load_part)(x + i, some) * FN(load_part)(y + i, some);
-  }
+  int64_t i = 0;
+  for (; i + FN(LANES) <= n; i += FN(LANES))
+    sum += *(const FN(vec) *)(x + i) * *(const FN(vec) *)(y + i);
+  if (i < n) sum += FN(load_part)(x + i, n - i) * FN(load_part)(y + i, n - i);
   return FN(across)(sum);
 }
 
 /* A copy without a call: rows are short. */
 static inline void FN(copy_row)(int64_t n, const REAL *from, REAL *to) {
-  for (int64_t i = 0; i < n; i += FN(LANES)) {
-    int64_t some = least(FN(LANES), n - i);
-    FN(store_part)(to + i, some, FN(load_part)(from + i, some));
-  }
-}
-
-/* The same, the row being filled with 0 up to `width`, whole vectors. */
-static inline void FN(pad_row)(int64_t n, const REAL *from, REAL *to, int64_t width) {
   int64_t i = 0;
-  for (; i < n; i += FN(LANES))
-    *(FN(vec) *)(to + i) = FN(load_part)(from + i, least(FN(LANES), n - i));
-  for (; i < width; i += FN(LANES)) *(FN(vec) *)(to + i) = (FN(vec)){0};
+  for (; i + FN(LANES) <= n; i += FN(LANES)) *(FN(vec) *)(to + i) = *(const FN(vec) *)(from + i);
+  for (; i < n; i++) to[i] = from[i];
 }
 
 /* rows and vecs are constants at every call, so the loops over them vanish. */

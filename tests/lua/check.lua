@@ -100,7 +100,7 @@ end
 
 --- The folder of real data, or a skip.
 function check.data(file)
-  for _, folder in ipairs { os.getenv("QUERN_DATA") or "", "../shared/data" } do
+  for _, folder in ipairs { os.getenv("QUERN_DATA") } do
     local f = folder ~= "" and io.open(folder .. "/" .. file, "rb")
     if f then
       f:close()

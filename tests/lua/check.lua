@@ -100,14 +100,11 @@ end
 
 --- The folder of real data, or a skip.
 function check.data(file)
-  for _, folder in ipairs { os.getenv("QUERN_DATA") } do
-    local f = folder ~= "" and io.open(folder .. "/" .. file, "rb")
-    if f then
-      f:close()
-      return folder .. "/" .. file, folder
-    end
-  end
-  check.skip(file .. " is not here (QUERN_DATA)")
+  local folder = os.getenv("QUERN_DATA") or ""
+  local f = folder ~= "" and io.open(folder .. "/" .. file, "rb")
+  if not f then check.skip(file .. " is not here (QUERN_DATA)") end
+  f:close()
+  return folder .. "/" .. file, folder
 end
 
 return check

@@ -5,6 +5,7 @@
 #include "graph/frame.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "exec/rng.h"
 
@@ -14,6 +15,7 @@ void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase) {
   c->n_in = c->n_out = 0;
   c->node = NULL;
   c->needs = c->written = 0;
+  c->seed = qni_rng_current_seed();
   c->step = qni_rng_current_step();
   c->instance = 0;
   c->first_row = 0;
@@ -28,6 +30,21 @@ void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase) {
 void qni_frame_free(qn_call *c) {
   for (int32_t i = 0; i < c->n_held; i++) qn_tensor_free(c->held[i]);
   qni_arena_free(&c->memory);
+}
+
+qn_status qni_frame_hold(qn_call *c, qn_tensor *t) {
+  if (c->n_held == c->max_held) {
+    qn_tensor **grown = qni_arena_alloc(&c->memory, 2 * (size_t)c->max_held * sizeof *grown);
+    if (!grown) {
+      qn_tensor_free(t);
+      return QN_E_NOMEM;
+    }
+    memcpy(grown, c->held, (size_t)c->n_held * sizeof *grown);
+    c->held = grown;
+    c->max_held *= 2;
+  }
+  c->held[c->n_held++] = t;
+  return QN_OK;
 }
 
 /* "x: f32[2,3]" for each tensor; jagged ones say how many sequences they have. */

@@ -30,7 +30,7 @@ struct qn_call {
   const int16_t *owner;   /* [n_in] */
   uint64_t needs;         /* bit i: gradient of input i is asked for */
   uint64_t written;       /* bit i: backward called out(i) */
-  uint64_t step;
+  uint64_t seed, step;
   uint32_t instance;
   int64_t first_row;  /* of the slice of the batch that runs */
   qni_replay *replay; /* NULL: the call is run for itself */
@@ -54,6 +54,8 @@ struct qn_call {
 
 void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase);
 void qni_frame_free(qn_call *c);
+/* Takes over t, which then lives as long as the call; frees it when there is no memory. */
+qn_status qni_frame_hold(qn_call *c, qn_tensor *t) QNI_WARN_UNUSED;
 /* save_new, out in backward, and grad_rows under replay (graph/replay_host.c). */
 qn_status qni_replay_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t ndim,
                               const int64_t *shape, qn_view **view) QNI_WARN_UNUSED;

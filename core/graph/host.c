@@ -129,20 +129,11 @@ static int32_t host_needs_grad(qn_call *c, int32_t i) {
 
 /* ---- Memory and saving ---- */
 
+/* As qni_frame_hold; t, or NULL with the failure left for after the call. */
 static qn_tensor *hold(qn_call *c, qn_tensor *t) {
-  if (c->n_held == c->max_held) {
-    int32_t max = c->max_held * 2;
-    qn_tensor **grown = qni_arena_alloc(&c->memory, (size_t)max * sizeof(qn_tensor *));
-    if (!grown) {
-      c->pending = QN_E_NOMEM;
-      qn_tensor_free(t);
-      return NULL;
-    }
-    memcpy(grown, c->held, (size_t)c->n_held * sizeof *grown);
-    c->held = grown;
-    c->max_held = max;
-  }
-  return c->held[c->n_held++] = t;
+  qn_status st = qni_frame_hold(c, t);
+  if (st) c->pending = st;
+  return st ? NULL : t;
 }
 
 static qn_status host_scratch(qn_call *c, int64_t bytes, void **memory) {
@@ -251,8 +242,7 @@ static qn_status host_gemm(qn_call *c, const qn_gemm *g) {
 
 static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
                         uint32_t *out) {
-  qni_rng_key key = {
-      .seed = qni_rng_current_seed(), .step = c->step, .instance = c->instance, .stream = stream};
+  qni_rng_key key = {.seed = c->seed, .step = c->step, .instance = c->instance, .stream = stream};
   qni_rng_fill(&key, c->first_row + row, col, n, out);
 }
 

@@ -155,6 +155,7 @@ qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const b
   c.owner = node->owner;
   c.attrs = node->attrs;
   c.step = node->step;
+  c.seed = node->seed;
   c.instance = node->instance;
   for (int32_t i = 0; i < c.n_in; i++) {
     c.grad_in[i] = (qni_grad){0};

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "exec/rng.h"
 #include "exec/prof.h"
 #include "graph/finite.h"
 #include "graph/share.h"
@@ -201,6 +202,7 @@ static qn_call *open_frame(const struct run *r, int32_t entry) {
   c->attrs = r->w->attr_of[entry];
   c->owner = e->owner;
   c->needs = e->needs;
+  c->seed = qni_rng_current_seed();
   c->step = r->batch->step;
   c->instance = r->batch->instance + e->instance;
   c->first_row = first_row(r, entry);

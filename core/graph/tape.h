@@ -28,7 +28,7 @@ typedef struct qni_node {
   const qn_opref *op;
   uint64_t sequence; /* order of making; backward goes from high to low */
   uint32_t instance; /* op instance for random numbers */
-  uint64_t step;
+  uint64_t seed, step;
   int32_t n_in, n_out;
   bool released;           /* saved tensors were given back by a backward */
   bool reached;            /* in the walk that is under way: leads to a target */

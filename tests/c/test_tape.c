@@ -194,6 +194,21 @@ static void a_bf16_leaf_gets_a_gradient(void **state) {
   }
 }
 
+static void backward_draws_what_forward_drew_whatever_was_seeded_since(void **state) {
+  (void)state;
+  const double ones[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  qn_tensor *x = vec(8, ones, 1), *y, *s;
+  qn_random_seed(5);
+  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = x},
+                   {.name = "p", .kind = QN_ARG_NUM, .v.f = 0.5}};
+  assert_ok(qni_call_named("dropout", args, 2, &y, 1));
+  s = op2("sum", y, NULL);
+  qn_random_seed(6);
+  assert_ok(qn_backward(s, NULL, 0));
+  assert_memory_equal(qn_tensor_grad(x)->view.data, y->view.data, 64);
+  qn_tensor_free(x), qn_tensor_free(y), qn_tensor_free(s);
+}
+
 static int start(void **state) {
   (void)state;
   return qn_start(NULL);
@@ -218,6 +233,7 @@ int main(void) {
       cmocka_unit_test(a_graph_of_any_length_is_walked_and_freed),
       cmocka_unit_test(row_gradients_come_sorted_and_summed),
       cmocka_unit_test(a_bf16_leaf_gets_a_gradient),
+      cmocka_unit_test(backward_draws_what_forward_drew_whatever_was_seeded_since),
   };
   return cmocka_run_group_tests(tests, start, stop);
 }

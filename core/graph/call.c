@@ -262,12 +262,13 @@ static void hand_over(qn_call *c, qn_tensor **outs, int32_t max_outs, int32_t *n
   *n_outs = c->n_out < max_outs ? c->n_out : max_outs;
 }
 
-qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
-                   int32_t max_outs, int32_t *n_outs) {
+qn_status qni_call_of(struct qni_thing *thing, const qn_opref *op, const qn_arg *args,
+                      int32_t n_args, qn_tensor **outs, int32_t max_outs, int32_t *n_outs) {
   qn_call c;
   qni_binder b;
   *n_outs = 0;
   qni_frame_init(&c, op, QNI_PHASE_FORWARD);
+  c.thing = thing;
   qni_binder_init(&b, &c);
   qn_status st = qni_binder_bind(&b, args, n_args);
   if (!st) st = execute(&b);
@@ -277,6 +278,11 @@ qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_te
     hand_over(&c, outs, max_outs, n_outs);
   qni_frame_free(&c);
   return st;
+}
+
+qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
+                   int32_t max_outs, int32_t *n_outs) {
+  return qni_call_of(NULL, op, args, n_args, outs, max_outs, n_outs);
 }
 
 qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) {

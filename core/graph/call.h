@@ -8,11 +8,17 @@
 
 #include "registry/registry.h"
 
+struct qni_thing;
+
 extern const qn_host qni_host; /* the table handed to plugins */
 
 /* See qn_op_call. max_outs bounds outs; extra outputs are freed. */
 qn_status qni_call(const qn_opref *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
                    int32_t max_outs, int32_t *n_outs) QNI_WARN_UNUSED;
+/* The same, a thing's method: the call sees its settings and state (graph/thing.h). */
+qn_status qni_call_of(struct qni_thing *thing, const qn_opref *op, const qn_arg *args,
+                      int32_t n_args, qn_tensor **outs, int32_t max_outs,
+                      int32_t *n_outs) QNI_WARN_UNUSED;
 /* By name; for code of ours that composes ops. */
 qn_status qni_call_named(const char *op, const qn_arg *args, int32_t n_args, qn_tensor **outs,
                          int32_t n_outs) QNI_WARN_UNUSED;

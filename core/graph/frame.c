@@ -21,6 +21,7 @@ void qni_frame_init(qn_call *c, const qn_opref *op, enum qni_phase phase) {
   c->first_row = 0;
   c->replay = NULL;
   c->pending = QN_OK;
+  c->thing = NULL;
   c->held = c->held_first;
   c->n_held = 0;
   c->max_held = (int32_t)(sizeof c->held_first / sizeof c->held_first[0]);

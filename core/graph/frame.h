@@ -8,6 +8,8 @@
 #include "graph/call.h"
 #include "graph/tape.h"
 
+struct qni_thing; /* graph/thing.h */
+
 enum qni_phase { QNI_PHASE_INFER, QNI_PHASE_FORWARD, QNI_PHASE_BACKWARD, QNI_PHASE_COMPOSE };
 
 /* Memory that a replayed call finds instead of taking it (graph/replay.c). */
@@ -32,9 +34,10 @@ struct qn_call {
   uint64_t written;       /* bit i: backward called out(i) */
   uint64_t seed, step;
   uint32_t instance;
-  int64_t first_row;  /* of the slice of the batch that runs */
-  qni_replay *replay; /* NULL: the call is run for itself */
-  qn_status pending;  /* a failure that its function could not return */
+  int64_t first_row;       /* of the slice of the batch that runs */
+  qni_replay *replay;      /* NULL: the call is run for itself */
+  qn_status pending;       /* a failure that its function could not return */
+  struct qni_thing *thing; /* whose function this is; NULL: an op's call */
 
   /* forward */
   qn_tensor *input[QN_MAX_TENSORS]; /* as given; NULL: absent */

@@ -9,6 +9,7 @@
 #include "exec/pool.h"
 #include "exec/rng.h"
 #include "graph/frame.h"
+#include "graph/thing.h"
 
 /* ---- Tensors ---- */
 
@@ -67,18 +68,22 @@ static const int64_t *host_offsets(qn_call *c, int32_t i, int64_t *n_seq) {
 
 /* ---- Arguments ---- */
 
-static const qni_value *value_of(qn_call *c, const char *name) {
-  int32_t p = qni_schema_param(c->op->schema, name);
+static const qni_value *value_of(qn_call *c, const char *name, const qni_param **param) {
   static const qni_value absent;
-  return p < 0 || c->op->schema->param[p].kind == QNI_TENSOR ? &absent : &c->attrs[p];
+  const qni_schema *s = c->op->schema;
+  int32_t p = qni_schema_param(s, name);
+  *param = NULL;
+  if (p < 0) return c->thing ? qni_thing_setting(c->thing, name, param) : &absent;
+  *param = &s->param[p];
+  return s->param[p].kind == QNI_TENSOR ? &absent : &c->attrs[p];
 }
 
 static int32_t host_has_arg(qn_call *c, const char *name) {
-  int32_t p = qni_schema_param(c->op->schema, name);
-  if (p < 0) return 0;
-  if (c->op->schema->param[p].kind != QNI_TENSOR) return c->attrs[p].kind != QN_ARG_NIL;
+  const qni_param *param;
+  const qni_value *v = value_of(c, name, &param);
+  if (!param || param->kind != QNI_TENSOR) return v->kind != QN_ARG_NIL;
   for (int32_t i = 0; i < c->n_in; i++)
-    if (c->owner[i] == p && host_like(c, i)) return 1;
+    if (&c->op->schema->param[c->owner[i]] == param && host_like(c, i)) return 1;
   return 0;
 }
 
@@ -89,36 +94,43 @@ static int64_t choice_index(const qni_param *p, const char *word) {
 }
 
 static int64_t host_arg_int(qn_call *c, const char *name) {
-  const qni_value *v = value_of(c, name);
-  if (v->kind == QN_ARG_STR)
-    return choice_index(&c->op->schema->param[qni_schema_param(c->op->schema, name)], v->v.s);
+  const qni_param *param;
+  const qni_value *v = value_of(c, name, &param);
+  if (v->kind == QN_ARG_STR) return choice_index(param, v->v.s);
   return v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL ? v->v.i
          : v->kind == QN_ARG_NUM                         ? (int64_t)v->v.f
                                                          : 0;
 }
 
 static double host_arg_num(qn_call *c, const char *name) {
-  const qni_value *v = value_of(c, name);
+  const qni_param *param;
+  const qni_value *v = value_of(c, name, &param);
   return v->kind == QN_ARG_NUM                             ? v->v.f
          : v->kind == QN_ARG_INT || v->kind == QN_ARG_BOOL ? (double)v->v.i
                                                            : 0;
 }
 
-static int32_t host_arg_bool(qn_call *c, const char *name) { return value_of(c, name)->v.i != 0; }
+static int32_t host_arg_bool(qn_call *c, const char *name) {
+  const qni_param *param;
+  return value_of(c, name, &param)->v.i != 0;
+}
 
 static const char *host_arg_str(qn_call *c, const char *name) {
-  const qni_value *v = value_of(c, name);
+  const qni_param *param;
+  const qni_value *v = value_of(c, name, &param);
   return v->kind == QN_ARG_STR ? v->v.s : "";
 }
 
 static const int64_t *host_arg_ints(qn_call *c, const char *name, int32_t *count) {
-  const qni_value *v = value_of(c, name);
+  const qni_param *param;
+  const qni_value *v = value_of(c, name, &param);
   *count = v->kind == QN_ARG_INTS ? v->count : 0;
   return v->kind == QN_ARG_INTS ? v->v.ints : NULL;
 }
 
 static const double *host_arg_nums(qn_call *c, const char *name, int32_t *count) {
-  const qni_value *v = value_of(c, name);
+  const qni_param *param;
+  const qni_value *v = value_of(c, name, &param);
   *count = v->kind == QN_ARG_NUMS ? v->count : 0;
   return v->kind == QN_ARG_NUMS ? v->v.nums : NULL;
 }

@@ -211,7 +211,7 @@ static const char *descr_of(int32_t dtype) {
 }
 
 /* Magic, version 1, length and dict, padded so that the data begin at a multiple of 64. */
-static size_t format_header(const qn_view *v, const char *descr, char buf[384]) {
+static size_t format_header(const qn_view *v, const char *descr, char buf[QNI_NPY_HEADER]) {
   char shape[200] = "";
   int n = 0;
   for (int32_t i = 0; i < v->ndim; i++)
@@ -230,10 +230,19 @@ static size_t format_header(const qn_view *v, const char *descr, char buf[384]) 
   return total;
 }
 
-static qn_status write_body(qni_file_writer *w, const qn_tensor *t, const char *descr) {
-  char header[384];
+qn_status qni_npy_header(const qn_view *v, char header[QNI_NPY_HEADER], size_t *n_bytes) {
+  const char *descr = descr_of(v->dtype);
+  *n_bytes = descr ? format_header(v, descr, header) : 0;
+  if (descr) return QN_OK;
+  qni_fail(QN_E_UNSUPPORTED, "NPY has no type for %s", qni_dtype_name(v->dtype));
+  qni_error_hint("convert to f32 first, or save as safetensors");
+  return QN_E_UNSUPPORTED;
+}
+
+static qn_status write_body(qni_file_writer *w, const qn_tensor *t, const char *header,
+                            size_t n_header) {
   qn_tensor *dense;
-  qn_status st = qni_file_writer_write(w, header, format_header(&t->view, descr, header));
+  qn_status st = qni_file_writer_write(w, header, n_header);
   if (!st) st = qni_tensor_contiguous((qn_tensor *)(uintptr_t)t, &dense);
   if (st) return st;
   size_t n_bytes = (size_t)qni_tensor_count(dense) * qni_dtype_size(dense->view.dtype);
@@ -243,16 +252,13 @@ static qn_status write_body(qni_file_writer *w, const qn_tensor *t, const char *
 }
 
 qn_status qni_npy_write(const char *path, const qn_tensor *t) {
-  const char *descr = descr_of(t->view.dtype);
-  if (!descr) {
-    qni_fail(QN_E_UNSUPPORTED, "NPY has no type for %s", qni_dtype_name(t->view.dtype));
-    qni_error_hint("convert to f32 first, or save as safetensors");
-    return QN_E_UNSUPPORTED;
-  }
+  char header[QNI_NPY_HEADER];
+  size_t n_header;
   qni_file_writer *w;
-  qn_status st = qni_file_writer_open(path, &w);
+  qn_status st = qni_npy_header(&t->view, header, &n_header);
+  if (!st) st = qni_file_writer_open(path, &w);
   if (st) return st;
-  st = write_body(w, t, descr);
+  st = write_body(w, t, header, n_header);
   if (!st) return qni_file_writer_commit(w);
   qni_file_writer_abort(w);
   return st;

@@ -14,6 +14,10 @@ qn_status qni_npy_read(const char *path, qn_tensor **t) QNI_WARN_UNUSED;
 /* The same on memory; `origin` names it in errors. */
 qn_status qni_npy_parse(const void *data, size_t n_bytes, const char *origin,
                         qn_tensor **t) QNI_WARN_UNUSED;
+enum { QNI_NPY_HEADER = 384 };
+/* The bytes before the elements of a contiguous view; QN_E_UNSUPPORTED for types NPY lacks. */
+qn_status qni_npy_header(const qn_view *v, char header[QNI_NPY_HEADER],
+                         size_t *n_bytes) QNI_WARN_UNUSED;
 qn_status qni_npy_write(const char *path, const qn_tensor *t) QNI_WARN_UNUSED;
 
 #endif

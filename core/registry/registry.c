@@ -14,6 +14,8 @@
 
 #include "base/text.h"
 #include "ops/ops.h"
+#include "registry/types.h"
+#include "things/things.h"
 
 struct staged {
   struct qn_opref ref; /* first: handed out as qn_opref */
@@ -95,7 +97,7 @@ static qn_status check_functions(const qn_op *op, const qni_schema *s) {
 
 /* ---- Staging ---- */
 
-static void free_op(const qn_opref *ref) {
+void qni_registry_unstage(const qn_opref *ref) {
   if (!ref) return;
   qni_schema_free(ref->schema);
   qni_mem_free((void *)(uintptr_t)ref);
@@ -125,7 +127,7 @@ static qni_plugin *copy_plugin(const qni_plugin *from) {
   return NULL;
 }
 
-static qn_status stage_op(const qn_op *given, const qni_plugin *plugin, const qn_opref **out) {
+qn_status qni_registry_stage(const qn_op *given, const qni_plugin *plugin, const qn_opref **out) {
   if (given->struct_size < sizeof(qn_op)) /* what the first release had */
     return qni_fail(QN_E_PLUGIN,
                     "an op of %s says struct_size = %" PRIu32 ", at least %zu was expected",
@@ -158,11 +160,18 @@ static int by_name(const void *a, const void *b) {
   return order ? order : strcmp(x->plugin->id, y->plugin->id);
 }
 
+static qn_status no_outputs(const qni_schema *s) {
+  qni_fail(QN_E_PLUGIN, "%s has no outputs", s->name);
+  qni_error_hint("write '->' and what it returns after the arguments");
+  return QN_E_PLUGIN;
+}
+
 /* Fills ops[0..n-1], as far as it comes on failure, and sorts them. */
 static qn_status stage_all(const qn_op *const *given, int32_t n, const qni_plugin *plugin,
                            const qn_opref **ops) {
   for (int32_t i = 0; i < n; i++) {
-    qn_status st = stage_op(given[i], plugin, &ops[i]);
+    qn_status st = qni_registry_stage(given[i], plugin, &ops[i]);
+    if (!st && !ops[i]->schema->n_outputs) st = no_outputs(ops[i]->schema);
     if (!st) {
       ((struct staged *)(uintptr_t)ops[i])->ref.index = table.n_ops + i;
       continue;
@@ -180,13 +189,16 @@ static qn_status stage_all(const qn_op *const *given, int32_t n, const qni_plugi
 /* ---- Publishing ---- */
 
 /* Merges staged into the tables; allocates first, then cannot fail. */
-static qn_status commit(qni_plugin *plugin, const qn_opref *const *staged, int32_t n) {
+static qn_status commit(qni_plugin *plugin, const qn_opref *const *staged, int32_t n,
+                        qni_type_batch *types) {
   const qn_opref **sorted = qni_mem_alloc((size_t)(table.n_ops + n + 1) * sizeof *sorted);
   qni_plugin **plugins =
       sorted ? qni_mem_alloc((size_t)(table.n_plugins + 1) * sizeof *plugins) : NULL;
-  if (!plugins) {
+  qn_status st = plugins ? qni_types_publish(types) : QN_E_NOMEM;
+  if (st) {
+    qni_mem_free(plugins);
     qni_mem_free(sorted);
-    return QN_E_NOMEM;
+    return st;
   }
   for (int32_t i = 0, j = 0, k = 0; i + j < table.n_ops + n; k++)
     sorted[k] = j == n || (i < table.n_ops && by_name(&table.sorted[i], &staged[j]) < 0)
@@ -203,7 +215,14 @@ static qn_status commit(qni_plugin *plugin, const qn_opref *const *staged, int32
   return QN_OK;
 }
 
+/* What a plugin offers beside ops; the core's own stand in things/. */
+static qni_query_fn query_of(const qni_plugin *p) {
+  if (!p->entry) return p->id && !strcmp(p->id, "core") ? qni_things_query : NULL;
+  return QN_HAS(p->entry, query) ? p->entry->query : NULL;
+}
+
 qn_status qni_registry_publish(const qni_plugin *given, const qn_op *const *ops) {
+  qni_type_batch types = {0};
   int32_t n = 0;
   while (ops[n]) n++;
   qn_status st = check_plugin(given);
@@ -211,9 +230,11 @@ qn_status qni_registry_publish(const qni_plugin *given, const qn_op *const *ops)
   qni_plugin *plugin = copy_plugin(given);
   const qn_opref **staged = plugin ? qni_mem_zalloc((size_t)n + 1, sizeof *staged) : NULL;
   st = staged ? stage_all(ops, n, plugin, staged) : QN_E_NOMEM;
-  if (!st) st = commit(plugin, staged, n);
+  if (!st) st = qni_types_stage(plugin, query_of(given), &types);
+  if (!st) st = commit(plugin, staged, n, &types);
   if (st) {
-    for (int32_t i = 0; staged && i < n; i++) free_op(staged[i]);
+    qni_types_drop(&types);
+    for (int32_t i = 0; staged && i < n; i++) qni_registry_unstage(staged[i]);
     free_plugin(plugin);
   }
   qni_mem_free(staged);
@@ -238,7 +259,8 @@ qn_status qni_registry_start(void) {
 }
 
 void qni_registry_stop(void) {
-  for (int32_t i = 0; i < table.n_ops; i++) free_op(table.sorted[i]);
+  qni_types_stop();
+  for (int32_t i = 0; i < table.n_ops; i++) qni_registry_unstage(table.sorted[i]);
   for (int32_t i = 0; i < table.n_plugins; i++) free_plugin(table.plugins[i]);
   qni_mem_free(table.sorted);
   qni_mem_free(table.plugins);

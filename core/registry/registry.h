@@ -33,6 +33,10 @@ qn_status qni_registry_start(void) QNI_WARN_UNUSED; /* registers the core's ops 
 void qni_registry_stop(void);
 /* Publishes all ops of a plugin, or none; `plugin` is copied. ops is NULL-ended. */
 qn_status qni_registry_publish(const qni_plugin *plugin, const qn_op *const *ops) QNI_WARN_UNUSED;
+/* Checks an op and makes a reference to it that nobody finds; what things' methods are. */
+qn_status qni_registry_stage(const qn_op *given, const qni_plugin *plugin,
+                             const qn_opref **op) QNI_WARN_UNUSED;
+void qni_registry_unstage(const qn_opref *op); /* NULL is fine */
 /* NULL with QN_E_NOT_FOUND and the nearest known name as hint, or ambiguous. */
 const qn_opref *qni_registry_find(const char *name);
 int32_t qni_registry_op_count(void);

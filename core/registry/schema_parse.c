@@ -376,13 +376,20 @@ static bool parse_condition(qni_parser *p) {
   return true;
 }
 
-static bool parse_all(qni_parser *p) {
-  qni_lex_next(&p->lx);
-  if (!qni_lex_name(&p->lx, "the op's name", p->s->name) || !parse_params(p)) return false;
+/* Settings and methods of things may have no outputs; ops must, which the registry says. */
+static bool parse_outputs(qni_parser *p) {
+  if (p->lx.token == QNI_TOK_END || qni_lex_word(&p->lx, "where")) return true;
   if (!qni_lex_expect(&p->lx, QNI_MARK_ARROW, "'->' and the outputs")) return false;
   do {
     if (!parse_output(p)) return false;
   } while (qni_lex_take(&p->lx, ','));
+  return true;
+}
+
+static bool parse_all(qni_parser *p) {
+  qni_lex_next(&p->lx);
+  if (!qni_lex_name(&p->lx, "the op's name", p->s->name) || !parse_params(p)) return false;
+  if (!parse_outputs(p)) return false;
   if (qni_lex_word(&p->lx, "where")) do {
       qni_lex_next(&p->lx);
       if (!parse_condition(p)) return false;

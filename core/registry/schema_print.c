@@ -177,9 +177,9 @@ bool qni_schema_print(const qni_schema *s, char *buf, size_t size) {
     keyword = s->param[i].keyword;
     put_param(&o, s, &s->param[i]);
   }
-  put(&o, ") -> ");
+  put(&o, ")");
   for (int32_t i = 0; i < s->n_outputs; i++) {
-    if (i) put(&o, ", ");
+    put(&o, i ? ", " : " -> ");
     put_output(&o, s, &s->output[i]);
   }
   for (int32_t i = 0; i < s->n_where; i++) {

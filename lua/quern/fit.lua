@@ -54,7 +54,7 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field folder string? where checkpoints go; default: the run's
 ---@field resume boolean? continue from last; default: as the run was started
 ---@field hooks table[]? objects with any of before_epoch, before_step, after_backward, after_step, after_epoch,
----  after_evaluate, finish (called as hook:name(fit, ...)), and state, load_state for checkpoints
+---  after_evaluate, checkpoint, finish (called as hook:name(fit, ...)), and state, load_state for checkpoints
 ---@field progress boolean? default true
 ---@field captured boolean? replay the step in slices of the batch (docs/executor.md); default false
 ---@field checkpoint_steps integer? also write last after so many updates
@@ -155,6 +155,7 @@ end
 --- Writes last: parameters, moments, position and metrics so far.
 function Fit:save_last()
   if not self.folder then return end
+  self:hook("checkpoint")
   local tensors = checkpoint.join({}, "model/", self.model:state())
   checkpoint.join(tensors, "optim/", (self.optim:state()))
   for i, h in ipairs(self.hooks) do

@@ -37,6 +37,11 @@ build_plugin() {
   mkdir -p "$1" && cp tests/out_of_tree/scale/* "$1" && make -C "$1" -s scale.so CFLAGS="$2"
 }
 
+build_toolbox() {
+  mkdir -p "$tmp/plugins/toolbox" && cp tests/out_of_tree/toolbox/* "$tmp/plugins/toolbox" &&
+    make -C "$tmp/plugins/toolbox" -s toolbox.so
+}
+
 # The loader's refusal of a plugin built with flags $2 equals the recorded text $1; exit code 3.
 refusal() {
   build_plugin "$tmp/$1/scale" "$2" || return 1
@@ -57,6 +62,8 @@ try "its manifest and ops are shown" says "example.scale" "$quern" plugin info s
 try "first-party plugins are installed" says "hstu" "$quern" plugin list
 try "a model with the plugin's layer trains" says "trained" "$quern" lua tests/system/train_scale.lua
 try "the plugin passes the conformance kit" says "13 checks, 0 failed; level L3" "$quern" plugin check scale
+try "a plugin with a sampler, hook, data set, metric, format and scorer builds" build_toolbox
+try "and each of them works" says "toolbox: RMSE" "$quern" lua tests/system/use_toolbox.lua
 if command -v luajit >/dev/null; then
   try "LuaJIT trains through the installed library" \
     luajit tests/luajit/train.lua "$prefix/lib/libquern.so" "$prefix/include/quern"

@@ -314,3 +314,163 @@ typedef struct qn_math {
                int64_t a_col, const float *b, int64_t b_row, int64_t b_col, float *c, int64_t c_row,
                int32_t add);
 } qn_math;
+
+/* ---- Things beside ops --------------------------------------------------- */
+
+/*
+** Optimizers, samplers, hooks, data sets, metrics, file formats, scorers of weights: a plugin
+** offers them through qn_plugin.query, which gives for an interface's id a NULL-ended array of
+** pointers to descriptors, that live as long as the process:
+**
+**   "qn.object/1"   const qn_object *const *     has state and a step: optimizers, samplers, pruners
+**   "qn.hook/1"     const qn_hook *const *       looks on, and in, while a model is trained
+**   "qn.dataset/1"  const qn_dataset *const *    records by number
+**   "qn.metric/1"   const qn_metric *const *     adds up batches, then says numbers
+**   "qn.codec/1"    const qn_codec *const *      files to named tensors and back
+**   "qn.scorer/1"   const qn_scorer *const *     how much each weight matters
+**
+** They are read once, when the plugin is loaded; a bad one refuses the whole plugin. A thing is
+** made from settings, arguments by a schema such as "lion(*, lr: num{0..} = 1e-4)", whose name
+** is the thing's name. Every function gets a call like an op's: scratch, parallel, gemm, random
+** and fail work as there, has_arg and arg_... look at the function's own arguments first and then
+** at the settings. Things run on the main thread, never in a captured step.
+**
+** What a thing keeps between its calls belongs to the host: named tensors and one text of JSON,
+** reached by "qn.store/1". A checkpoint has just these, and can be read without the plugin.
+*/
+enum qn_thing_flags {
+  QN_THING_RANDOM = 1 /* draws random numbers: each call takes an op instance */
+};
+
+/* What the descriptors of all kinds begin with. Frozen. */
+typedef struct qn_thing {
+  uint32_t struct_size; /* of the whole descriptor */
+  uint32_t flags;       /* enum qn_thing_flags; unknown bits are refused */
+  const char *settings; /* a schema without tensors and outputs */
+  const char *summary;  /* one line */
+  const char *doc;      /* what it does, errors; may be NULL */
+  const char *cite;     /* paper and equation; may be NULL */
+  const char *example;  /* one Lua statement that runs; may be NULL */
+  qn_op_fn create;      /* [main] makes the state of a new thing; NULL: none yet */
+  qn_op_fn save; /* [main] before state is taken: brings tensors and text up to date; or NULL */
+  qn_op_fn
+      load; /* [main] after state was put back: must refuse what it cannot go on from; or NULL */
+  qn_op_fn describe; /* [main] tells numbers about itself by emit; or NULL */
+} qn_thing;
+
+/*
+** Interface "qn.store/1", for functions of things: their state. Names are those of a safetensors
+** file, at most 200 bytes. Views live until the tensor is dropped or the thing is. [call, main]
+*/
+typedef struct qn_store {
+  uint32_t struct_size;
+  /* The tensor of that name: as it is if it has this type and shape, else new, and zero. */
+  qn_status (*make)(qn_call *c, const char *name, int32_t dtype, int32_t ndim, const int64_t *shape,
+                    qn_view **view);
+  qn_view *(*find)(qn_call *c, const char *name); /* NULL: none */
+  void (*drop)(qn_call *c, const char *name);
+  int32_t (*count)(qn_call *c);
+  const char *(*at)(qn_call *c, int32_t i, qn_view **view); /* in order of names */
+  const char *(*text)(qn_call *c);                          /* "" at first */
+  qn_status (*text_set)(qn_call *c, const char *json);      /* JSON, or it is refused */
+  /* A number by name, of metrics' results and of describe. */
+  qn_status (*emit)(qn_call *c, const char *name, double value);
+  /* Bytes of the file that encode writes, in order. */
+  qn_status (*put)(qn_call *c, const void *bytes, int64_t n);
+  /* One pointer to what the thing keeps elsewhere, as a library's handle; released with the thing. */
+  qn_status (*hold)(qn_call *c, void *pointer, void (*release)(void *pointer));
+  void *(*held)(qn_call *c);
+} qn_store;
+
+/*
+** An object: step is an op of its own with any schema, such as
+** "step(w!: f[?], g: like w) -> w", that sees the object's settings and state too.
+*/
+typedef struct qn_object {
+  qn_thing head;
+  const qn_op *step; /* backward and compose are not used: no gradient flows through it */
+} qn_object;
+
+/* One named parameter of a model, as hooks and scorers see it. Grows at its end only. */
+typedef struct qn_parameter {
+  uint32_t struct_size;
+  const char *name, *role; /* "layer1.w"; "weight.linear", "embedding", ... */
+  qn_view *value;          /* hooks may write it */
+  qn_view *grad;           /* dense, f32 or f64 as value; NULL: none; hooks may write it */
+  const qn_view *mask;     /* bool, 0: pruned; NULL: none */
+  qn_view *score;          /* scorers: f32 of value's shape, to be filled; else NULL */
+} qn_parameter;
+
+enum qn_event {
+  QN_BEFORE_EPOCH = 0,
+  QN_BEFORE_STEP = 1,
+  QN_AFTER_BACKWARD = 2, /* gradients are there, the update is not made yet */
+  QN_AFTER_STEP = 3,
+  QN_AFTER_EPOCH = 4,
+  QN_AT_CHECKPOINT = 5, /* before state is saved */
+  QN_AT_FINISH = 6
+};
+
+/* When a hook is called. Grows at its end only. */
+typedef struct qn_moment {
+  uint32_t struct_size;
+  int32_t event;       /* enum qn_event */
+  int64_t epoch, step; /* done so far */
+  double loss;         /* of the last batch; NaN: none yet */
+  int32_t n_parameters, reserved;
+  qn_parameter *const *parameter; /* value and grad are contiguous */
+} qn_moment;
+
+typedef struct qn_hook {
+  qn_thing head;
+  uint32_t events; /* 1 << event of those it wants; unknown bits are refused */
+  uint32_t reserved;
+  qn_status (*run)(const qn_host *h, qn_call *c, const qn_moment *m);
+} qn_hook;
+
+/*
+** A data set. read is an op whose first input is the list of records wanted, counted from 0:
+** "read(records: i64[B]) -> items: i64[?], items_offsets: i64[?]". Outputs X and X_offsets
+** become one jagged tensor X.
+*/
+typedef struct qn_dataset {
+  qn_thing head;
+  qn_status (*count)(const qn_host *h, qn_call *c, int64_t *n); /* records */
+  const qn_op *read;
+} qn_dataset;
+
+/* A metric: add is an op without outputs, "add(p: f[N], y: f[N])"; result emits numbers. */
+typedef struct qn_metric {
+  qn_thing head;
+  const qn_op *add;
+  qn_op_fn result;
+} qn_metric;
+
+/*
+** A file format; one thing is made for each file. Reading, decode makes tensors and text (its
+** metadata) in the store; writing, they are there when encode is called, contiguous.
+*/
+typedef struct qn_codec {
+  qn_thing head;
+  const char *const *suffixes; /* ".npy"; NULL-ended */
+  /* Does a file that begins with these bytes look like it? NULL: suffixes decide. [any] */
+  int32_t (*sniff)(const void *bytes, int64_t n);
+  qn_status (*decode)(const qn_host *h, qn_call *c, const void *bytes, int64_t n); /* or NULL */
+  qn_op_fn encode;                                                                 /* or NULL */
+} qn_codec;
+
+enum qn_scorer_reads {
+  QN_SCORE_GRAD = 1, /* needs gradients of the loss */
+  QN_SCORE_MASK = 2  /* looks at masks */
+};
+
+/*
+** Scores: the higher, the more the weight matters. Called with one or more parameters at once;
+** values are f32 or f64 and contiguous. Scores of masked weights are not looked at.
+*/
+typedef struct qn_scorer {
+  qn_thing head;
+  uint32_t reads; /* enum qn_scorer_reads; unknown bits are refused */
+  uint32_t reserved;
+  qn_status (*score)(const qn_host *h, qn_call *c, int32_t n, qn_parameter *const *parameter);
+} qn_scorer;

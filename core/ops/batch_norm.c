@@ -16,6 +16,7 @@
 #include <math.h>
 #include <stdbool.h>
 
+#include "ops/batch_norm_compose.h"
 #include "ops/network.h"
 
 struct channel {
@@ -163,85 +164,8 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   return h->parallel(c, s.x->shape[1], qni_net_grain(s.k.N * s.k.P, 16384), backward_channels, &s);
 }
 
-/* ---- The same backward, made of registered ops ---- */
-
-struct composer {
-  const qn_host *h;
-  qn_call *c;
-  qn_status st;
-  int32_t n_dims;
-  int64_t dims[QN_MAX_DIMS], wide[QN_MAX_DIMS]; /* reduced dimensions; [1,C,1,...] */
-  int32_t ndim;
-};
-
-static qn_tensor *call(struct composer *m, const char *op, qn_tensor *a, qn_tensor *b) {
-  qn_tensor *out = NULL;
-  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a}, {.kind = QN_ARG_TENSOR, .v.tensor = b}};
-  if (!m->st) m->st = m->h->apply(m->c, op, args, b ? 2 : 1, &out, 1);
-  return out;
-}
-
-static qn_tensor *over_batch(struct composer *m, const char *op, qn_tensor *a, bool keep) {
-  qn_tensor *out = NULL;
-  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a},
-                   {.name = "dim", .kind = QN_ARG_INTS, .count = m->n_dims, .v.ints = m->dims},
-                   {.name = "keepdim", .kind = QN_ARG_BOOL, .v.i = keep}};
-  if (!m->st) m->st = m->h->apply(m->c, op, args, 3, &out, 1);
-  return out;
-}
-
-static qn_tensor *widen(struct composer *m, qn_tensor *a) {
-  qn_tensor *out = NULL;
-  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a},
-                   {.name = "shape", .kind = QN_ARG_INTS, .count = m->ndim, .v.ints = m->wide}};
-  if (!m->st) m->st = m->h->apply(m->c, "reshape", args, 2, &out, 1);
-  return out;
-}
-
-static qn_tensor *add_eps(struct composer *m, qn_tensor *a) {
-  qn_tensor *out = NULL;
-  qn_arg args[] = {{.kind = QN_ARG_TENSOR, .v.tensor = a},
-                   {.kind = QN_ARG_NUM, .v.f = m->h->arg_num(m->c, "eps")}};
-  if (!m->st) m->st = m->h->apply(m->c, "add", args, 2, &out, 1);
-  return out;
-}
-
-static void measure(struct composer *m, const qn_view *x) {
-  m->ndim = x->ndim;
-  for (int32_t d = 0; d < x->ndim; d++) {
-    m->wide[d] = d == 1 ? x->shape[1] : 1;
-    if (d != 1) m->dims[m->n_dims++] = d + 1;
-  }
-}
-
 static qn_status compose(const qn_host *h, qn_call *c) {
-  struct composer m = {.h = h, .c = c};
-  bool training = !h->has_arg(c, "mean");
-  qn_tensor *x = h->ref_saved(c, X), *w = h->ref_saved(c, W), *g = h->ref_grad(c, 0);
-  qn_tensor *dm = h->ref_grad(c, 1), *dv = h->ref_grad(c, 2);
-  if (!g || h->needs_grad(c, MEAN) || h->needs_grad(c, VAR) || dm || dv)
-    return h->fail(
-        c, QN_E_UNSUPPORTED,
-        "second order of batch_norm goes through y and x, w, b only; detach mean and var");
-  measure(&m, h->like(c, X));
-  qn_tensor *mean = training ? over_batch(&m, "mean", x, true) : widen(&m, h->ref_saved(c, MEAN));
-  qn_tensor *centred = call(&m, "sub", x, mean);
-  qn_tensor *var = training ? over_batch(&m, "mean", call(&m, "square", centred, NULL), true)
-                            : widen(&m, h->ref_saved(c, VAR));
-  qn_tensor *rstd = call(&m, "rsqrt", add_eps(&m, var), NULL),
-            *hat = call(&m, "mul", centred, rstd), *ghat = call(&m, "mul", g, hat);
-  qn_tensor *dx = g;
-  if (training) {
-    dx = call(&m, "sub", dx, over_batch(&m, "mean", g, true));
-    dx = call(&m, "sub", dx, call(&m, "mul", hat, over_batch(&m, "mean", ghat, true)));
-  }
-  dx = call(&m, "mul", dx, rstd);
-  if (w) dx = call(&m, "mul", dx, widen(&m, w));
-  qn_tensor *dw = over_batch(&m, "sum", ghat, false), *db = over_batch(&m, "sum", g, false);
-  if (!m.st) m.st = h->set_grad(c, X, dx);
-  if (!m.st) m.st = h->set_grad(c, W, dw);
-  if (!m.st) m.st = h->set_grad(c, B, db);
-  return m.st;
+  return qni_batch_norm_compose(h, c, &(qni_batch_norm_slots){.channel = 1, .residual = -1});
 }
 
 static const qn_op batch_norm = {

@@ -1,5 +1,6 @@
 /*
-** Geometry of convolutions and pooling over [N,C,H,W] or [N,C,L] (then H = 1).
+** Geometry of convolutions and pooling over images [N,C,H,W] or series [N,C,L] (then H = 1);
+** with layout nhwc, channels last: [N,H,W,C] or [N,L,C].
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_CONV_SHAPE_H
@@ -7,12 +8,25 @@
 
 #include "quern/abi.h"
 
+#define QNI_LAYOUT "layout: enum{nchw|nhwc} = nchw"
+#define QNI_LAYOUT_DOC                                                                             \
+  " layout: nchw, channels before space ([N,C,H,W], [N,C,L]), or nhwc, channels last "             \
+  "([N,H,W,C], [N,L,C]), for x and the result alike."
+
 typedef struct qni_window {               /* sizes of the image side and of the result side */
   int64_t N, C, H, W;                     /* image */
   int64_t OH, OW;                         /* result */
   int64_t kh, kw, sh, sw, ph, pw, dh, dw; /* kernel, stride, padding, dilation */
+  int32_t last;                           /* channels come last */
 } qni_window;
 
+/* Channels, then spatial size `axis` (0: the first), of an image of the call's layout. */
+int64_t qni_image_channels(const qn_view *image, int32_t last);
+int64_t qni_image_size(const qn_view *image, int32_t last, int32_t axis);
+/* N, C, H, W and the layout of a call's image; an error unless it has 1 or 2 spatial axes. */
+qn_status qni_image_read(const qn_host *h, qn_call *c, const qn_view *image, qni_window *w);
+/* Gives `out` the shape of a result with `channels` channels and the window's OH x OW pixels. */
+void qni_image_result(const qni_window *w, int32_t ndim, int64_t channels, qn_view *out);
 /*
 ** Reads stride, padding and dilation (each one number or one per axis) of a call on an
 ** image of 2 or 1 spatial axes; kernel sizes are given. OH and OW follow:

@@ -1,6 +1,7 @@
 /* Chooses the kernels of the network ops for this CPU. SPDX-License-Identifier: MIT */
 #include "exec/cpu.h"
 #include "kernels/attention.h"
+#include "kernels/batch_norm.h"
 #include "kernels/dropout.h"
 #include "kernels/embedding.h"
 #include "kernels/loss.h"
@@ -8,6 +9,7 @@
 #include "kernels/softmax.h"
 
 QNI_DISPATCH(attention, qni_attention_table)
+QNI_DISPATCH(batch_norm, qni_batch_norm_table)
 QNI_DISPATCH(dropout, qni_dropout_table)
 QNI_DISPATCH(embedding, qni_embedding_table)
 QNI_DISPATCH(loss, qni_loss_table)

@@ -4,6 +4,7 @@
 #define TABLES(X)                                                                                  \
   X(attention)                                                                                     \
   X(batch_norm)                                                                                    \
+  X(batch_norm_act)                                                                                \
   X(compare)                                                                                       \
   X(conv)                                                                                          \
   X(dropout)                                                                                       \

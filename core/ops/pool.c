@@ -1,5 +1,6 @@
 /*
-** Pooling over [N,C,H,W] or [N,C,L]: maximum, mean, and mean to a given size.
+** Pooling over [N,C,H,W] or [N,C,L], or with channels last: maximum, mean, and mean to a given
+** size.
 **
 **   max_pool   y[p] = max over the window; the gradient goes to the first maximum
 **   avg_pool   y[p] = mean over the window's pixels inside the image
@@ -27,7 +28,7 @@ struct pool {
   bool max, is64;
   const char *x; /* forward: image; backward: gradient of the result */
   char *y;       /* forward: result; backward: gradient of the image */
-  int64_t *at;   /* [planes, OH, OW] */
+  int32_t *at;   /* of each result pixel: the winner within its window */
 };
 
 static qn_status read_window(const qn_host *h, qn_call *c, const qn_view *x, qni_window *w) {
@@ -54,67 +55,58 @@ static qn_status read_window(const qn_host *h, qn_call *c, const qn_view *x, qni
 }
 
 static qn_status read_adaptive(const qn_host *h, qn_call *c, const qn_view *x, qni_window *w) {
-  int32_t axes;
   *w = (qni_window){0};
-  qn_status st = qni_window_axes(h, c, x, &axes);
-  if (!st) st = qni_window_pair(h, c, "size", axes, 1, 1, &w->OH, &w->OW);
+  qn_status st = qni_image_read(h, c, x, w);
+  if (!st) st = qni_window_pair(h, c, "size", x->ndim - 2, 1, 1, &w->OH, &w->OW);
   if (st) return st;
-  if (axes == 1) w->OH = 1;
-  w->N = x->shape[0], w->C = x->shape[1];
-  w->H = axes == 2 ? x->shape[2] : 1;
-  w->W = x->shape[x->ndim - 1];
+  if (x->ndim == 3) w->OH = 1;
   if (w->H > 0 && w->W > 0) return QN_OK;
   return h->fail(c, QN_E_SHAPE, "the image has no pixels");
 }
 
-static void give_shape(const qn_view *x, const qni_window *w, qn_view *y) {
-  y->ndim = x->ndim;
-  y->shape[0] = w->N;
-  y->shape[1] = w->C;
-  if (x->ndim == 4) y->shape[2] = w->OH;
-  y->shape[x->ndim - 1] = w->OW;
-}
+/* ---- Running over planes, or over images with channels last ---- */
 
-/* ---- Running over planes ---- */
-
-static qn_status forward_planes(void *ctx, int64_t begin, int64_t end) {
+static qn_status forward_items(void *ctx, int64_t begin, int64_t end) {
   const struct pool *p = ctx;
-  int64_t in = p->w.H * p->w.W, out = p->w.OH * p->w.OW;
+  const int64_t lanes = p->w.last ? p->w.C : 1, in = p->w.H * p->w.W * lanes,
+                out = p->w.OH * p->w.OW * lanes;
   for (int64_t i = begin; i < end; i++) {
     const void *x = p->x + i * in * (p->is64 ? 8 : 4);
     void *y = p->y + i * out * (p->is64 ? 8 : 4);
     if (p->max && p->is64)
-      max_plane_f64(&p->w, x, y, p->at + i * out);
+      max_item_f64(&p->w, lanes, x, y, p->at + i * out);
     else if (p->max)
-      max_plane_f32(&p->w, x, y, p->at + i * out);
+      max_item_f32(&p->w, lanes, x, y, p->at + i * out);
     else if (p->is64)
-      mean_plane_f64(&p->w, &p->spans, x, y);
+      mean_item_f64(&p->w, &p->spans, lanes, x, y);
     else
-      mean_plane_f32(&p->w, &p->spans, x, y);
+      mean_item_f32(&p->w, &p->spans, lanes, x, y);
   }
   return QN_OK;
 }
 
-static qn_status backward_planes(void *ctx, int64_t begin, int64_t end) {
+static qn_status backward_items(void *ctx, int64_t begin, int64_t end) {
   const struct pool *p = ctx;
-  int64_t in = p->w.H * p->w.W, out = p->w.OH * p->w.OW;
+  const int64_t lanes = p->w.last ? p->w.C : 1, in = p->w.H * p->w.W * lanes,
+                out = p->w.OH * p->w.OW * lanes;
   for (int64_t i = begin; i < end; i++) {
     const void *dy = p->x + i * out * (p->is64 ? 8 : 4);
     void *dx = p->y + i * in * (p->is64 ? 8 : 4);
     if (p->max && p->is64)
-      max_plane_back_f64(&p->w, dy, p->at + i * out, dx);
+      max_item_back_f64(&p->w, lanes, dy, p->at + i * out, dx);
     else if (p->max)
-      max_plane_back_f32(&p->w, dy, p->at + i * out, dx);
+      max_item_back_f32(&p->w, lanes, dy, p->at + i * out, dx);
     else if (p->is64)
-      mean_plane_back_f64(&p->w, &p->spans, dy, dx);
+      mean_item_back_f64(&p->w, &p->spans, lanes, dy, dx);
     else
-      mean_plane_back_f32(&p->w, &p->spans, dy, dx);
+      mean_item_back_f32(&p->w, &p->spans, lanes, dy, dx);
   }
   return QN_OK;
 }
 
 static qn_status run(const qn_host *h, qn_call *c, struct pool *p, qn_range_fn fn) {
-  return h->parallel(c, p->w.N * p->w.C, qni_net_grain(p->w.H * p->w.W, 16384), fn, p);
+  const int64_t items = p->w.last ? p->w.N : p->w.N * p->w.C, lanes = p->w.last ? p->w.C : 1;
+  return h->parallel(c, items, qni_net_grain(p->w.H * p->w.W * lanes, 16384), fn, p);
 }
 
 /* ---- max_pool ---- */
@@ -122,7 +114,7 @@ static qn_status run(const qn_host *h, qn_call *c, struct pool *p, qn_range_fn f
 static qn_status max_infer(const qn_host *h, qn_call *c) {
   qni_window w;
   qn_status st = read_window(h, c, h->in(c, 0), &w);
-  if (!st) give_shape(h->in(c, 0), &w, h->out(c, 0));
+  if (!st) qni_image_result(&w, h->in(c, 0)->ndim, w.C, h->out(c, 0));
   return st;
 }
 
@@ -131,10 +123,10 @@ static qn_status max_forward(const qn_host *h, qn_call *c) {
   struct pool p = {.max = true, .is64 = qni_net_is64(x), .x = x->data, .y = h->out(c, 0)->data};
   qn_view *at;
   qn_status st = read_window(h, c, x, &p.w);
-  if (!st) st = h->save_new(c, 0, QN_I64, h->out(c, 0)->ndim, h->out(c, 0)->shape, &at);
+  if (!st) st = h->save_new(c, 0, QN_I32, h->out(c, 0)->ndim, h->out(c, 0)->shape, &at);
   if (st) return st;
   p.at = at->data;
-  return run(h, c, &p, forward_planes);
+  return run(h, c, &p, forward_items);
 }
 
 static qn_status max_backward(const qn_host *h, qn_call *c) {
@@ -147,7 +139,7 @@ static qn_status max_backward(const qn_host *h, qn_call *c) {
                    .y = dx->data,
                    .at = h->saved(c, 0)->data};
   qn_status st = read_window(h, c, h->like(c, 0), &p.w);
-  return st ? st : run(h, c, &p, backward_planes);
+  return st ? st : run(h, c, &p, backward_items);
 }
 
 /* The winner of a window changes where its two largest pixels are close. */
@@ -200,7 +192,7 @@ static qn_status mean_window(const qn_host *h, qn_call *c, const qn_view *x, qni
 static qn_status mean_infer(const qn_host *h, qn_call *c) {
   qni_window w;
   qn_status st = mean_window(h, c, h->in(c, 0), &w);
-  if (!st) give_shape(h->in(c, 0), &w, h->out(c, 0));
+  if (!st) qni_image_result(&w, h->in(c, 0)->ndim, w.C, h->out(c, 0));
   return st;
 }
 
@@ -221,15 +213,16 @@ static qn_status mean_run(const qn_host *h, qn_call *c, const qn_view *image, co
 }
 
 static qn_status mean_forward(const qn_host *h, qn_call *c) {
-  return mean_run(h, c, h->in(c, 0), h->in(c, 0), h->out(c, 0), forward_planes);
+  return mean_run(h, c, h->in(c, 0), h->in(c, 0), h->out(c, 0), forward_items);
 }
 
 static qn_status mean_backward(const qn_host *h, qn_call *c) {
   qn_view *dx = h->out(c, 0);
-  return dx ? mean_run(h, c, h->like(c, 0), h->in(c, 0), dx, backward_planes) : QN_OK;
+  return dx ? mean_run(h, c, h->like(c, 0), h->in(c, 0), dx, backward_items) : QN_OK;
 }
 
-#define WINDOW "kernel: [int], stride: [int]? = nil, padding: [int] = [0], dilation: [int] = [1]"
+#define WINDOW                                                                                     \
+  "kernel: [int], stride: [int]? = nil, padding: [int] = [0], dilation: [int] = [1], " QNI_LAYOUT
 
 static const qn_op max_pool = {
     .struct_size = sizeof(qn_op),
@@ -239,7 +232,7 @@ static const qn_op max_pool = {
     .summary = "Largest pixel of each window.",
     .doc = "x: [N,C,H,W] or [N,C,L]. kernel, stride (default: the kernel), padding (at most half "
            "of the kernel), dilation: one number or one "
-           "per axis. The gradient goes to the first maximum.",
+           "per axis. The gradient goes to the first maximum." QNI_LAYOUT_DOC,
     .example =
         "print(quern.max_pool(quern.arange(16):to('f32'):reshape(1, 1, 4, 4), {kernel = 2}))",
     .infer = max_infer,
@@ -247,28 +240,28 @@ static const qn_op max_pool = {
     .backward = max_backward,
     .kink = max_kink};
 
-static const qn_op avg_pool = {.struct_size = sizeof(qn_op),
-                               .det = QN_DET_BITWISE,
-                               .batch = QN_BATCH_ROWS,
-                               .schema = "avg_pool(x: f[?], *, kernel: [int], stride: [int]? = "
-                                         "nil, padding: [int] = [0]) -> y: f[?]",
-                               .summary = "Mean of each window.",
-                               .doc = "x: [N,C,H,W] or [N,C,L]. The mean is over the window's "
-                                      "pixels inside the image: padding does not count.",
-                               .example =
-                                   "print(quern.avg_pool(quern.ones{1, 1, 4, 4}, {kernel = 2}))",
-                               .infer = mean_infer,
-                               .forward = mean_forward,
-                               .backward = mean_backward};
+static const qn_op avg_pool = {
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_ROWS,
+    .schema = "avg_pool(x: f[?], *, kernel: [int], stride: [int]? = "
+              "nil, padding: [int] = [0], " QNI_LAYOUT ") -> y: f[?]",
+    .summary = "Mean of each window.",
+    .doc = "x: [N,C,H,W] or [N,C,L]. The mean is over the window's "
+           "pixels inside the image: padding does not count." QNI_LAYOUT_DOC,
+    .example = "print(quern.avg_pool(quern.ones{1, 1, 4, 4}, {kernel = 2}))",
+    .infer = mean_infer,
+    .forward = mean_forward,
+    .backward = mean_backward};
 
 static const qn_op adaptive_avg_pool = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
     .batch = QN_BATCH_ROWS,
-    .schema = "adaptive_avg_pool(x: f[?], *, size: [int]) -> y: f[?]",
+    .schema = "adaptive_avg_pool(x: f[?], *, size: [int], " QNI_LAYOUT ") -> y: f[?]",
     .summary = "Means of windows chosen so that the result has the given size.",
     .doc = "x: [N,C,H,W] or [N,C,L]. Window i of O over I pixels: floor(i I / O) .. ceil((i+1) I / "
-           "O) - 1.",
+           "O) - 1." QNI_LAYOUT_DOC,
     .example = "print(quern.adaptive_avg_pool(quern.ones{1, 1, 5, 5}, {size = 1}))",
     .infer = mean_infer,
     .forward = mean_forward,

@@ -1,50 +1,74 @@
 /*
-** Pooling of one channel's plane, per element type (REAL, FN).
+** Pooling of one item, per element type (REAL, FN): a channel's plane (lanes = 1), or an image
+** with its channels last (lanes = C). Windows run over pixels, the inner loops over lanes.
 ** SPDX-License-Identifier: MIT
 */
-/* y = max over the window, at[] the winning pixel's position; padding never wins. NaN wins. */
-static void FN(max_plane)(const qni_window *w, const REAL *x, REAL *y, int64_t *at) {
+/* One window's pixel joins: y = max, at[] the winner's number within the window. NaN wins. */
+static inline void FN(max_join)(int64_t lanes, const REAL *restrict x, REAL *restrict y,
+                                int32_t *restrict at, int32_t tap) {
+  for (int64_t l = 0; l < lanes; l++) {
+    const bool wins = x[l] > y[l] || (x[l] != x[l] && y[l] == y[l]);
+    y[l] = wins ? x[l] : y[l];
+    at[l] = wins ? tap : at[l];
+  }
+}
+
+/* Padding never wins. */
+static void FN(max_item)(const qni_window *w, int64_t lanes, const REAL *x, REAL *y, int32_t *at) {
   for (int64_t oy = 0; oy < w->OH; oy++)
-    for (int64_t ox = 0; ox < w->OW; ox++) {
-      int64_t best = -1;
+    for (int64_t ox = 0; ox < w->OW; ox++, y += lanes, at += lanes) {
+      bool first = true;
       for (int64_t i = 0; i < w->kh; i++)
         for (int64_t j = 0; j < w->kw; j++) {
-          int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw,
-                  p = row * w->W + col;
+          const int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw;
           if (row < 0 || row >= w->H || col < 0 || col >= w->W) continue;
-          if (best < 0 || x[p] > x[best] || (isnan(x[p]) && !isnan(x[best]))) best = p;
+          const REAL *from = x + (row * w->W + col) * lanes;
+          const int32_t tap = (int32_t)(i * w->kw + j);
+          if (!first) {
+            FN(max_join)(lanes, from, y, at, tap);
+            continue;
+          }
+          memcpy(y, from, (size_t)lanes * sizeof *y);
+          for (int64_t l = 0; l < lanes; l++) at[l] = tap;
+          first = false;
         }
-      y[oy * w->OW + ox] = x[best];
-      at[oy * w->OW + ox] = best;
     }
 }
 
-static void FN(max_plane_back)(const qni_window *w, const REAL *dy, const int64_t *at, REAL *dx) {
-  memset(dx, 0, (size_t)(w->H * w->W) * sizeof *dx);
-  for (int64_t i = 0; i < w->OH * w->OW; i++) dx[at[i]] += dy[i];
+static void FN(max_item_back)(const qni_window *w, int64_t lanes, const REAL *dy, const int32_t *at,
+                              REAL *dx) {
+  memset(dx, 0, (size_t)(w->H * w->W * lanes) * sizeof *dx);
+  for (int64_t oy = 0; oy < w->OH; oy++)
+    for (int64_t ox = 0; ox < w->OW; ox++, dy += lanes, at += lanes)
+      for (int64_t l = 0; l < lanes; l++) {
+        const int64_t i = at[l] / w->kw, j = at[l] % w->kw;
+        const int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw;
+        dx[(row * w->W + col) * lanes + l] += dy[l];
+      }
 }
 
 /* Mean over the window's pixels inside the image; adaptive windows come with their own bounds. */
-static void FN(mean_plane)(const qni_window *w, const struct spans *s, const REAL *x, REAL *y) {
+static void FN(mean_item)(const qni_window *w, const struct spans *s, int64_t lanes, const REAL *x,
+                          REAL *y) {
   for (int64_t oy = 0; oy < w->OH; oy++)
-    for (int64_t ox = 0; ox < w->OW; ox++) {
-      double sum = 0;
+    for (int64_t ox = 0; ox < w->OW; ox++, y += lanes) {
+      const REAL n = (REAL)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox]));
+      for (int64_t l = 0; l < lanes; l++) y[l] = 0;
       for (int64_t row = s->top[oy]; row < s->bottom[oy]; row++)
         for (int64_t col = s->left[ox]; col < s->right[ox]; col++)
-          sum += (double)x[row * w->W + col];
-      y[oy * w->OW + ox] =
-          (REAL)(sum / (double)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox])));
+          for (int64_t l = 0; l < lanes; l++) y[l] += x[(row * w->W + col) * lanes + l];
+      for (int64_t l = 0; l < lanes; l++) y[l] /= n;
     }
 }
 
-static void FN(mean_plane_back)(const qni_window *w, const struct spans *s, const REAL *dy,
-                                REAL *dx) {
-  memset(dx, 0, (size_t)(w->H * w->W) * sizeof *dx);
+static void FN(mean_item_back)(const qni_window *w, const struct spans *s, int64_t lanes,
+                               const REAL *dy, REAL *dx) {
+  memset(dx, 0, (size_t)(w->H * w->W * lanes) * sizeof *dx);
   for (int64_t oy = 0; oy < w->OH; oy++)
-    for (int64_t ox = 0; ox < w->OW; ox++) {
-      REAL share =
-          dy[oy * w->OW + ox] / (REAL)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox]));
+    for (int64_t ox = 0; ox < w->OW; ox++, dy += lanes) {
+      const REAL n = (REAL)((s->bottom[oy] - s->top[oy]) * (s->right[ox] - s->left[ox]));
       for (int64_t row = s->top[oy]; row < s->bottom[oy]; row++)
-        for (int64_t col = s->left[ox]; col < s->right[ox]; col++) dx[row * w->W + col] += share;
+        for (int64_t col = s->left[ox]; col < s->right[ox]; col++)
+          for (int64_t l = 0; l < lanes; l++) dx[(row * w->W + col) * lanes + l] += dy[l] / n;
     }
 }

@@ -18,7 +18,8 @@ struct tap {
 };
 
 struct grid {
-  int64_t N, C, H, W, OH, OW;
+  qni_window w;
+  int64_t lanes; /* channels side by side: 1 in planes, C with channels last */
   bool is64;
   struct tap *row, *col;
   const char *from;
@@ -29,17 +30,14 @@ struct grid {
 #include "ops/both_typed.h"
 
 static qn_status read_grid(const qn_host *h, qn_call *c, const qn_view *x, struct grid *g) {
-  int32_t axes;
   int64_t sh, sw;
   *g = (struct grid){.is64 = qni_net_is64(x)};
-  qn_status st = qni_window_axes(h, c, x, &axes);
-  if (!st) st = qni_window_pair(h, c, "scale", axes, 1, 1, &sh, &sw);
+  qn_status st = qni_image_read(h, c, x, &g->w);
+  if (!st) st = qni_window_pair(h, c, "scale", x->ndim - 2, 1, 1, &sh, &sw);
   if (st) return st;
-  g->N = x->shape[0], g->C = x->shape[1];
-  g->H = axes == 2 ? x->shape[2] : 1;
-  g->W = x->shape[x->ndim - 1];
-  g->OH = axes == 2 ? g->H * sh : 1;
-  g->OW = g->W * sw;
+  g->w.OH = x->ndim == 4 ? g->w.H * sh : 1;
+  g->w.OW = g->w.W * sw;
+  g->lanes = g->w.last ? g->w.C : 1;
   return QN_OK;
 }
 
@@ -53,28 +51,28 @@ static void fill_taps(int64_t size, int64_t n, bool nearest, struct tap *taps) {
   }
 }
 
-static qn_status planes_forward(void *ctx, int64_t begin, int64_t end) {
+static qn_status items_forward(void *ctx, int64_t begin, int64_t end) {
   const struct grid *g = ctx;
   for (int64_t i = begin; i < end; i++) {
-    const void *x = g->from + i * g->H * g->W * (g->is64 ? 8 : 4);
-    void *y = g->to + i * g->OH * g->OW * (g->is64 ? 8 : 4);
+    const void *x = g->from + i * g->w.H * g->w.W * g->lanes * (g->is64 ? 8 : 4);
+    void *y = g->to + i * g->w.OH * g->w.OW * g->lanes * (g->is64 ? 8 : 4);
     if (g->is64)
-      enlarge_plane_f64(g, x, y);
+      enlarge_item_f64(g, x, y);
     else
-      enlarge_plane_f32(g, x, y);
+      enlarge_item_f32(g, x, y);
   }
   return QN_OK;
 }
 
-static qn_status planes_backward(void *ctx, int64_t begin, int64_t end) {
+static qn_status items_backward(void *ctx, int64_t begin, int64_t end) {
   const struct grid *g = ctx;
   for (int64_t i = begin; i < end; i++) {
-    const void *dy = g->from + i * g->OH * g->OW * (g->is64 ? 8 : 4);
-    void *dx = g->to + i * g->H * g->W * (g->is64 ? 8 : 4);
+    const void *dy = g->from + i * g->w.OH * g->w.OW * g->lanes * (g->is64 ? 8 : 4);
+    void *dx = g->to + i * g->w.H * g->w.W * g->lanes * (g->is64 ? 8 : 4);
     if (g->is64)
-      enlarge_plane_back_f64(g, dy, dx);
+      enlarge_item_back_f64(g, dy, dx);
     else
-      enlarge_plane_back_f32(g, dy, dx);
+      enlarge_item_back_f32(g, dy, dx);
   }
   return QN_OK;
 }
@@ -84,16 +82,17 @@ static qn_status run(const qn_host *h, qn_call *c, const qn_view *image, const q
   struct grid g;
   void *taps;
   qn_status st = read_grid(h, c, image, &g);
-  if (!st) st = h->scratch(c, (g.OH + g.OW) * (int64_t)sizeof(struct tap), &taps);
+  if (!st) st = h->scratch(c, (g.w.OH + g.w.OW) * (int64_t)sizeof(struct tap), &taps);
   if (st) return st;
   bool nearest = h->arg_int(c, "mode") == 0;
   g.row = taps;
-  g.col = g.row + g.OH;
-  fill_taps(g.H, g.OH, nearest, g.row);
-  fill_taps(g.W, g.OW, nearest, g.col);
+  g.col = g.row + g.w.OH;
+  fill_taps(g.w.H, g.w.OH, nearest, g.row);
+  fill_taps(g.w.W, g.w.OW, nearest, g.col);
   g.from = from->data;
   g.to = to->data;
-  return h->parallel(c, g.N * g.C, qni_net_grain(g.OH * g.OW, 16384), fn, &g);
+  return h->parallel(c, g.w.last ? g.w.N : g.w.N * g.w.C,
+                     qni_net_grain(g.w.OH * g.w.OW * g.lanes, 16384), fn, &g);
 }
 
 static qn_status infer(const qn_host *h, qn_call *c) {
@@ -101,22 +100,17 @@ static qn_status infer(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0);
   qn_status st = read_grid(h, c, x, &g);
   if (st) return st;
-  qn_view *y = h->out(c, 0);
-  y->ndim = x->ndim;
-  y->shape[0] = g.N;
-  y->shape[1] = g.C;
-  if (x->ndim == 4) y->shape[2] = g.OH;
-  y->shape[x->ndim - 1] = g.OW;
+  qni_image_result(&g.w, x->ndim, g.w.C, h->out(c, 0));
   return QN_OK;
 }
 
 static qn_status forward(const qn_host *h, qn_call *c) {
-  return run(h, c, h->in(c, 0), h->in(c, 0), h->out(c, 0), planes_forward);
+  return run(h, c, h->in(c, 0), h->in(c, 0), h->out(c, 0), items_forward);
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   qn_view *dx = h->out(c, 0);
-  return dx ? run(h, c, h->like(c, 0), h->in(c, 0), dx, planes_backward) : QN_OK;
+  return dx ? run(h, c, h->like(c, 0), h->in(c, 0), dx, items_backward) : QN_OK;
 }
 
 static const qn_op upsample = {
@@ -124,10 +118,11 @@ static const qn_op upsample = {
     .det = QN_DET_BITWISE,
     .batch = QN_BATCH_ROWS,
     .schema =
-        "upsample(x: f[?], *, scale: [int], mode: enum{nearest|bilinear} = nearest) -> y: f[?]",
+        "upsample(x: f[?], *, scale: [int], mode: enum{nearest|bilinear} = nearest, " QNI_LAYOUT
+        ") -> y: f[?]",
     .summary = "Enlarges images by whole factors.",
     .doc = "x: [N,C,H,W] or [N,C,L]. scale: one factor or one per axis. bilinear: pixel centres "
-           "are aligned, not corners.",
+           "are aligned, not corners." QNI_LAYOUT_DOC,
     .example = "print(quern.upsample(quern.ones{1, 1, 2, 2}, {scale = 2}))",
     .infer = infer,
     .forward = forward,

@@ -1,29 +1,36 @@
 /*
-** Enlarging one plane, per element type (REAL, FN): each result pixel is a sum of up to four
-** source pixels with weights; backward gives each of them its share.
+** Enlarging one item (a plane, or an image with channels last), per element type (REAL, FN): each
+** result pixel is a sum of up to four source pixels with weights; backward gives each its share.
 ** SPDX-License-Identifier: MIT
 */
-static void FN(enlarge_plane)(const struct grid *g, const REAL *x, REAL *y) {
-  for (int64_t i = 0; i < g->OH; i++)
-    for (int64_t j = 0; j < g->OW; j++) {
+static void FN(enlarge_item)(const struct grid *g, const REAL *x, REAL *y) {
+  const int64_t L = g->lanes, row_size = g->w.W * L;
+  for (int64_t i = 0; i < g->w.OH; i++)
+    for (int64_t j = 0; j < g->w.OW; j++, y += L) {
       const struct tap *r = &g->row[i], *c = &g->col[j];
-      REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
-           e = (REAL)c->weight;
-      y[i * g->OW + j] = a * (d * x[r->low * g->W + c->low] + e * x[r->low * g->W + c->high]) +
-                         b * (d * x[r->high * g->W + c->low] + e * x[r->high * g->W + c->high]);
+      const REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
+                 e = (REAL)c->weight;
+      const REAL *low = x + r->low * row_size, *high = x + r->high * row_size;
+      for (int64_t l = 0; l < L; l++)
+        y[l] = a * (d * low[c->low * L + l] + e * low[c->high * L + l]) +
+               b * (d * high[c->low * L + l] + e * high[c->high * L + l]);
     }
 }
 
-static void FN(enlarge_plane_back)(const struct grid *g, const REAL *dy, REAL *dx) {
-  memset(dx, 0, (size_t)(g->H * g->W) * sizeof *dx);
-  for (int64_t i = 0; i < g->OH; i++)
-    for (int64_t j = 0; j < g->OW; j++) {
+static void FN(enlarge_item_back)(const struct grid *g, const REAL *dy, REAL *dx) {
+  const int64_t L = g->lanes, row_size = g->w.W * L;
+  memset(dx, 0, (size_t)(g->w.H * row_size) * sizeof *dx);
+  for (int64_t i = 0; i < g->w.OH; i++)
+    for (int64_t j = 0; j < g->w.OW; j++, dy += L) {
       const struct tap *r = &g->row[i], *c = &g->col[j];
-      REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
-           e = (REAL)c->weight, v = dy[i * g->OW + j];
-      dx[r->low * g->W + c->low] += v * a * d;
-      dx[r->low * g->W + c->high] += v * a * e;
-      dx[r->high * g->W + c->low] += v * b * d;
-      dx[r->high * g->W + c->high] += v * b * e;
+      const REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
+                 e = (REAL)c->weight;
+      REAL *low = dx + r->low * row_size, *high = dx + r->high * row_size;
+      for (int64_t l = 0; l < L; l++) {
+        low[c->low * L + l] += dy[l] * a * d;
+        low[c->high * L + l] += dy[l] * a * e;
+        high[c->low * L + l] += dy[l] * b * d;
+        high[c->high * L + l] += dy[l] * b * e;
+      }
     }
 }

@@ -1,4 +1,5 @@
---- Convolutions and pooling of series [N,C,L] and images [N,C,H,W].
+--- Convolutions and pooling of series [N,C,L] and images [N,C,H,W], or, with the option
+-- layout = "nhwc", of [N,L,C] and [N,H,W,C], which is the faster form.
 -- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
@@ -21,19 +22,28 @@ local function per_axis(v, n, who, low)
   return list
 end
 
+-- "nchw" (default) or "nhwc": channels last.
+local function layout_of(v, who)
+  if v ~= nil and v ~= "nchw" and v ~= "nhwc" then
+    util.fail("argument", ("%s: layout is %s; expected nchw or nhwc"):format(who, tostring(v)))
+  end
+  return v or "nchw"
+end
+
 local function product(list)
   local p = 1
   for _, v in ipairs(list) do p = p * v end
   return p
 end
 
-local known = { stride = 1, padding = 1, dilation = 1, groups = 1, bias = 1, init = 1, dtype = 1 }
+local known = { stride = 1, padding = 1, dilation = 1, groups = 1, bias = 1, init = 1, dtype = 1,
+                layout = 1 }
 
 -- ---- Convolution ------------------------------------------------------------------------------
 
 local Conv = base.class "Conv"
 
--- Weight [outputs, inputs / groups, kernel...]; both begin as U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
+-- Weight [outputs, inputs / groups, kernel...] in both layouts; all begin as U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 local function setup(self, inputs, outputs, kernel, options)
   local who, n = "nn." .. self.class_name, self.axes
   local o = util.options(options, known, who)
@@ -43,6 +53,7 @@ local function setup(self, inputs, outputs, kernel, options)
   self.padding = per_axis(o.padding or 0, n, who .. ": padding", 0)
   self.dilation = per_axis(o.dilation or 1, n, who .. ": dilation", 1)
   self.groups = util.integer(o.groups or 1, who .. ": groups", 1)
+  self.layout = layout_of(o.layout, who)
   if inputs % self.groups ~= 0 or outputs % self.groups ~= 0 then
     util.fail("argument", ("%s: %d inputs and %d outputs do not divide into %d groups"):format(who, inputs, outputs,
               self.groups))
@@ -61,7 +72,8 @@ function Conv:init(inputs, outputs, kernel, options) setup(self, inputs, outputs
 function Conv:forward(x)
   local convolve = self.axes == 1 and quern.conv1d or quern.conv2d
   return convolve(x, self.weight, self.bias, { stride = self.stride, padding = self.padding,
-                                               dilation = self.dilation, groups = self.groups })
+                                               dilation = self.dilation, groups = self.groups,
+                                               layout = self.layout })
 end
 
 function Conv:describe()
@@ -82,12 +94,14 @@ local ConvTranspose2d = Conv:extend("ConvTranspose2d")
 conv.ConvTranspose2d, ConvTranspose2d.axes, ConvTranspose2d.transposed = ConvTranspose2d, 2, true
 
 --- The adjoint of Conv2d: makes images larger by its stride. Weight [inputs, outputs / groups, kh, kw].
----@param x userdata [N,inputs,H,W]
+---@param x userdata [N,inputs,H,W], or [N,H,W,inputs] with layout nhwc
 ---@param size integer[]? of the result, where stride leaves a choice
 function ConvTranspose2d:forward(x, size)
   local y = quern.conv_transpose2d(x, self.weight, { size = size, stride = self.stride, padding = self.padding,
-                                                     dilation = self.dilation, groups = self.groups })
-  return self.bias and y + self.bias:reshape({ 1, self.outputs, 1, 1 }) or y
+                                                     dilation = self.dilation, groups = self.groups,
+                                                     layout = self.layout })
+  if not self.bias then return y end
+  return y + (self.layout == "nhwc" and self.bias or self.bias:reshape({ 1, self.outputs, 1, 1 }))
 end
 
 -- ---- Pooling -------------------------------------------------------------------------------------
@@ -96,13 +110,15 @@ local function pool(name, op, axes)
   local P = base.class(name)
   conv[name] = P
   function P:init(kernel, options)
-    local o = util.options(options, { stride = 1, padding = 1 }, "nn." .. name)
+    local o = util.options(options, { stride = 1, padding = 1, layout = 1 }, "nn." .. name)
     self.kernel = per_axis(kernel, axes, "nn." .. name .. ": kernel", 1)
     self.stride = per_axis(o.stride or kernel, axes, "nn." .. name .. ": stride", 1)
     self.padding = per_axis(o.padding or 0, axes, "nn." .. name .. ": padding", 0)
+    self.layout = layout_of(o.layout, "nn." .. name)
   end
   function P:forward(x)
-    return quern[op](x, { kernel = self.kernel, stride = self.stride, padding = self.padding })
+    return quern[op](x, { kernel = self.kernel, stride = self.stride, padding = self.padding,
+                          layout = self.layout })
   end
   function P:describe() return "kernel " .. table.concat(self.kernel, "x") end
 end
@@ -117,8 +133,12 @@ local AdaptiveAvgPool2d = base.class "AdaptiveAvgPool2d"
 conv.AdaptiveAvgPool2d = AdaptiveAvgPool2d
 
 ---@param size integer|integer[] of the result
-function AdaptiveAvgPool2d:init(size) self.size = per_axis(size, 2, "nn.AdaptiveAvgPool2d: size", 1) end
-function AdaptiveAvgPool2d:forward(x) return quern.adaptive_avg_pool(x, { size = self.size }) end
+---@param options {layout: string?}?
+function AdaptiveAvgPool2d:init(size, options)
+  self.size = per_axis(size, 2, "nn.AdaptiveAvgPool2d: size", 1)
+  self.layout = layout_of(util.options(options, { layout = 1 }, "nn.AdaptiveAvgPool2d").layout, "nn.AdaptiveAvgPool2d")
+end
+function AdaptiveAvgPool2d:forward(x) return quern.adaptive_avg_pool(x, { size = self.size, layout = self.layout }) end
 
 ---@class quern.Upsample: quern.Module
 local Upsample = base.class "Upsample"
@@ -126,7 +146,13 @@ conv.Upsample = Upsample
 
 ---@param scale integer|integer[]
 ---@param mode string? "nearest" (default) or "bilinear"
-function Upsample:init(scale, mode) self.scale, self.mode = per_axis(scale, 2, "nn.Upsample: scale", 1), mode end
-function Upsample:forward(x) return quern.upsample(x, { scale = self.scale, mode = self.mode or "nearest" }) end
+---@param options {layout: string?}?
+function Upsample:init(scale, mode, options)
+  self.scale, self.mode = per_axis(scale, 2, "nn.Upsample: scale", 1), mode or "nearest"
+  self.layout = layout_of(util.options(options, { layout = 1 }, "nn.Upsample").layout, "nn.Upsample")
+end
+function Upsample:forward(x)
+  return quern.upsample(x, { scale = self.scale, mode = self.mode, layout = self.layout })
+end
 
 return conv

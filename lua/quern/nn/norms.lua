@@ -48,13 +48,23 @@ function RMSNorm:describe() return ("%d, eps %g"):format(self.dim, self.eps) end
 
 local BatchNorm = base.class "BatchNorm"
 
-local batch_options = { eps = 1, momentum = 1, affine = 1, dtype = 1 }
+local batch_options = { eps = 1, momentum = 1, affine = 1, dtype = 1, layout = 1, act = 1 }
 
+--- Each channel to mean 0, variance 1 over the batch and space, times weight plus bias.
+---@param channels integer
+---@param options {eps: number?, momentum: number?, affine: boolean?, dtype: string?, layout: string?, act: string?}?
+-- eps: 1e-5; momentum: 0.1; layout: "nchw", or "nhwc" for channels last; act: with nhwc, "relu" of the result
 function BatchNorm:init(channels, options)
   local who = "nn." .. self.class_name
   local o = util.options(options, batch_options, who)
   self.channels = util.integer(channels, who .. ": channels", 1)
   self.eps, self.momentum = o.eps or 1e-5, o.momentum or 0.1
+  self.layout, self.act = o.layout or "nchw", o.act or "none"
+  if self.layout ~= "nchw" and self.layout ~= "nhwc" then
+    util.fail("argument", ("%s: layout is %s; expected nchw or nhwc"):format(who, tostring(self.layout)))
+  elseif self.act ~= "none" and self.layout == "nchw" then
+    util.fail("argument", who .. ": act is for layout nhwc; here apply quern.relu to the result")
+  end
   local dtype = o.dtype or "f32"
   if o.affine ~= false then
     self.weight = base.parameter(quern.full({ channels }, 1, dtype), "norm")
@@ -74,15 +84,22 @@ local function keep_running(self, x, mean, var)
   end)
 end
 
----@param x userdata channels are the second dimension
-function BatchNorm:forward(x)
+---@param x userdata channels are the second dimension, or the last with layout nhwc
+---@param residual userdata? like x: with nhwc, added before the activation
+function BatchNorm:forward(x, residual)
   if #x.shape < self.least or #x.shape > self.most then
     util.fail("shape", ("nn.%s takes %s, not %d dimensions"):format(self.class_name, self.takes, #x.shape))
   end
-  if not self.training then
-    return (quern.batch_norm(x, self.weight, self.bias, self.running_mean, self.running_var, { eps = self.eps }))
+  local last = self.layout == "nhwc"
+  if residual and not last then
+    util.fail("argument", ("nn.%s: a residual is for layout nhwc; here add it to the result"):format(self.class_name))
   end
-  local y, mean, var = quern.batch_norm(x, self.weight, self.bias, { eps = self.eps })
+  local op, options = last and quern.batch_norm_act or quern.batch_norm, { eps = self.eps }
+  if last then options.act, options.residual = self.act, residual end
+  if not self.training then
+    return (op(x, self.weight, self.bias, self.running_mean, self.running_var, options))
+  end
+  local y, mean, var = op(x, self.weight, self.bias, options)
   keep_running(self, x, mean, var)
   return y
 end
@@ -94,11 +111,11 @@ end
 ---@class quern.BatchNorm1d: quern.Module
 local BatchNorm1d = BatchNorm:extend("BatchNorm1d")
 norms.BatchNorm1d = BatchNorm1d
-BatchNorm1d.least, BatchNorm1d.most, BatchNorm1d.takes = 2, 3, "[N,C] or [N,C,L]"
+BatchNorm1d.least, BatchNorm1d.most, BatchNorm1d.takes = 2, 3, "[N,C], [N,C,L] or [N,L,C]"
 
 ---@class quern.BatchNorm2d: quern.Module
 local BatchNorm2d = BatchNorm:extend("BatchNorm2d")
 norms.BatchNorm2d = BatchNorm2d
-BatchNorm2d.least, BatchNorm2d.most, BatchNorm2d.takes = 4, 4, "[N,C,H,W]"
+BatchNorm2d.least, BatchNorm2d.most, BatchNorm2d.takes = 4, 4, "[N,C,H,W] or [N,H,W,C]"
 
 return norms

@@ -1,0 +1,28 @@
+/*
+** The three products of a convolution, for one set of sizes:
+**   image    y = conv(x, w) + b        back     dx = T(g, w)        weight   dw = G(x, g)
+** conv_columns.c turns images into columns and multiplies, for every case.
+** SPDX-License-Identifier: MIT
+*/
+#ifndef QNI_CONV_PARTS_H
+#define QNI_CONV_PARTS_H
+
+#include "ops/conv_shape.h"
+
+typedef struct qni_conv {
+  qni_window w;
+  int64_t groups, O;    /* O: result channels */
+  int64_t cg, og, K, P; /* channels of a group on both sides; K = cg kh kw; P = OH OW */
+  int64_t size;         /* bytes of an element */
+  int32_t dtype;
+} qni_conv;
+
+/* All tensors contiguous; results are written in full. bias may be NULL. */
+qn_status qni_columns_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                            const void *w, const void *bias, void *y);
+qn_status qni_columns_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
+                           const void *w, void *dx);
+qn_status qni_columns_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                             const void *g, void *dw);
+
+#endif

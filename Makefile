@@ -110,7 +110,7 @@ ctest: tests $(PLUGIN_F)
 luatest: all $(BAD)
 	@tests/run.sh $(BUILD) lua
 crash: all
-	@QUERN_KILLS=$(KILLS) $(BUILD)/quern lua tests/lua/run.lua test_crash
+	@QUERN_KILLS=$(KILLS) QUERN_TEARS=5000 QUERN_FAULTS=500 $(BUILD)/quern lua tests/lua/run.lua test_crash test_disk
 install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern \
 	  share/man/man1 share/bash-completion/completions share/zsh/site-functions)

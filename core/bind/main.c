@@ -59,10 +59,13 @@ static int hand_over(lua_State *L) {
   lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));
   lua_setfield(L, -3, "path");
   lua_getfield(L, -2, "preload");
-  static const luaL_Reg modules[] = {
-      {"quern.core", luaopen_quern_core},       {"quern.sqlite", luaopen_quern_sqlite},
-      {"quern.process", luaopen_quern_process}, {"quern.digest", luaopen_quern_digest},
-      {"quern.things", luaopen_quern_things},   {NULL, NULL}};
+  static const luaL_Reg modules[] = {{"quern.core", luaopen_quern_core},
+                                     {"quern.sqlite", luaopen_quern_sqlite},
+                                     {"quern.process", luaopen_quern_process},
+                                     {"quern.digest", luaopen_quern_digest},
+                                     {"quern.things", luaopen_quern_things},
+                                     {"quern.faults", luaopen_quern_faults},
+                                     {NULL, NULL}};
   qni_bind_set(L, modules);
   lua_pushstring(L, folder);
   lua_setfield(L, LUA_REGISTRYINDEX, "quern.lua_folder");

@@ -11,5 +11,6 @@ int luaopen_quern_sqlite(lua_State *L);  /* lua_sqlite.c */
 int luaopen_quern_process(lua_State *L); /* lua_process.c */
 int luaopen_quern_digest(lua_State *L);  /* lua_digest.c */
 int luaopen_quern_things(lua_State *L);  /* lua_thing.c */
+int luaopen_quern_faults(lua_State *L);  /* lua_faults.c: for tests */
 
 #endif

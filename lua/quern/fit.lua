@@ -26,7 +26,7 @@ local runs = require "quern.runs"
 
 -- Random keys of evaluations and of the time between trainings lie far from steps.
 local EVALUATION_STEP, BETWEEN_STEP = 1 << 41, 1 << 40
-local trainings = 0              -- of this process, to key what comes between them
+local outside = { trainings = 0 }  -- what runs count for themselves, of trainings outside any run
 
 local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, batch = 1, bucket = 1, seed = 1,
   clip = 1, accumulate = 1, evaluate = 1, every = 1, select = 1, mode = 1, patience = 1, restore_best = 1,
@@ -81,8 +81,10 @@ end
 
 local function place(self, o)
   local run = runs.current
-  trainings = trainings + 1
-  self.name = o.name or run and run:next_name("fit") or ("fit-%d"):format(trainings)
+  local counted = run or outside
+  counted.trainings = (counted.trainings or 0) + 1
+  self.number = counted.trainings
+  self.name = o.name or run and run:next_name("fit") or ("fit-%d"):format(self.number)
   if not self.name:match("^[%w][%w._-]*$") then
     util.fail("argument", ("fit: %q cannot name a training"):format(self.name), nil,
               "letters, digits, '.', '_' and '-'")
@@ -414,7 +416,7 @@ function Fit:run()
   end
   if self.options.restore_best ~= false then self:load_best() end
   self:hook("finish")
-  quern.step(BETWEEN_STEP + trainings)
+  quern.step(BETWEEN_STEP + self.number)   -- keys what comes between trainings
   self.model:eval()
   return { name = self.name, model = self.model, epochs = self.epoch, steps = self.step, history = self.history,
            best = self.best, stopped = self.stopped, folder = self.folder }

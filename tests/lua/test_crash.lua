@@ -12,6 +12,9 @@ local checkpoint = require "quern.checkpoint"
 local KILLS = math.tointeger(os.getenv("QUERN_KILLS") or 20)
 local ENDS = { "metrics.jsonl", "report.json", "checkpoints/fit-1/losses.txt", "checkpoints/fit-1/last.safetensors",
                "checkpoints/fit-1/best.safetensors" }
+local SECOND = { "checkpoints/fit-2/losses.txt", "checkpoints/fit-2/last.safetensors",
+                 "checkpoints/fit-2/best.safetensors" }
+local THREADS = { 1, 2, 3, 7 }
 
 local function whole_run(path, out)
   local id = tiny.start({ "run", path, "--out", out, "--id", "whole", "--set", "epochs=4" }, out .. ".log")
@@ -34,8 +37,8 @@ local function killed_after(path, out, seconds, threads)
   return how == "exit"
 end
 
-local function compare(out)
-  for _, name in ipairs(ENDS) do
+local function compare(out, names)
+  for _, name in ipairs(names or ENDS) do
     check.equal(check.read(out .. "/broken/" .. name) == check.read(out .. "/whole/" .. name), true,
                 name .. " of the broken run differs")
   end
@@ -56,13 +59,17 @@ end
 
 return {
   { "killed at random instants, also under other thread counts, a run ends as an unbroken one", function()
-    local path, folder = tiny.write()
+    local path, folder = tiny.write "crash"
     local out, random = folder .. "/runs", det.random(os.time())
     local seconds, began = whole_run(path, out), sys.clock()
     local kills, runs = 0, 0
+    local function ended()
+      compare(out)
+      compare(out, SECOND)
+    end
     while kills < KILLS and sys.clock() - began < 2.5 * KILLS do
-      if killed_after(path, out, random:float() * 0.6 * seconds, 1 + kills % 3) then
-        compare(out)
+      if killed_after(path, out, random:float() * 0.6 * seconds, THREADS[1 + kills % #THREADS]) then
+        ended()
         runs = runs + 1
         sys.remove_all(out .. "/broken")
       else
@@ -70,8 +77,9 @@ return {
       end
     end
     while not killed_after(path, out, 60, 2) do kills = kills + 1 end
-    compare(out)
-    print(("crash: %d kills, %d runs ended with the bytes of an unbroken one"):format(kills, runs + 1))
+    ended()
+    print(("crash: %d kills (1, 2, 3 and 7 threads in turn), %d runs ended with the bytes of an unbroken one"):format(
+      kills, runs + 1))
     check.equal(kills >= KILLS, true, "too few kills: " .. kills)
   end },
 

@@ -392,14 +392,23 @@ function chart.dots(o)
   return table.concat(out)
 end
 
---- A chart as a file of its own, in the light colours.
+-- var(--c1) becomes #0072b2: drawing programs and TeX know no variables.
+local function plainly(text)
+  return (text:gsub("var%(%-%-(%w+)%)", function(name)
+    return chart.style:match("%-%-" .. name .. ":(#%x+)")
+  end))
+end
+
+local file_style = plainly(chart.style:gsub("%-%-%w+:#%x+;%s*", ""))
+
+--- A chart as a file of its own, in colours for paper.
 ---@param svg string
 ---@return string
 function chart.file(svg)
   local w, h = svg:match('viewBox="0 0 (%d+) (%d+)"')
   local head = ('<svg xmlns="http://www.w3.org/2000/svg" width="%s" height="%s" '):format(w, h)
-  return '<?xml version="1.0" encoding="UTF-8"?>\n' .. head .. svg:match("^<svg (.-)>") .. ">\n<style>" .. chart.style
-    .. "</style>\n" .. svg:match("^<svg .->(.*)$") .. "\n"
+  return '<?xml version="1.0" encoding="UTF-8"?>\n' .. head .. svg:match("^<svg (.-)>") .. ">\n<style>" .. file_style
+    .. "</style>\n" .. plainly(svg:match("^<svg .->(.*)$")) .. "\n"
 end
 
 return chart

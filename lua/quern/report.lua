@@ -203,7 +203,9 @@ local function results_of(groups)
   local rows = {}
   local order, metrics, notes = labels_of(groups)
   for _, label in ipairs(order) do
-    for _, metric in ipairs(util.keys(metrics[label])) do
+    local names = util.keys(metrics[label])
+    table.sort(names, util.natural)
+    for _, metric in ipairs(names) do
       for _, g in ipairs(groups) do
         local values, seeds = values_of(g, label, metric)
         local paper = runs.paper_of(g.about.paper, label)[metric]
@@ -260,8 +262,11 @@ local function collect_curves(groups)
         for k, v in util.sorted(r) do
           if not places[k] and number_like(v) then add_point(curves, order, prefix .. k, axis, g, run, x, v) end
         end
-        for k, v in util.sorted(type(r.metrics) == "table" and r.metrics or {}) do
-          if number_like(v) then add_point(curves, order, prefix .. k, axis, g, run, x, v) end
+        local metrics = type(r.metrics) == "table" and r.metrics or {}
+        local names = util.keys(metrics)
+        table.sort(names, util.natural)
+        for _, k in ipairs(names) do
+          if number_like(metrics[k]) then add_point(curves, order, prefix .. k, axis, g, run, x, metrics[k]) end
         end
       end
     end

@@ -66,11 +66,34 @@ local function section(title, ...)
   return ("<section><h2>%s</h2>\n%s\n</section>\n"):format(escape(title), table.concat({ ... }, "\n"))
 end
 
-local function number(v) return { v and util.number(v) or "", "n" } end
+-- Counts come as floats from means and tensors: 943, not 943.0.
+local function text_of(v)
+  if math.type(v) == "float" and v % 1 == 0 and math.abs(v) < 1e15 then v = math.tointeger(v) end
+  return util.number(v)
+end
+
+local function number(v) return { v and text_of(v) or "", "n" } end
 
 local function soft(text) return ('<p class="soft">%s</p>'):format(escape(text)) end
 
 -- ---- Sections ------------------------------------------------------------------------------
+
+-- Columns without a single entry are left out.
+local function without_empty(head, rows)
+  local kept, out = {}, {}
+  for i in ipairs(head) do
+    local filled = i <= 2
+    for _, row in ipairs(rows) do filled = filled or (type(row[i]) == "table" and row[i][1] or row[i]) ~= "" end
+    if filled then kept[#kept + 1] = i end
+  end
+  local function cut(row)
+    local cells = {}
+    for k, i in ipairs(kept) do cells[k] = row[i] end
+    return cells
+  end
+  for k, row in ipairs(rows) do out[k] = cut(row) end
+  return cut(head), out
+end
 
 local function results(r)
   if #r.results == 0 then return section("Results", soft "No results were reported.") end
@@ -83,7 +106,7 @@ local function results(r)
     line[#line + 1] = number(row.paper)
     line[#line + 1] = { row.gap and ("%+.1f %%"):format(row.gap) or "", "n" }
     line[#line + 1] = { s and s.sd and "± " .. util.number(s.sd) or "", "n" }
-    line[#line + 1] = { s and s.n > 1 and util.number(s.low) .. " .. " .. util.number(s.high) or "", "n" }
+    line[#line + 1] = { s and s.n > 1 and text_of(s.low) .. " .. " .. text_of(s.high) or "", "n" }
     line[#line + 1] = { s and ("%d"):format(s.n) or "0", "n" }
     rows[#rows + 1] = line
     label = row.label
@@ -91,7 +114,7 @@ local function results(r)
   local head = { "", "metric" }
   if several then head[3] = "runs" end
   for _, name in ipairs { "ours", "paper", "gap", "sd", "range", "seeds" } do head[#head + 1] = { name, "n" } end
-  local parts, noted = { html_table(head, rows) }, {}
+  local parts, noted = { html_table(without_empty(head, rows)) }, {}
   for _, row in ipairs(r.results) do
     if row.note and not noted[row.label] then
       noted[row.label] = true

@@ -92,6 +92,29 @@ function sys.program()
   return folder .. "/quern"
 end
 
+--- Where on the PATH a program is; nil when it is not.
+---@param name string
+---@return string?
+function sys.find_program(name)
+  for folder in (os.getenv("PATH") or ""):gmatch("[^:]+") do
+    if core.exists(folder .. "/" .. name) then return folder .. "/" .. name end
+  end
+end
+
+--- Runs a program to its end, when no other child runs; its words go to `output`.
+---@param words string[] its path first
+---@param output string?
+---@return string how "exit" or "signal"
+---@return integer number
+function sys.call(words, output)
+  local process = require "quern.process"
+  local id = process.start(words, { output = output or "/dev/null" })
+  while true do
+    local child, how, number = process.wait()
+    if child == id or not child then return how or "exit", number or -1 end
+  end
+end
+
 --- What the machine and the runtime are: cpu, cores, isa, blas, blas_core, threads, ...
 ---@return table
 function sys.machine() return core.system() end

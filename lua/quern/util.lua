@@ -261,7 +261,8 @@ end
 function util.number(v)
   if type(v) ~= "number" then return tostring(v) end
   if math.type(v) == "integer" then return ("%d"):format(v) end
-  if v ~= v or v == math.huge or v == -math.huge then return tostring(v) end
+  if v ~= v then return "nan" end
+  if v == math.huge or v == -math.huge then return tostring(v) end
   if v ~= 0 and math.abs(v) < 1e-3 then return ("%.3g"):format(v) end
   if math.abs(v) >= 1e5 then return ("%.5g"):format(v) end
   return (("%.4f"):format(v):gsub("(%.%d%d-)0+$", "%1"))

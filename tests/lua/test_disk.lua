@@ -83,7 +83,8 @@ local function check_newest(folder, k, committed, how)
     check.equal(committed, nil, "no checkpoint where one was committed, " .. how)
     return
   end
-  check.yes(state.step >= (committed or 0), ("step %d was committed, %d is there, %s"):format(committed or 0, state.step, how))
+  committed = committed or 0
+  check.yes(state.step >= committed, ("step %d was committed, %d is there, %s"):format(committed, state.step, how))
   check.equal(digest(tensors, ""), k.digests[state.step], "another checkpoint at step " .. state.step .. " " .. how)
 end
 
@@ -195,7 +196,8 @@ local function fault_everywhere()
     local text = ("%s of %s %d%s"):format(how.error, kind, how.at, how.onward and " and all later ones" or "")
     if not under(w, how, text) then failed = failed + 1 end
   end
-  print(("disk: %d faults, %d of them ended the run: each resumed to the bytes of an unbroken one"):format(FAULTS, failed))
+  print(("disk: %d faults, %d of them ended the run: each resumed to the bytes of an unbroken one"):format(FAULTS,
+    failed))
   check.yes(failed > 0)
 end
 

@@ -100,8 +100,8 @@ local train_recipe = {}
 ---@return string path
 ---@return string folder
 function train_recipe.write(which)
-  local folder, path = check.folder(), nil
-  path = ("%s/%s.lua"):format(folder, which or "tiny")
+  local folder = check.folder()
+  local path = ("%s/%s.lua"):format(folder, which or "tiny")
   check.write(path, which == "crash" and CRASH or TEXT)
   return path, folder
 end

@@ -78,7 +78,8 @@ local function add_report(parser)
   local c = parser:command("report", "Make one offline page about runs: results, curves, settings, environment.")
   c:argument("run", "Run folder, or the beginning of its name under --out."):args("+")
   c:option("-o --output", "The page."):argname("FILE"):default("report.html")
-  c:option("--svg", "Also write each chart as a file into this folder."):argname("DIR")
+  c:option("--svg", "Also write each chart as SVG into this folder."):argname("DIR")
+  c:option("--png", "Also write each chart as PNG into this folder (needs rsvg-convert)."):argname("DIR")
   c:option("--out", "Where run folders are."):argname("DIR"):default("runs")
 end
 

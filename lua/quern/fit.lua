@@ -408,6 +408,7 @@ function Fit:run()
   end
   if self.folder then self.losses = Losses(self.folder .. "/losses.txt", self.step) end
   self.optim:prepare()
+  if runs.current and runs.current.planner then runs.current.planner:fit(self) end
   while not self.stopped and self.epoch < self.epochs do
     self:run_epoch()
     if not self.stopped and self.epoch >= self.epochs then self.stopped = "epochs" end

@@ -184,6 +184,7 @@ end
 ---@field id string? name of the run's folder; one that is there is continued
 ---@field resume boolean|string|nil the newest unfinished run, or the one named
 ---@field witness table? is told of each loss and metric: loss(name, step, bits), metric(line)
+---@field planner table? planner:fit(fit) stands for the loop of each training (quern plan)
 ---@field started fun(recipe: table, run: table, size: string?)?
 
 -- Settings, flat settings, size, seed and folder of the run to continue.
@@ -217,7 +218,7 @@ function recipe.run(self, o)
   end
   local run = runs.Run { name = self.name, parent = out, text = self.text, modules = self.modules, path = self.path,
                          settings = cfg, seed = seed, size = size, folder = folder, id = o.id }
-  run.witness = o.witness
+  run.witness, run.planner = o.witness, o.planner
   self.random.state = run.random.state
   run.random = self.random
   self.run, self.folder, self.cfg, self.seed, self.flat = run, run.folder, cfg, seed, flat

@@ -97,8 +97,10 @@ end
 ---@param message string?
 ---@param cause string? of a failure: "numeric", "nomem", ...
 function Run:state(status, message, cause)
+  local goes_on = status == "running"
   sys.write_file(self.folder .. "/state.json", pretty { status = status, message = message, cause = cause,
-    process = status == "running" and sys.process() or nil, at = os.date("!%Y-%m-%dT%H:%M:%SZ") } .. "\n")
+    process = goes_on and sys.process() or nil, peak = not goes_on and quern.memory().peak or nil,
+    at = os.date("!%Y-%m-%dT%H:%M:%SZ") } .. "\n")
 end
 
 --- How a run stands by its state.json: a running one whose process is gone was "killed".

@@ -245,6 +245,15 @@ function util.thousands(n)
   return sign .. digits
 end
 
+--- A short time with three digits: 0.123 ms, 12.3 ms, 1.23 s.
+---@param s number seconds
+---@return string
+function util.seconds(s)
+  if s >= 60 then return util.duration(s) end
+  if s >= 1 then return ("%.3g s"):format(s) end
+  return ("%.3g ms"):format(s * 1e3)
+end
+
 --- Seconds as "0:07", "12:03" or "1:02:03".
 ---@param s number
 ---@return string

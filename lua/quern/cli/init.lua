@@ -11,7 +11,7 @@ local cli = {}
 
 local commands = {}
 cli.commands = commands
-for _, name in ipairs { "run", "ops", "plugin", "data", "doctor", "report", "prompt", "lua", "version",
+for _, name in ipairs { "run", "plan", "ops", "plugin", "data", "doctor", "report", "prompt", "lua", "version",
                         "help" } do
   commands[#commands + 1] = name
 end
@@ -34,6 +34,16 @@ local function add_run(parser)
     :argname("finite"):choices { "finite" }
   c:flag("--profile", "Show time by op at the end; the trace goes to trace.json in the run's folder.")
   return c
+end
+
+local function add_plan(parser)
+  local c = parser:command("plan", "Show what a run will need: parameters, arithmetic, memory, disk, time.")
+  c:argument("recipe", "Lua file that returns quern.recipe{...}.")
+  c:option("--set", "Change a setting: --set train.lr=0.001."):argname("NAME=VALUE"):count("*")
+  c:option("--size", "A named size of the recipe: smoke, small, full."):argname("SIZE")
+  c:option("--seed", "Seed of all random numbers."):argname("N"):convert(math.tointeger)
+  c:option("--threads", "Worker threads."):argname("N"):convert(math.tointeger)
+  c:flag("--json", "Print it as JSON.")
 end
 
 local function add_plugin(parser)
@@ -96,6 +106,7 @@ local function make_parser()
     :epilog(errors.codes):command_target("command"):require_command(false)
   parser:flag("--version", "Show the version."):target("version")
   add_run(parser)
+  add_plan(parser)
   local ops = parser:command("ops", "List ops, or show one.")
   ops:argument("name", "Name of an op."):args("?")
   add_plugin(parser)

@@ -5,6 +5,7 @@
   X(attention)                                                                                     \
   X(batch_norm)                                                                                    \
   X(batch_norm_act)                                                                                \
+  X(bits)                                                                                          \
   X(compare)                                                                                       \
   X(conv)                                                                                          \
   X(dropout)                                                                                       \

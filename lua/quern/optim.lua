@@ -99,6 +99,7 @@ function Optimizer:start(given, options, defaults)
   self.t = 0
   self.slots = {}                  -- name -> { slot = tensor }
   self.masks = {}
+  for p in self:each() do self.masks[p.name] = p.mask end
 end
 
 --- A state tensor of a parameter, made on first use.
@@ -137,15 +138,23 @@ local function dense_grad(p)
   return quern.embedding_grad(rows, ids, { rows = p.tensor.shape[1] })
 end
 
+-- A gradient without what the mask leaves out: pruned values do not move, so they do not count.
+local function kept_grad(self, p)
+  local g, mask, ids, rows = p.tensor.grad, self.masks[p.name], nil, nil
+  if not g then
+    ids, rows = p.tensor:grad_rows()
+    g = rows
+  end
+  if not g or not mask then return g end
+  if ids then mask = quern.index_select(mask, ids, 1) end
+  return quern.masked_fill(g, quern.logical_not(mask), 0)
+end
+
 -- f64 scalar tensor: the sum of squares of all gradients, rows as they are; nil without any.
 local function norm_sq_of(self)
   local lists, sum = {}, nil
   for p in self:each() do
-    local g = p.tensor.grad
-    if not g then
-      local _, rows = p.tensor:grad_rows()
-      g = rows
-    end
+    local g = kept_grad(self, p)
     if g then
       lists[g.dtype] = lists[g.dtype] or {}
       table.insert(lists[g.dtype], g)
@@ -225,7 +234,7 @@ end
 
 -- ---- State --------------------------------------------------------------------------------
 
---- State as named tensors, and the plain values beside them.
+--- State as named tensors, and the plain values beside them; masks as bits (pack_bits).
 ---@return table<string, userdata> tensors "parameter:slot"
 ---@return table values
 function Optimizer:state()
@@ -233,7 +242,7 @@ function Optimizer:state()
   for name, slots in pairs(self.slots) do
     for slot, t in pairs(slots) do tensors[name .. ":" .. slot] = t end
   end
-  for name, mask in pairs(self.masks) do tensors[name .. ":mask"] = mask end
+  for name, mask in pairs(self.masks) do tensors[name .. ":mask"] = quern.pack_bits(mask) end
   return tensors, { kind = self.class_name, t = self.t, scale = self.scale }
 end
 
@@ -255,7 +264,7 @@ function Optimizer:load_state(tensors, values)
                 util.suggest(name or key, util.keys(params)))
     end
     if slot == "mask" then
-      self.masks[name] = t
+      self.masks[name] = quern.unpack_bits(t, p.tensor.shape)
     else
       if t.shape[1] ~= p.tensor.shape[1] then
         util.fail("shape", ("optim: state %s has %s rows, the parameter %s"):format(key,

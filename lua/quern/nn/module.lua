@@ -87,6 +87,31 @@ function Module:replace(name, tensor)
   rawset(owner, field, tensor)
 end
 
+local function apply_mask(t, mask)
+  quern.no_grad(function() t:copy_(quern.masked_fill(t, quern.logical_not(mask), 0)) end)
+end
+
+--- Masks a parameter, or frees it again (nil): where the mask is false the value becomes 0, and any
+--- optimizer made of this module's parameters keeps it so.
+---@param name string
+---@param mask userdata? bool tensor of the parameter's shape
+function Module:set_mask(name, mask)
+  local owner, field = self:find(name)
+  local kind = owner and owner._kind[field]
+  if not kind or kind.what ~= "parameter" then
+    util.fail("not_found", ("%s has no parameter %q to mask"):format(self.class_name, name), nil,
+              util.suggest(name, util.keys(self:state())))
+  end
+  local t = owner[field]
+  if mask and (mask.dtype ~= "bool" or not util.same(mask.shape, t.shape)) then
+    util.fail("shape", ("%s: its mask is %s[%s]"):format(name, mask.dtype, table.concat(mask.shape, ",")),
+              ("the parameter is %s[%s]"):format(t.dtype, table.concat(t.shape, ",")),
+              "a mask is a bool tensor of the parameter's shape")
+  end
+  kind.mask = mask
+  if mask then apply_mask(t, mask) end
+end
+
 --- The module that holds a name, and the field there; nil if there is none.
 ---@param name string
 ---@return table? owner
@@ -135,6 +160,7 @@ end
 ---@field tensor userdata
 ---@field role string
 ---@field sparse boolean
+---@field mask userdata? bool tensor of the parameter's shape: where it is false, the value is and stays 0
 
 --- All parameters in order; a tensor that stands in two places is listed once.
 ---@return quern.Parameter[]
@@ -144,7 +170,7 @@ function Module:parameters()
     if kind.what == "parameter" and not seen[value] then
       seen[value] = true
       list[#list + 1] = { name = name, tensor = value, role = kind.role, sparse = kind.sparse or false,
-                          module = owner }
+                          mask = kind.mask, module = owner }
     end
   end)
   return list
@@ -237,7 +263,8 @@ local function check_state(self, own, given, strict)
             or "strict = false loads what fits and leaves the rest")
 end
 
---- Copies values into the parameters and buffers; all is checked before any is written.
+--- Copies values into the parameters and buffers; all is checked before any is written. What a mask
+--- leaves out becomes 0 again.
 ---@param given table<string, userdata>
 ---@param options {strict: boolean?}? strict (default true): names must agree both ways
 ---@return quern.Module self
@@ -249,6 +276,9 @@ function Module:load_state(given, options)
       if given[name] then t:copy_(given[name]) end
     end
   end)
+  for _, p in ipairs(self:parameters()) do
+    if p.mask then apply_mask(p.tensor, p.mask) end
+  end
   return self
 end
 

@@ -140,11 +140,8 @@ end
 
 -- A gradient without what the mask leaves out: pruned values do not move, so they do not count.
 local function kept_grad(self, p)
-  local g, mask, ids, rows = p.tensor.grad, self.masks[p.name], nil, nil
-  if not g then
-    ids, rows = p.tensor:grad_rows()
-    g = rows
-  end
+  local g, mask, ids = p.tensor.grad, self.masks[p.name], nil
+  if not g then ids, g = p.tensor:grad_rows() end
   if not g or not mask then return g end
   if ids then mask = quern.index_select(mask, ids, 1) end
   return quern.masked_fill(g, quern.logical_not(mask), 0)

@@ -65,12 +65,11 @@ function select.erk(shapes, d)
     n[i], raw[i], total = product, sum / product, total + product
   end
   while true do
-    local budget, weight, eps, capped = d * total, 0, 0, false
+    local budget, weight, capped, out = d * total, 0, false, {}
     for i in ipairs(shapes) do
       if full[i] then budget = budget - n[i] else weight = weight + raw[i] * n[i] end
     end
-    eps = weight > 0 and budget / weight or 0
-    local out = {}
+    local eps = weight > 0 and budget / weight or 0
     for i in ipairs(shapes) do
       out[i] = full[i] and 1.0 or eps * raw[i]
       if not full[i] and out[i] > 1 then full[i], capped = true, true end
@@ -128,9 +127,9 @@ local function guarded(params, scores, alive, o)
       held = choose({ p }, scores, alive, least)[p.name]
     end
     if o.min_per_row then
-      local s, width = scores[p.name]:reshape({ rows, numel(p) // rows }), numel(p) // rows
-      local best = quern.topk_select(s, nil, { k = math.min(util.integer(o.min_per_row, "prune: min_per_row", 0), width) })
-        :reshape(p.tensor.shape)
+      local width = numel(p) // rows
+      local k = math.min(util.integer(o.min_per_row, "prune: min_per_row", 0), width)
+      local best = quern.topk_select(scores[p.name]:reshape({ rows, width }), nil, { k = k }):reshape(p.tensor.shape)
       held = quern.logical_or(held, living and quern.logical_and(best, living) or best)
     end
     out[p.name] = held

@@ -15,8 +15,8 @@ scoring.register {
 }
 
 scoring.register {
-  name = "erk", summary = "random within each parameter, densities by Erdos-Renyi kernels", alloc = "erk", score = noise,
-  paper = "Mocanu et al. 2018; Evci et al. 2020",
+  name = "erk", summary = "random within each parameter, densities by Erdos-Renyi kernels", alloc = "erk",
+  score = noise, paper = "Mocanu et al. 2018; Evci et al. 2020",
 }
 
 scoring.register {

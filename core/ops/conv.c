@@ -40,6 +40,21 @@ static qn_status set_up(const qn_host *h, qn_call *c, const qn_view *image, cons
   return QN_OK;
 }
 
+/* ---- The better way ---- */
+
+static qn_status part_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                            const void *w, const void *bias, void *y) {
+  return (qni_direct_takes(v) ? qni_direct_image : qni_columns_image)(h, c, v, x, w, bias, y);
+}
+static qn_status part_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
+                           const void *w, void *dx) {
+  return (qni_direct_takes(v) ? qni_direct_back : qni_columns_back)(h, c, v, g, w, dx);
+}
+static qn_status part_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                             const void *g, void *dw) {
+  return (qni_direct_takes(v) ? qni_direct_weight : qni_columns_weight)(h, c, v, x, g, dw);
+}
+
 /* ---- conv ---- */
 
 static qn_status conv_infer(const qn_host *h, qn_call *c) {
@@ -61,7 +76,7 @@ static qn_status conv_forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 0, x);
   if (!st) st = h->save(c, 1, w);
   if (st) return st;
-  return qni_columns_image(h, c, &v, x->data, w->data, b ? b->data : NULL, h->out(c, 0)->data);
+  return part_image(h, c, &v, x->data, w->data, b ? b->data : NULL, h->out(c, 0)->data);
 }
 
 /* The options of the running call, to be handed to the op that composes its backward. */
@@ -104,6 +119,25 @@ static qn_status apply_conv(const qn_host *h, qn_call *c, qn_tensor *x, qn_tenso
   qn_arg args[7] = {tensor(x), tensor(w)};
   return h->apply(c, h->like(c, 0)->ndim == 4 ? "conv2d" : "conv1d", args,
                   2 + options(h, c, args + 2), out, 1);
+}
+
+/* db = sum of g over the batch and space. */
+static qn_status bias_gradient(const qn_host *h, qn_call *c, const qni_conv *v, const qn_view *g,
+                               qn_view *db) {
+  if (v->w.last)
+    return qni_net_column_sums(h, c, qni_net_is64(g), v->w.N * v->P, v->O, v->O, g->data, db->data);
+  qni_columns_bias(v, g->data, db->data);
+  return QN_OK;
+}
+
+static qn_status conv_backward(const qn_host *h, qn_call *c) {
+  qni_conv v;
+  const qn_view *x = h->saved(c, 0), *w = h->saved(c, 1), *g = h->in(c, 0);
+  qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2);
+  qn_status st = set_up(h, c, x, w->shape, w->ndim, &v);
+  if (!st && dx) st = part_back(h, c, &v, g->data, w->data, dx->data);
+  if (!st && dw) st = part_weight(h, c, &v, x->data, g->data, dw->data);
+  return !st && db ? bias_gradient(h, c, &v, g, db) : st;
 }
 
 static qn_status conv_bias_grad(const qn_host *h, qn_call *c) {
@@ -205,7 +239,7 @@ static qn_status transpose_forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 0, h->in(c, 0));
   if (!st) st = h->save(c, 1, h->in(c, 1));
   if (st) return st;
-  return qni_columns_back(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
+  return part_back(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
 }
 
 /* <u, T(g,w)>: dg = conv(u, w), dw = G(u, g). */
@@ -265,7 +299,7 @@ static qn_status weight_forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 0, h->in(c, 0));
   if (!st) st = h->save(c, 1, h->in(c, 1));
   if (st) return st;
-  return qni_columns_weight(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
+  return part_weight(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
 }
 
 /* <v, G(x,g)>: dx = T(g, v), dg = conv(x, v). */
@@ -288,8 +322,8 @@ static qn_status weight_compose(const qn_host *h, qn_call *c) {
   "int{1..} = 1, " QNI_LAYOUT
 #define COMMON .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE
 #define CONV                                                                                       \
-  .batch = QN_BATCH_ROWS, .infer = conv_infer, .forward = conv_forward, .compose = conv_compose,   \
-  .flops = conv_flops,                                                                             \
+  .batch = QN_BATCH_ROWS, .infer = conv_infer, .forward = conv_forward, .backward = conv_backward, \
+  .compose = conv_compose, .flops = conv_flops,                                                    \
   .doc = "y[n,o,p] = b[o] + sum w[o,c,k] x[n,c,p s + k d - pad]; w has C/groups input channels. "  \
          "stride, "                                                                                \
          "padding, dilation: one number or one per axis. Result size: floor((I + 2 pad - d (k-1) " \

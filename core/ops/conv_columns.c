@@ -192,3 +192,10 @@ qn_status qni_columns_weight(const qn_host *h, qn_call *c, const qni_conv *v, co
   if (v->w.last) reorder(v, sum, dw, true);
   return QN_OK;
 }
+
+void qni_columns_bias(const qni_conv *v, const void *g, void *db) {
+  if (v->dtype == QN_F64)
+    bias_gradient_f64(v->w.N, v->O, v->P, g, db);
+  else
+    bias_gradient_f32(v->w.N, v->O, v->P, g, db);
+}

@@ -1,11 +1,14 @@
 /*
 ** The three products of a convolution, for one set of sizes:
 **   image    y = conv(x, w) + b        back     dx = T(g, w)        weight   dw = G(x, g)
-** conv_columns.c turns images into columns and multiplies, for every case.
+** conv_columns.c turns images into columns and multiplies, for every case; conv_direct.c and
+** conv_direct_weight.c are for f32 with channels last and one group.
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_CONV_PARTS_H
 #define QNI_CONV_PARTS_H
+
+#include <stdbool.h>
 
 #include "ops/conv_shape.h"
 
@@ -24,5 +27,15 @@ qn_status qni_columns_back(const qn_host *h, qn_call *c, const qni_conv *v, cons
                            const void *w, void *dx);
 qn_status qni_columns_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
                              const void *g, void *dw);
+/* db[o] = sum over images and pixels of g, channels first. */
+void qni_columns_bias(const qni_conv *v, const void *g, void *db);
+
+bool qni_direct_takes(const qni_conv *v);
+qn_status qni_direct_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                           const void *w, const void *bias, void *y);
+qn_status qni_direct_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
+                          const void *w, void *dx);
+qn_status qni_direct_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                            const void *g, void *dw);
 
 #endif

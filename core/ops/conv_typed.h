@@ -121,3 +121,12 @@ static void FN(add_partials)(int64_t n_parts, int64_t n, const REAL *parts, REAL
     out[i] = (REAL)sum;
   }
 }
+
+static void FN(bias_gradient)(int64_t N, int64_t O, int64_t P, const REAL *g, REAL *db) {
+  for (int64_t o = 0; o < O; o++) {
+    double sum = 0;
+    for (int64_t n = 0; n < N; n++)
+      for (int64_t p = 0; p < P; p++) sum += (double)g[(n * O + o) * P + p];
+    db[o] = (REAL)sum;
+  }
+}

@@ -2,6 +2,7 @@
 #include "exec/cpu.h"
 #include "kernels/attention.h"
 #include "kernels/batch_norm.h"
+#include "kernels/conv.h"
 #include "kernels/dropout.h"
 #include "kernels/embedding.h"
 #include "kernels/loss.h"
@@ -10,6 +11,7 @@
 
 QNI_DISPATCH(attention, qni_attention_table)
 QNI_DISPATCH(batch_norm, qni_batch_norm_table)
+QNI_DISPATCH(conv_kernels, qni_conv_table)
 QNI_DISPATCH(dropout, qni_dropout_table)
 QNI_DISPATCH(embedding, qni_embedding_table)
 QNI_DISPATCH(loss, qni_loss_table)

@@ -77,6 +77,7 @@ static void set_text(lua_State *L, const char *key, const char *value) {
 static void push_error(lua_State *L, const qn_error *e) {
   char text[256];
   lua_Debug ar;
+  const qni_bind *b = qni_bind_of(L);
   luaL_checkstack(L, 6, "too many nested errors");
   lua_createtable(L, 0, 7);
   set_text(L, "status", qn_status_name(e->status));
@@ -85,7 +86,9 @@ static void push_error(lua_State *L, const qn_error *e) {
   set_text(L, "hint", e->hint);
   set_text(L, "op", e->op);
   set_text(L, "plugin", e->plugin);
-  if (find_frame(L, qni_bind_of(L), &ar)) set_text(L, "source", frame_text(&ar, text, sizeof text));
+  if (find_frame(L, b, &ar) && !is_own(b, &ar)) { /* a line of Quern's own tells its user nothing */
+    set_text(L, "source", frame_text(&ar, text, sizeof text));
+  }
   luaL_setmetatable(L, "quern.error");
 }
 

@@ -2,6 +2,7 @@
 -- SPDX-License-Identifier: MIT
 
 local check = require "check"
+local core = require "quern.core"
 local quern = require "quern"
 local cli = require "quern.cli"
 local sys = require "quern.sys"
@@ -68,6 +69,13 @@ return {
     contains(err, "--sed")
     check.equal((run { "run" }), 1)
     check.equal((run { "data" }), 1)
+  end },
+
+  { "an error of a command names no line of Quern's own files", function()
+    local p <close> = io.popen(("'%s' ops softmx 2>&1"):format(core.program()), "r")
+    local text = p:read "a"
+    contains(text, "did you mean 'softmax'?")
+    check.equal(text:find(".lua:", 1, true), nil)
   end },
 
   { "a recipe runs, reports beside the paper and leaves its folder", function()

@@ -36,6 +36,7 @@ BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidde
 LUA_INC  = $(shell pkg-config --cflags lua5.4)
 LUA_LIB  = $(shell pkg-config --libs lua5.4) -lsqlite3 -ledit
 LIBS    := -ljansson -lcurl -lm -ldl -pthread
+LIBS_perflaw := -lcminpack -lz
 LINK    := $(if $(SAN),-fsanitize=$(SAN)) $(LINK_EXTRA)
 ISA_plain  :=
 ISA_avx2   := -mavx2 -mfma -mf16c -ffp-contract=fast
@@ -47,7 +48,7 @@ KERNEL_C := $(wildcard core/kernels/*.c)
 BIND_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard core/bind/*.c))
 CORE_O   := $(CORE_C:%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(KERNEL_C:core/kernels/%.c=$(BUILD)/core/kernels/$(i)/%.o))
 PLUGINS  := $(patsubst plugins/%/plugin.lua,%,$(wildcard plugins/*/plugin.lua))
-PLUGIN_F := $(patsubst %,$(BUILD)/%,$(wildcard plugins/*/*.lua)) \
+PLUGIN_F := $(patsubst %,$(BUILD)/%,$(filter-out %.c %.h %.md,$(wildcard plugins/*/*.*))) \
             $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/*.c),$(ISAS:%=$(BUILD)/plugins/$(p)/$(p).%.so)))
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/test_*.c))
 BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
@@ -80,11 +81,11 @@ endef
 define plugin_rules
 $$(BUILD)/plugins/$(1)/$(1).$(2).so: $$(wildcard plugins/$(1)/*.c plugins/$(1)/*.h) core/include/quern/abi.h core/include/quern/abi_decls.h
 	@mkdir -p $$(@D)
-	@echo '  LD $$@'; $$(CC) $$(filter-out -MMD -MP -Icore,$$(BASE)) $$(ISA_$(2)) -shared -o $$@ $$(wildcard plugins/$(1)/*.c) $$(LINK) -lm
+	@echo '  LD $$@'; $$(CC) $$(filter-out -MMD -MP -Icore,$$(BASE)) $$(ISA_$(2)) -shared -o $$@ $$(wildcard plugins/$(1)/*.c) $$(LINK) $$(LIBS_$(1)) -lm
 endef
 $(foreach i,$(ISAS),$(eval $(call isa_rules,$(i))))
 $(foreach p,$(PLUGINS),$(foreach i,$(ISAS),$(eval $(call plugin_rules,$(p),$(i)))))
-$(BUILD)/plugins/%.lua: plugins/%.lua
+$(BUILD)/plugins/%: plugins/%
 	@mkdir -p $(@D); cp $< $@
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)

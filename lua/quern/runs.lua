@@ -10,6 +10,7 @@
 local quern = require "quern"
 local class = require "quern.class"
 local util = require "quern.util"
+local chart = require "quern.chart"
 local det = require "quern.det"
 local sys = require "quern.sys"
 local lock = require "quern.lock"
@@ -232,6 +233,15 @@ function Run:report(label, metrics, note)
   end
   row.metrics, row.note = metrics, note
   sys.write_file(self.folder .. "/report.json", pretty(plain(self.reports)) .. "\n")
+end
+
+--- Keeps a chart; the same title again replaces it.
+---@param title string
+---@param svg string
+function Run:figure(title, svg)
+  local folder = self.folder .. "/figures"
+  sys.mkdir(folder)
+  sys.write_file(("%s/%s.svg"):format(folder, title:gsub("[ /@]", "-")), chart.file(svg))
 end
 
 --- The paper's numbers for a label: those under it, or all when labels are not told apart.

@@ -277,21 +277,26 @@ function util.number(v)
   return (("%.4f"):format(v):gsub("(%.%d%d-)0+$", "%1"))
 end
 
---- Columns of text lined up; numbers to the right.
+--- Columns of text lined up; numbers to the right. The last cell of a row that has fewer cells
+--- than others is a remark: it runs over the columns after it and widens none.
 ---@param rows string[][]
 ---@param options {indent: string?, right: table?}? right: set of column numbers
 ---@return string
 function util.table(rows, options)
   options = options or {}
-  local width = {}
+  local width, columns = {}, 0
+  for _, row in ipairs(rows) do columns = math.max(columns, #row) end
+  local function is_remark(row, i) return i == #row and i < columns end
   for _, row in ipairs(rows) do
-    for i, cell in ipairs(row) do width[i] = math.max(width[i] or 0, utf8.len(cell) or #cell) end
+    for i, cell in ipairs(row) do
+      width[i] = math.max(width[i] or 0, is_remark(row, i) and 0 or utf8.len(cell) or #cell)
+    end
   end
   local lines = {}
   for _, row in ipairs(rows) do
     local cells = {}
     for i, cell in ipairs(row) do
-      local pad = (" "):rep(width[i] - (utf8.len(cell) or #cell))
+      local pad = is_remark(row, i) and "" or (" "):rep(width[i] - (utf8.len(cell) or #cell))
       cells[i] = (options.right and options.right[i]) and pad .. cell or cell .. pad
     end
     lines[#lines + 1] = ((options.indent or "") .. table.concat(cells, "  ")):gsub("%s+$", "")

@@ -69,7 +69,7 @@ end
 local function weight_of(cell, kind, who)
   if kind == "seeds" then return #cell.values end
   if kind ~= "binomial" then return 1 end
-  if type(cell.users) ~= "number" or not (cell.users > 0) then
+  if not surface.positive(cell.users) then
     util.fail("argument", ("%s: binomial weights need the number of users of each row"):format(who), nil,
               "add a column users, or use weights = \"none\"")
   end
@@ -162,7 +162,7 @@ local function ln_cell(self, cell, s)
   local x = {}
   for k, name in ipairs(self.axes) do
     local v = cell[k] or cell[name]
-    if type(v) ~= "number" or not (v > 0) then
+    if not surface.positive(v) then
       util.fail("argument", ("predict: %s is %s; it must be a number above 0"):format(name, tostring(v)))
     end
     x[k] = math.log(v)

@@ -16,6 +16,9 @@ local function fail(who, row, what, hint)
   util.fail("argument", ("%s: row %s: %s"):format(who, tostring(row.row or "?"), what), row.source, hint)
 end
 
+--- A number above 0, which NaN is not.
+function surface.positive(x) return type(x) == "number" and x > 0 end
+
 local function metric_name(row)
   local name = tostring(row.metric or "")
   if row.k and row.k ~= "" and not name:find("@", 1, true) then name = ("%s@%d"):format(name, row.k) end
@@ -28,7 +31,7 @@ local function check_row(who, row, axes)
   if v < 0 or v > 1 then fail(who, row, ("value %g is no HR, NDCG or MRR: they lie in 0..1"):format(v)) end
   for _, name in ipairs(axes) do
     local x = row[name]
-    if type(x) ~= "number" or not (x > 0) then
+    if not surface.positive(x) then
       fail(who, row, ("%s is %s; it must be a number above 0"):format(name, tostring(x)))
     end
   end
@@ -166,7 +169,7 @@ function surface.quality(who, s, quality)
               util.suggest(tostring(quality), util.keys(kinds)))
   end
   local v = measure(row)
-  if type(v) ~= "number" or not (v > 0) or v == math.huge then
+  if not surface.positive(v) or v == math.huge then
     fail(who, row, ("the data term of %s is %s; it must be a number above 0"):format(s.label, tostring(v)),
          "fill the columns tokens and apen (or entropy), or use data_term = \"constant\"")
   end

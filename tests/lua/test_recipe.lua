@@ -193,6 +193,22 @@ return {
       check.yes(text:find(part, 1, true), part .. " is missing in\n" .. text)
     end
   end },
+  { "figures are files in the run's folder, under a name that files may have", function()
+    local folder = check.folder()
+    local path = write_recipe(folder, [[
+      return require "quern".recipe { name = "drawn", main = function(self)
+        self:figure("HR@10 a/b", '<svg class="chart" viewBox="0 0 4 3"><path d="M0 0"/></svg>')
+        assert(not pcall(self.figure, self, "../up", "<svg/>"))
+        assert(not pcall(self.figure, self, "x", "no chart"))
+      end }]])
+    local run = recipe.run(recipe.load(path), { out = folder .. "/runs" })
+    local svg = check.read(run.folder .. "/figures/HR-10-a-b.svg")
+    check.yes(svg:find("^<%?xml") and svg:find('<path d="M0 0"/>', 1, true))
+  end },
+  { "a remark in a table widens no column", function()
+    check.equal(require("quern.util").table { { "a", "b", "c" }, { "", "a long remark" }, { "d", "e", "f" } },
+                "a  b  c\n   a long remark\nd  e  f")
+  end },
   { "metrics stand in the order of their numbers", function()
     local names = { "HR@200", "HR@10", "NDCG@10", "HR@50", "HR@10 sd" }
     table.sort(names, require("quern.util").natural)

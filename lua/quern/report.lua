@@ -86,6 +86,7 @@ function report.read(folder)
   run.status, run.message = state.status or "unknown", state.message
   run.records = read_records(folder .. "/metrics.jsonl")
   run.reports = read_json(folder .. "/report.json") or {}
+  run.figures = read_json(folder .. "/figures.json") or {}
   run.lock = read_json(folder .. "/lock.json") or {}
   run.about = read_about(run)
   read_times(run, sys.try_read(folder .. "/log.txt") or "")
@@ -370,13 +371,25 @@ end
 
 -- ---- All together ----------------------------------------------------------------------------
 
+-- What recipes drew themselves; of several runs, whose.
+local function figures_of(all)
+  local out = {}
+  for _, run in ipairs(all) do
+    for _, f in ipairs(run.figures) do
+      out[#out + 1] = { title = #all > 1 and ("%s, %s"):format(f.title, run.id) or f.title, svg = f.svg }
+    end
+  end
+  return out
+end
+
 --- What the folders of runs say together.
 ---@param folders string[]
----@return table report runs, groups, results, curves, spreads, left_out
+---@return table report runs, groups, results, figures, curves, spreads, left_out
 function report.gather(folders)
   if #folders == 0 then util.fail("usage", "a report needs at least one run", nil, "quern report runs/NAME-TIME") end
   local r = { runs = {}, curves = {}, left_out = 0 }
   for i, folder in ipairs(folders) do r.runs[i] = report.read(folder) end
+  r.figures = figures_of(r.runs)
   r.groups = group_runs(r.runs)
   r.results = results_of(r.groups)
   r.spreads = spread_charts(r.results, r.groups)
@@ -392,7 +405,8 @@ end
 ---@return string html
 ---@return table[] charts
 function report.page(r)
-  local charts = table.move(r.spreads, 1, #r.spreads, #r.curves + 1, table.move(r.curves, 1, #r.curves, 1, {}))
+  local charts = {}
+  for _, list in ipairs { r.curves, r.spreads, r.figures } do table.move(list, 1, #list, #charts + 1, charts) end
   return require("quern.report_page")(r), charts
 end
 

@@ -295,6 +295,7 @@ return function(r)
     "\n",
     "<title>", escape(title_of(r)), " - report</title>\n<style>\n", style, "</style>\n</head>\n<body>\n",
     heading(r), "\n",
-    results(r), curves(r), figures("Spread over seeds", r.spreads, "A dot is a run, the bar their mean."),
+    results(r), figures("Figures", r.figures), curves(r),
+    figures("Spread over seeds", r.spreads, "A dot is a run, the bar their mean."),
     run_table(r), settings(r), environment(r), recipes(r), "</body>\n</html>\n" }
 end

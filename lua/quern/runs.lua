@@ -10,7 +10,6 @@
 local quern = require "quern"
 local class = require "quern.class"
 local util = require "quern.util"
-local chart = require "quern.chart"
 local det = require "quern.det"
 local sys = require "quern.sys"
 local lock = require "quern.lock"
@@ -75,7 +74,7 @@ function Run:init(o)
   self.resumed = o.folder ~= nil
   self.folder = o.folder or o.id and o.parent .. "/" .. o.id or fresh_folder(o.parent, o.name)
   self.random = det.random(o.seed)
-  self.names, self.claimed, self.reports, self.data = {}, {}, {}, {}
+  self.names, self.claimed, self.reports, self.figures, self.data = {}, {}, {}, {}, {}
   self.old = sys.try_read(self.folder .. "/metrics.jsonl") or ""
   self.at = 0                    -- bytes of metrics.jsonl that this process stands behind
   self.log_path = self.folder .. "/log.txt"
@@ -235,13 +234,18 @@ function Run:report(label, metrics, note)
   sys.write_file(self.folder .. "/report.json", pretty(plain(self.reports)) .. "\n")
 end
 
---- Keeps a chart; the same title again replaces it.
+--- Keeps a chart for the report; the same title again replaces it.
 ---@param title string
----@param svg string
+---@param svg string an <svg> text in the charts' style
 function Run:figure(title, svg)
-  local folder = self.folder .. "/figures"
-  sys.mkdir(folder)
-  sys.write_file(("%s/%s.svg"):format(folder, title:gsub("[ /@]", "-")), chart.file(svg))
+  local figure
+  for _, f in ipairs(self.figures) do if f.title == title then figure = f end end
+  if not figure then
+    figure = { title = title }
+    self.figures[#self.figures + 1] = figure
+  end
+  figure.svg = svg
+  sys.write_file(self.folder .. "/figures.json", pretty(self.figures) .. "\n")
 end
 
 --- The paper's numbers for a label: those under it, or all when labels are not told apart.

@@ -18,7 +18,7 @@ local plot = {}
 
 local WIDTH, HEIGHT = 420, 300
 local BOX = { left = 48, right = 410, top = 28, bottom = 262 }
-local COLUMNS, ROWS, LINES = 60, 40, 8   -- of the map, and how many lines of equal value
+local COLUMNS, ROWS, LINES = 36, 24, 8   -- of the map, and how many lines of equal value
 
 -- ---- The map ------------------------------------------------------------------------------
 

@@ -193,17 +193,23 @@ return {
       check.yes(text:find(part, 1, true), part .. " is missing in\n" .. text)
     end
   end },
-  { "figures are files in the run's folder, under a name that files may have", function()
+  { "figures are kept with the run, the last of a title", function()
     local folder = check.folder()
     local path = write_recipe(folder, [[
       return require "quern".recipe { name = "drawn", main = function(self)
-        self:figure("HR@10 a/b", '<svg class="chart" viewBox="0 0 4 3"><path d="M0 0"/></svg>')
-        assert(not pcall(self.figure, self, "../up", "<svg/>"))
+        local svg = '<svg class="chart" viewBox="0 0 4 3"><text>%d</text></svg>'
+        for i = 1, 2 do self:figure("a & b", svg:format(i)) end
+        assert(not pcall(self.figure, self, "", "<svg></svg>"))
         assert(not pcall(self.figure, self, "x", "no chart"))
       end }]])
     local run = recipe.run(recipe.load(path), { out = folder .. "/runs" })
-    local svg = check.read(run.folder .. "/figures/HR-10-a-b.svg")
-    check.yes(svg:find("^<%?xml") and svg:find('<path d="M0 0"/>', 1, true))
+    run:finish("done")
+    local kept = quern.json.decode(check.read(run.folder .. "/figures.json"))
+    check.equal({ #kept, kept[1].title }, { 1, "a & b" })
+    local r = require("quern.report").gather { run.folder }
+    local html, charts = require("quern.report").page(r)
+    check.yes(html:find("<text>2</text>", 1, true) and html:find("Figures", 1, true))
+    check.equal(charts[#charts].title, "a & b")
   end },
   { "a remark in a table widens no column", function()
     check.equal(require("quern.util").table { { "a", "b", "c" }, { "", "a long remark" }, { "d", "e", "f" } },

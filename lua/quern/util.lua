@@ -200,6 +200,19 @@ function util.options(options, known, who)
   return options
 end
 
+--- One of the allowed words, or an error that names the nearest.
+---@param value any
+---@param choices string[]
+---@param what string for the error
+---@return string
+function util.choose(value, choices, what)
+  for _, c in ipairs(choices) do
+    if c == value then return c end
+  end
+  util.fail("argument", ("%s cannot be %q"):format(what, tostring(value)), nil,
+            util.suggest(tostring(value), choices))
+end
+
 --- Raises unless the value is an integer (1.0 counts) in a range.
 ---@return integer
 function util.integer(value, who, low, high)

@@ -1,57 +1,153 @@
---- What the sequence models share: the input, the last position, the table of items.
+--- What the sequence models share: the input, the interface, the table of items.
+--
+-- A model is made of an input (batch -> jagged [T,width]), a backbone (jagged -> jagged) and a
+-- table of items, the same for input and output:
+--   encode(batch)          = transform(embed(batch), context(batch)), cut to [T,dim]
+--   transform(x, context)  the backbone alone: the blocks, one after the other
+-- A subclass calls setup, fills self.block, and may override transform's ends with
+-- self.last. Every block is called as block(x, context, number).
 -- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
 local nn = require "quern.nn"
 local util = require "quern.util"
+local Context = require "hstu.context"
+local inputs = require "hstu.inputs"
 
 ---@class hstu.Backbone: quern.Module
----@field item quern.Embedding one table for input and output
----@field position userdata [places,dim]
+---@field item quern.Embedding one table for input and output; with actions as tokens, they stand after the items
+---@field position userdata? [places,width]
+---@field width integer of the blocks: dim, and the width of a rating joined to the item
+---@field items integer catalogue; ids are 1..items
 local Backbone = nn.class "Backbone"
 
---- Reads the settings all models have: items, dim, blocks, heads, max_len, dropout, sparse, norm.
----@param o table settings, checked by the caller for unknown names
+--- Names of the settings that all models have, beside their own.
+Backbone.known = { items = 1, dim = 1, blocks = 1, heads = 1, max_len = 1, dropout = 1, norm = 1, sparse = 1,
+  actions = 1, attributes = 1, behaviours = 1, ratings = 1, storage = 1 }
+
+--- The shared settings and those of `more`, as a set of known names.
+---@param more table<string, any>
+function Backbone.knows(more)
+  local all = {}
+  for _, set in ipairs { Backbone.known, more } do
+    for name in pairs(set) do all[name] = 1 end
+  end
+  return all
+end
+
+---@class hstu.SharedOptions
+---@field items integer catalogue; ids are 1..items
+---@field dim integer? 50
+---@field blocks integer? 2
+---@field heads integer? 1
+---@field max_len integer? most tokens of a sequence, 200
+---@field dropout number? 0.2
+---@field norm string? of user and item vectors in score and loss: "l2" (default) or "none"
+---@field sparse boolean? gradients of the item table by rows
+---@field storage string? of the item table: "f32" (default) or "bf16"
+---@field actions integer? tokens that are no items, ids items+1 .. items+actions (see hstu.tokens)
+---@field behaviours integer? behaviours of events, added to their items (batch.behaviours, from 0)
+---@field attributes {lists: userdata, n: integer}? of items, mean-pooled and added (quern.data.attributes)
+---@field ratings {levels: integer, dim: integer?}? of events, joined to their items (batch.ratings, 1..levels)
+
+--- Reads the shared settings and makes the input.
+---@param o hstu.SharedOptions settings, checked by the caller for unknown names
 ---@param who string
----@param places integer rows of the position table
+---@param places integer rows of the position table; 0: none
 ---@param position any initial value of the position table
 function Backbone:setup(o, who, places, position)
   self.items = util.integer(o.items, who .. ": items", 1)
   self.dim = util.integer(o.dim or 50, who .. ": dim", 1)
+  self.heads = util.integer(o.heads or 1, who .. ": heads", 1)
   self.max_len = util.integer(o.max_len or 200, who .. ": max_len", 1)
+  self.actions = util.integer(o.actions or 0, who .. ": actions", 0)
   self.dropout, self.norm, self.sparse = o.dropout or 0.2, o.norm or "l2", o.sparse == true
   if type(self.dropout) ~= "number" or self.dropout < 0 or self.dropout >= 1 then
     util.fail("argument", ("%s: dropout must be in [0, 1), not %s"):format(who, tostring(o.dropout)))
   end
-  if self.norm ~= "l2" and self.norm ~= "none" then
-    util.fail("argument", ("%s: unknown norm %q"):format(who, tostring(o.norm)), nil, "l2 or none")
+  util.choose(self.norm, { "l2", "none" }, who .. ": norm")
+  self.storage = util.choose(o.storage or "f32", { "f32", "bf16" }, who .. ": storage")
+  if self.actions > 0 and (self.sparse or self.storage == "bf16") then
+    util.fail("argument", who .. ": actions as tokens go neither with sparse gradients nor with bf16 storage")
+  elseif self.norm == "none" and self.storage == "bf16" then
+    util.fail("argument", who .. ": bf16 storage needs unit vectors (norm = \"l2\")")
   end
-  self.item = nn.Embedding(self.items + 1, self.dim, { sparse = self.sparse })
-  self.position = nn.parameter(nn.init.make(position, { places, self.dim }), "position")
+  self.item = nn.Embedding(self.items + self.actions + 1, self.dim, { sparse = self.sparse })
+  if self.storage == "bf16" then self.item:to("bf16") end
+  self.side = inputs.make(o, self.dim, who)
+  self.width = self.dim + (self.side and self.side.joined or 0)
+  if places > 0 then self.position = nn.parameter(nn.init.make(position, { places, self.width }), "position") end
+  self.block = nn.ModuleList {}
 end
 
---- sqrt(dim) E[id] + P[place], with dropout.
+--- Tokens of a batch: its items, or what hstu.tokens made of them.
 ---@param batch table
----@return userdata x jagged [T,dim]
-function Backbone:embed(batch)
-  return quern.sequence_embedding(batch.items, self.item.weight, self.position, {
-    scale = math.sqrt(self.dim), dropout = self.training and self.dropout or 0, sparse = self.sparse })
+function Backbone.tokens_of(batch) return batch.tokens or batch.items end
+
+--- sqrt(width) E[id] + P[place], E with side information, and dropout.
+---@param batch table
+---@param places userdata? i64 [T], where the tokens stand; default: from each sequence's start
+---@return userdata x jagged [T,width]
+function Backbone:embed(batch, places)
+  local ids, scale, drop = self.tokens_of(batch), math.sqrt(self.width), self.training and self.dropout or 0
+  if not self.side and not places then
+    return quern.sequence_embedding(ids, self.item.weight, self.position,
+                                    { scale = scale, dropout = drop, sparse = self.sparse })
+  end
+  local e = quern.embedding(self.item.weight, ids, { sparse = self.sparse })
+  e = (self.side and self.side:apply(e, ids, batch) or e) * scale
+  if self.position then
+    places = places or quern.sequence_places(ids, { most = self.position.shape[1] })
+    e = e + quern.embedding(self.position, places)
+  end
+  return drop > 0 and quern.dropout(e, { p = drop, training = true }) or e
 end
 
---- The user vectors: what encode gives at the last position of each sequence.
+--- What the blocks are told of a batch.
+---@param _ table batch
+---@return hstu.Context
+function Backbone:context(_) return Context() end
+
+--- The backbone: jagged in, jagged out.
+---@param x userdata jagged [T,width]
+---@param context hstu.Context
+---@return userdata jagged [T,width]
+function Backbone:transform(x, context)
+  for i = 1, #self.block do x = self.block[i](x, context, i) end
+  return self.last and self.last(x) or x
+end
+
+---@param batch table items; with times and next_times for a time bias
+---@return userdata x jagged [T,dim]; token i stands for the prediction of what follows it
+function Backbone:encode(batch)
+  local x = self:transform(self:embed(batch), self:context(batch))
+  return self.width == self.dim and x or quern.jagged(quern.narrow(x, 2, 1, self.dim), x)
+end
+
+function Backbone:forward(batch) return self:encode(batch) end
+
+--- The user vectors: what encode gives at the last token of each sequence.
 ---@param batch table
 ---@return userdata [B,dim]
 function Backbone:users(batch)
-  local n = batch.n_sequences
-  local last = batch.items:offsets():narrow(1, 2, n) - 1
-  return quern.index_select(self:encode(batch):values(), last, 1)
+  local x = self:encode(batch)
+  local last = x:offsets():narrow(1, 2, batch.n_sequences) - 1
+  return quern.index_select(x:values(), last, 1)
+end
+
+--- Rows 0..items of the table: what is predicted.
+---@return userdata [items+1,dim]
+function Backbone:catalogue()
+  local w = self.item.weight
+  return self.actions > 0 and quern.narrow(w, 1, 1, self.items + 1) or w
 end
 
 --- The table that user vectors are multiplied with.
 ---@return userdata [items+1,dim]
 function Backbone:table()
-  if self.norm == "none" then return self.item.weight end
-  return quern.l2_normalize(self.item.weight, { eps = 1e-6 })
+  local w = self:catalogue()
+  if self.norm == "none" then return w end
+  return quern.l2_normalize(w, { eps = 1e-6 })
 end
 
 return Backbone

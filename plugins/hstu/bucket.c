@@ -145,24 +145,22 @@ static const float STEP[BUCKETS] = {0,
                                     0x1.1c07d4p55f,
                                     0x1.7fc8c4p55f};
 
-enum { PARTS = 65 * 8 }; /* eighths of octaves from 2^0 to 2^64 */
-
 static uint32_t part_of(float d) {
   uint32_t bits;
   memcpy(&bits, &d, sizeof bits);
   return (bits >> 20) - (127u << 3);
 }
 
-/* base[p]: the bucket of the first float of part p. */
-static void part_table(int32_t *base) {
+void hstu_bucket_table(struct hstu_buckets *table) {
   int32_t b = 0;
-  for (uint32_t p = 0; p < PARTS; p++) {
+  for (uint32_t p = 0; p < BUCKET_PARTS; p++) {
     uint32_t bits = (p + (127u << 3)) << 20;
     float first;
     memcpy(&first, &bits, sizeof first);
     while (b + 1 < BUCKETS && first >= STEP[b + 1]) b++;
-    base[p] = b;
+    table->base[p] = b;
   }
+  for (int i = 0; i < BUCKETS; i++) table->step[i] = i + 1 < BUCKETS ? STEP[i + 1] : INFINITY;
 }
 
 struct pairs { /* one call */
@@ -170,19 +168,18 @@ struct pairs { /* one call */
   uint8_t *out;
   int64_t width;
   bool causal;
-  const int32_t *base;
-  const float *step; /* STEP shifted by one: where the next bucket begins */
+  struct hstu_buckets table;
 };
 
-static void bucket_row(const struct pairs *s, int64_t query, const int64_t *key, int64_t n,
-                       uint8_t *row) {
+void hstu_bucket_row(const struct hstu_buckets *table, int64_t query, const int64_t *key, int64_t n,
+                     uint8_t *row) {
   for (int64_t j = 0; j < n; j++) {
     uint64_t a = (uint64_t)query, b = (uint64_t)key[j];
     uint64_t gap = query > key[j] ? a - b : b - a;
     float d = (float)gap;
     d = d < 1 ? 1 : d;
-    int32_t bucket = s->base[part_of(d)];
-    row[j] = (uint8_t)(bucket + (d >= s->step[bucket]));
+    int32_t bucket = table->base[part_of(d)];
+    row[j] = (uint8_t)(bucket + (d >= table->step[bucket]));
   }
 }
 
@@ -194,7 +191,7 @@ static qn_status bucket_sequences(void *ctx, int64_t begin, int64_t end) {
     for (int64_t i = 0; i < L; i++) {
       uint8_t *row = s->out + (s->offsets[b] + i) * s->width;
       int64_t seen = s->causal ? i + 1 : L;
-      bucket_row(s, s->query[s->offsets[b] + i], time, seen, row);
+      hstu_bucket_row(&s->table, s->query[s->offsets[b] + i], time, seen, row);
       memset(row + seen, 0, (size_t)(s->width - seen));
     }
   }
@@ -203,16 +200,12 @@ static qn_status bucket_sequences(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status forward(const qn_host *h, qn_call *c) {
   const qn_view *time = h->in(c, 0);
-  int32_t base[PARTS];
-  float step[BUCKETS];
   int64_t n_seq;
   struct pairs s = {.time = time->data,
                     .query = h->in(c, 1)->data,
                     .out = h->out(c, 0)->data,
                     .width = h->arg_int(c, "width"),
-                    .causal = h->arg_bool(c, "causal"),
-                    .base = base,
-                    .step = step};
+                    .causal = h->arg_bool(c, "causal")};
   qn_status st = hstu_offsets(h, c, time->shape[0], &s.offsets, &n_seq);
   if (st) return st;
   for (int64_t b = 0; b < n_seq; b++)
@@ -220,8 +213,7 @@ static qn_status forward(const qn_host *h, qn_call *c) {
       return h->fail(c, QN_E_SHAPE, "sequence %lld has %lld events, width is %lld",
                      (long long)(b + 1), (long long)(s.offsets[b + 1] - s.offsets[b]),
                      (long long)s.width);
-  part_table(base);
-  for (int b = 0; b < BUCKETS; b++) step[b] = b + 1 < BUCKETS ? STEP[b + 1] : INFINITY;
+  hstu_bucket_table(&s.table);
   return h->parallel(c, n_seq, 4, bucket_sequences, &s);
 }
 

@@ -1,4 +1,4 @@
-/* Helpers of several ops: dropout draws, equal-cost chunks, checks. SPDX-License-Identifier: MIT */
+/* Helpers of several ops: dropout draws, equal-cost chunks, checks, sorting. SPDX-License-Identifier: MIT */
 #include "hstu.h"
 
 enum { DRAWS = 64 };
@@ -67,4 +67,26 @@ qn_status hstu_real_dtype(const qn_host *h, qn_call *c, int32_t dtype) {
 qn_status hstu_check_dropout(const qn_host *h, qn_call *c, double p) {
   if (p >= 0 && p < 1) return QN_OK;
   return h->fail(c, QN_E_ARG, "dropout is a probability in [0, 1), not %g", p);
+}
+
+/* ---- Heap sort ---- */
+
+static void sift(int64_t *x, int64_t root, int64_t n) {
+  for (int64_t child; (child = 2 * root + 1) < n; root = child) {
+    if (child + 1 < n && x[child + 1] > x[child]) child++;
+    if (x[root] >= x[child]) return;
+    int64_t t = x[root];
+    x[root] = x[child];
+    x[child] = t;
+  }
+}
+
+void hstu_sort(int64_t *x, int64_t n) {
+  for (int64_t i = n / 2; i-- > 0;) sift(x, i, n);
+  for (int64_t end = n - 1; end > 0; end--) {
+    int64_t t = x[0];
+    x[0] = x[end];
+    x[end] = t;
+    sift(x, 0, end);
+  }
 }

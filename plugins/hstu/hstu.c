@@ -13,6 +13,11 @@ static const qn_op *const ops[] = {&hstu_sequence_embedding_op,
                                    &hstu_sampled_bce_op,
                                    &hstu_rank_targets_op,
                                    &hstu_rank_scores_op,
+                                   &hstu_extend_attention_op,
+                                   &hstu_stochastic_length_op,
+                                   &hstu_pooled_embedding_op,
+                                   &hstu_sequence_places_op,
+                                   &hstu_age_bucket_op,
                                    NULL};
 
 static const char *const requires_ids[] = {"qn.math/1", NULL};

@@ -16,7 +16,9 @@
 
 extern const qn_op hstu_time_bucket_op, hstu_attention_op, hstu_mixer_op, hstu_norm_gate_op;
 extern const qn_op hstu_sampled_softmax_op, hstu_sampled_bce_op, hstu_rank_targets_op;
-extern const qn_op hstu_rank_scores_op, hstu_sequence_embedding_op;
+extern const qn_op hstu_rank_scores_op, hstu_sequence_embedding_op, hstu_extend_attention_op;
+extern const qn_op hstu_stochastic_length_op, hstu_pooled_embedding_op;
+extern const qn_op hstu_sequence_places_op, hstu_age_bucket_op;
 
 enum { BUCKETS = 129, BUCKET_ROOM = 256 }; /* rows of a time bias; room for any byte */
 
@@ -55,6 +57,22 @@ struct hstu_cut { /* chunk i is units first[i] .. first[i+1]-1 */
 /* `heads` units per sequence, each costing length^2; a function of the lengths alone. */
 void hstu_cut_units(const int64_t *offsets, int64_t n_seq, int64_t heads, struct hstu_cut *cut);
 
+/* ---- Time buckets: see bucket.c ---- */
+
+enum { BUCKET_PARTS = 65 * 8 }; /* eighths of octaves from 2^0 to 2^64 */
+
+struct hstu_buckets {
+  int32_t base[BUCKET_PARTS]; /* bucket of the first float of a part */
+  float step[BUCKETS];        /* where the next bucket begins */
+};
+
+void hstu_bucket_table(struct hstu_buckets *table);
+/* row[j] = bucket(query - key[j]) for j < n. */
+void hstu_bucket_row(const struct hstu_buckets *table, int64_t query, const int64_t *key, int64_t n,
+                     uint8_t *row);
+
+/* ---- Checks, sorting ---- */
+
 /* Offsets of jagged input 0, checked to rise from 0 to `rows` without empty sequences. */
 qn_status hstu_offsets(const qn_host *h, qn_call *c, int64_t rows, const int64_t **offsets,
                        int64_t *n_seq);
@@ -64,5 +82,8 @@ qn_status hstu_real_dtype(const qn_host *h, qn_call *c, int32_t dtype);
 
 /* p in [0, 1). */
 qn_status hstu_check_dropout(const qn_host *h, qn_call *c, double p);
+
+/* Rising order, in place. */
+void hstu_sort(int64_t *x, int64_t n);
 
 #endif

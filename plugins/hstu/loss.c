@@ -6,7 +6,7 @@
 **   l_i = -log( exp(s_i,pos) / (exp(s_i,pos) + sum_j exp(s_i,n_j)) )
 ** where a negative equal to the positive scores -5e4, put in after the division by tau.
 ** sampled_bce, optionally without the unit vectors:
-**   l_i = softplus(-s_i,pos) + sum_j softplus(s_i,n_j)      negatives equal to it left out
+**   l_i = beta softplus(-s_i,pos) + sum_j softplus(s_i,n_j)      negatives equal to it left out
 ** Both return sum_i w_i l_i / sum_i w_i. With p the softmax:
 **   dô_i = w_i / (W tau) (sum_j p_ij ê_j - ê_pos)    dê_j = sum_i w_i / (W tau) p_ij ô_i ...
 **   do = (dô - ô <ô, dô>) / |o|, dE alike; where |x| < 1e-6 that is dô / 1e-6
@@ -32,6 +32,7 @@ static qn_status open_arguments(struct hstu_loss *s) {
   s->R = h->arg_int(c, "negatives");
   s->sampler = s->bce ? SAMPLER_UNIFORM : (int32_t)h->arg_int(c, "sampler");
   s->l2 = s->bce ? h->arg_bool(c, "l2") : true;
+  s->beta = s->bce ? h->arg_num(c, "beta") : 1;
   s->sparse = h->arg_bool(c, "sparse");
   s->w = w ? w->data : NULL;
   s->ids = items ? items->data : NULL;
@@ -209,13 +210,15 @@ const qn_op hstu_sampled_bce_op = {
     .schema = "sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
               "items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, "
               "temperature: num{0..} = 1, l2: bool = false, "
-              "sparse: bool = false) -> loss: f[]",
+              "beta: num{0..} = 1, sparse: bool = false) -> loss: f[]",
     .summary = "Binary cross-entropy of the next item against drawn ones.",
     .doc =
-        "Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = "
+        "Mean over positions, weighted by w, of beta softplus(-s_pos) + sum softplus(s_neg), with "
+        "s = "
         "<o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn "
-        "uniformly for each position; one equal to the positive is left out.",
-    .cite = "Kang and McAuley 2018 (SASRec), eq. 6",
+        "uniformly for each position; one equal to the positive is left out. beta below 1 makes "
+        "up for the negatives that are not drawn (gBCE).",
+    .cite = "Kang and McAuley 2018 (SASRec), eq. 6; Petrov and Macdonald 2023 (gSASRec), eq. 10",
     .forward = bce_forward,
     .backward = backward,
 };

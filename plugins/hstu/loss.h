@@ -25,6 +25,7 @@ struct hstu_loss {
   const void *o, *e, *w;               /* [T,D], [V,D], weights [T] or NULL */
   const int64_t *pos;                  /* [T] */
   double temperature, total;           /* total: sum of weights */
+  double beta;                         /* bce: weight of the positive's term */
   int32_t sampler;
   int64_t R; /* negatives of a position, or of the pool */
 

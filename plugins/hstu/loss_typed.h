@@ -110,16 +110,16 @@ static double FN(softmax_scores)(const struct hstu_loss *s, REAL weight, REAL *x
   return loss;
 }
 
-/* softplus(-s_pos) + sum softplus(s_neg); a negative that is the positive is left out. */
+/* beta softplus(-s_pos) + sum softplus(s_neg); a negative that is the positive is left out. */
 static double FN(bce_scores)(const struct hstu_loss *s, REAL weight, const int32_t *slot, REAL *x) {
   int64_t n = s->n_pair;
   double loss = 0, by = (double)weight / (s->total * s->temperature);
   for (int64_t j = 0; j < n; j++) {
     double t = j == n - 1 ? -(double)x[j] : (double)x[j], e = exp(-fabs(t));
     double sig = t >= 0 ? 1 / (1 + e) : e / (1 + e);
-    bool masked = j < n - 1 && slot[j] == slot[n - 1];
-    if (!masked) loss += (t > 0 ? t : 0) + log1p(e);
-    x[j] = masked ? 0 : (REAL)(j == n - 1 ? -by * sig : by * sig);
+    double share = j == n - 1 ? s->beta : slot[j] == slot[n - 1] ? 0 : 1;
+    if (share > 0) loss += share * ((t > 0 ? t : 0) + log1p(e));
+    x[j] = (REAL)((j == n - 1 ? -by : by) * share * sig);
   }
   return loss;
 }

@@ -30,6 +30,9 @@ local function positive(x, what)
   util.fail("argument", ("%s must be above 0, not %s"):format(what, tostring(x)))
 end
 
+-- Rows 1..items of a model's table: class 0 is item 1.
+local function items_only(model) return quern.narrow(model:catalogue(), 1, 2, model.items) end
+
 local function item_list(items) return type(items) == "table" and quern.tensor(items, "i64") or items end
 
 -- ---- Sampled softmax --------------------------------------------------------------------
@@ -40,25 +43,36 @@ local Softmax = class "SoftmaxLoss"
 function Softmax:init(options)
   local o = util.options(options, { temperature = 1, negatives = 1, items = 1 }, "hstu.softmax")
   self.temperature = positive(o.temperature or 0.05, "hstu.softmax: temperature")
+  self.plain_temperature = o.temperature or 1.0
   self.n, self.sampler = negatives_of(o.negatives, "uniform", "hstu.softmax")
   self.n = util.integer(self.n or 128, "hstu.softmax: negatives", 1)
   self.items = item_list(o.items)
 end
 
+-- Against scores by plain product: core's losses, which count classes from row 0 of the table they are given.
+local function plain_softmax(self, model, batch)
+  local o, e, t = model:encode(batch):values(), items_only(model), self.plain_temperature
+  local w, targets = batch.loss_weights, batch.targets:values() - 1
+  if self.sampler == "full" then return quern.linear_cross_entropy(o, e, targets, w, { temperature = t }) end
+  if self.sampler == "in_batch" or self.items then
+    util.fail("unsupported", "hstu.softmax: a model with norm = \"none\" takes uniform, shared or full negatives")
+  end
+  local shape = self.sampler == "shared" and { self.n } or { o.shape[1], self.n }
+  local drawn = quern.randint { shape = shape, low = 0, high = model.items }
+  return quern.sampled_softmax(o, e, targets, drawn, w, { temperature = t })
+end
+
 --- Mean over the batch's supervised positions.
 function Softmax:__call(model, batch)
-  if model.norm == "none" then
-    util.fail("argument", "hstu.softmax works on unit vectors, the model has norm = \"none\"", nil,
-              "train it with hstu.bce, or make it with norm = \"l2\"")
-  end
-  return quern.sampled_softmax_l2(model:encode(batch), batch.targets, model.item.weight, batch.loss_weights,
+  if model.norm == "none" then return plain_softmax(self, model, batch) end
+  return quern.sampled_softmax_l2(model:encode(batch), batch.targets, model:catalogue(), batch.loss_weights,
     self.items, { sampler = self.sampler, negatives = self.n, temperature = self.temperature, sparse = model.sparse })
 end
 
---- Softmax against drawn items, or against all, on unit vectors.
----@param options {temperature: number?, negatives: any, items: any}? temperature: 0.05; negatives: "full", a
----  count (128 by default, drawn per position), or { n =, sampler = "uniform|shared|in_batch" }; items: the ids
----  to draw from, default all
+--- Softmax against drawn items, or against all: on unit vectors, or for a model with norm = "none" by plain product.
+---@param options {temperature: number?, negatives: any, items: any}? temperature: 0.05, by plain product 1;
+---  negatives: "full", a count (128 by default, drawn per position), or { n =, sampler = "uniform|shared|in_batch" };
+---  items: the ids to draw from, default all
 function losses.softmax(options) return Softmax(options or {}) end
 
 -- ---- Binary cross-entropy ------------------------------------------------------------------
@@ -66,20 +80,57 @@ function losses.softmax(options) return Softmax(options or {}) end
 ---@class hstu.Bce
 local Bce = class "BceLoss"
 
-function Bce:init(options)
-  local o = util.options(options, { temperature = 1, negatives = 1, items = 1 }, "hstu.bce")
-  self.temperature = positive(o.temperature or 1.0, "hstu.bce: temperature")
-  self.n = util.integer(o.negatives or 1, "hstu.bce: negatives", 1)
-  self.items = item_list(o.items)
+function Bce:init(options, who)
+  local o = util.options(options, { temperature = 1, negatives = 1, items = 1, t = 1 }, who)
+  self.temperature = positive(o.temperature or 1.0, who .. ": temperature")
+  self.n = util.integer(o.negatives or 1, who .. ": negatives", 1)
+  self.items, self.t = item_list(o.items), o.t
+end
+
+-- gBCE: a = n / (items - 1) is the share of negatives that is drawn; beta = a (t (1 - 1/a) + 1/a).
+function Bce:beta(model)
+  if not self.t then return 1.0 end
+  local a = self.n / math.max(model.items - 1, 1)
+  return a * (self.t * (1 - 1 / a) + 1 / a)
 end
 
 function Bce:__call(model, batch)
-  return quern.sampled_bce(model:encode(batch), batch.targets, model.item.weight, batch.loss_weights, self.items,
-    { negatives = self.n, temperature = self.temperature, l2 = model.norm == "l2", sparse = model.sparse })
+  return quern.sampled_bce(model:encode(batch), batch.targets, model:catalogue(), batch.loss_weights, self.items,
+    { negatives = self.n, temperature = self.temperature, l2 = model.norm == "l2", beta = self:beta(model),
+      sparse = model.sparse })
 end
 
 --- Each positive against drawn negatives, by binary cross-entropy.
 ---@param options {temperature: number?, negatives: integer?, items: any}? negatives per position: 1
-function losses.bce(options) return Bce(options or {}) end
+function losses.bce(options) return Bce(options or {}, "hstu.bce") end
+
+--- gBCE (Petrov and Macdonald 2023): binary cross-entropy whose positive term makes up for the items that are
+--- not drawn. t = 0 is plain BCE, t = 1 undoes the bias of sampling.
+---@param options {temperature: number?, negatives: integer?, t: number?, items: any}? t: 0.75; negatives: 256
+function losses.gbce(options)
+  local o = util.copy(options or {})
+  o.t, o.negatives = o.t or 0.75, o.negatives or 256
+  if type(o.t) ~= "number" or o.t < 0 or o.t > 1 then
+    util.fail("argument", ("hstu.gbce: t must be in [0, 1], not %s"):format(tostring(o.t)))
+  end
+  return Bce(o, "hstu.gbce")
+end
+
+-- ---- By name ---------------------------------------------------------------------------------
+
+local kinds = { full = 1, sampled = 1, shared = 1, in_batch = 1, bce = 1, gbce = 1 }
+
+--- A loss by its name: "full", "sampled" (softmax against negatives of each position), "shared" (one pool),
+--- "in_batch", "bce", "gbce".
+---@param options {name: string, negatives: integer?, temperature: number?, t: number?}
+function losses.make(options)
+  local o = util.options(options, { name = 1, negatives = 1, temperature = 1, t = 1 }, "hstu.loss")
+  local name = util.choose(o.name, util.keys(kinds), "hstu.loss: name")
+  if name == "bce" then return losses.bce { negatives = o.negatives, temperature = o.temperature } end
+  if name == "gbce" then return losses.gbce { negatives = o.negatives, temperature = o.temperature, t = o.t } end
+  if name == "full" then return losses.softmax { negatives = "full", temperature = o.temperature } end
+  return losses.softmax { temperature = o.temperature,
+    negatives = { n = o.negatives, sampler = name == "sampled" and "uniform" or name } }
+end
 
 return losses

@@ -42,26 +42,6 @@ struct user {                  /* one row of a chunk */
 
 /* ---- Seen lists ---- */
 
-static void sift(int64_t *x, int64_t root, int64_t n) {
-  for (int64_t child; (child = 2 * root + 1) < n; root = child) {
-    if (child + 1 < n && x[child + 1] > x[child]) child++;
-    if (x[root] >= x[child]) return;
-    int64_t t = x[root];
-    x[root] = x[child];
-    x[child] = t;
-  }
-}
-
-static void sort_ids(int64_t *x, int64_t n) {
-  for (int64_t i = n / 2; i-- > 0;) sift(x, i, n);
-  for (int64_t end = n - 1; end > 0; end--) {
-    int64_t t = x[0];
-    x[0] = x[end];
-    x[end] = t;
-    sift(x, 0, end);
-  }
-}
-
 static bool is_kept(const struct ranking *s, int64_t v) {
   return v >= 1 && v < s->V && (!s->keep || s->keep[v]);
 }
@@ -72,7 +52,7 @@ static void open_seen(const struct ranking *s, int64_t n, struct user *u) {
   int64_t count = s->offsets[n + 1] - s->offsets[n], kept = 0;
   for (int64_t i = 0; i < count; i++)
     if (list[i] != s->target[n] && is_kept(s, list[i])) u->seen[kept++] = list[i];
-  sort_ids(u->seen, kept);
+  hstu_sort(u->seen, kept);
   for (int64_t i = 0; i < kept; i++)
     if (i == 0 || u->seen[i] != u->seen[i - 1]) u->seen[u->n_seen++] = u->seen[i];
 }

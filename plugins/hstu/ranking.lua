@@ -10,7 +10,7 @@ local util = require "quern.util"
 
 local ranking = {}
 
-local known = { k = 1, filter_seen = 1, ties = 1, batch = 1, catalogue = 1, min_rating = 1 }
+local known = { k = 1, filter_seen = 1, ties = 1, batch = 1, catalogue = 1, min_rating = 1, domain = 1 }
 
 -- u8 per item, 1 for those in the list.
 local function mask_of(items, list)
@@ -19,6 +19,32 @@ local function mask_of(items, list)
   for i = 1, items + 1 do keep[i] = 0 end
   for _, id in ipairs(list) do keep[id + 1] = 1 end
   return quern.tensor(keep, "u8")
+end
+
+-- Batches of a phase; with a domain only of the sequences whose target lies in it.
+local function batches_of(data, phase, size, domain)
+  if not domain then return data:batches(phase, size) end
+  local rows, at = {}, 0
+  for batch in data:batches(phase, 1024) do
+    for i, target in ipairs(batch.last_targets:totable()) do
+      if target >= domain.first and target <= domain.last then rows[#rows + 1] = at + i end
+    end
+    at = at + batch.n_sequences
+  end
+  at = 0
+  return function()
+    if at >= #rows then return nil end
+    local some = table.move(rows, at + 1, math.min(at + size, #rows), 1, {})
+    at = at + #some
+    return data:batch(phase, some)
+  end
+end
+
+local function ids_of(domain)
+  if not domain then return nil end
+  local ids = {}
+  for v = domain.first, domain.last do ids[#ids + 1] = v end
+  return ids
 end
 
 local function append(list, tensor)
@@ -30,7 +56,9 @@ end
 ---@param model table
 ---@param data quern.Sequences
 ---@param phase string "valid" or "test"
----@param options {filter_seen: boolean?, ties: string?, batch: integer?, catalogue: integer[]?}? ties: "average"
+---@param options {filter_seen: boolean?, ties: string?, batch: integer?, catalogue: integer[]?}? ties: "average";
+---  catalogue: the ids that are candidates, default all; domain: { first =, last = } of ids: only targets among them,
+---  ranked among them
 ---@return number[] ranks
 ---@return number[]? ratings of the held-out items, where the data have them
 function ranking.ranks(model, data, phase, options)
@@ -38,8 +66,8 @@ function ranking.ranks(model, data, phase, options)
   local was, ranks, ratings = model.training, {}, {}
   model:eval()
   quern.no_grad(function()
-    local items, keep = model:table(), mask_of(model.items, o.catalogue)
-    for batch in data:batches(phase, o.batch or 256) do
+    local items, keep = model:table(), mask_of(model.items, o.catalogue or ids_of(o.domain))
+    for batch in batches_of(data, phase, o.batch or 256, o.domain) do
       quern.scope(function()
         local seen = o.filter_seen ~= false and batch.items or nil
         local rank = quern.rank_targets(model:users(batch), items, batch.last_targets, seen, keep,
@@ -74,6 +102,23 @@ function ranking.evaluate(model, data, phase, options)
     if ratings[i] >= o.min_rating then liked[#liked + 1] = r end
   end
   for name, value in util.sorted(metrics.ranking(liked, o.k or { 10, 50, 200 })) do out[name .. " rated"] = value end
+  return out
+end
+
+--- The metrics of each domain of merged data: its targets among its own items.
+---@param model table
+---@param data quern.Sequences with domains
+---@param phase string
+---@param options table? as evaluate
+---@return table<string, table<string, number>> by the domain's name
+function ranking.domains(model, data, phase, options)
+  if not data.domains then util.fail("argument", "hstu.domains: the data are not merged of several") end
+  local out = {}
+  for _, domain in ipairs(data.domains) do
+    local o = util.copy(options or {})
+    o.domain = domain
+    out[domain.name] = ranking.evaluate(model, data, phase, o)
+  end
   return out
 end
 

@@ -2,87 +2,7 @@
 ** The hstu plugin's ops against numbers worked out by hand or by finite differences: the
 ** acceptance tests of the method that speak of single ops. SPDX-License-Identifier: MIT
 */
-#include "check.h"
-#include "gradcheck.h"
-
-/* ---- Tensors and calls ---- */
-
-static qn_tensor *f32(const float *data, int32_t ndim, int64_t a, int64_t b, int64_t c) {
-  return gc_new(QN_F32, data, ndim, (int64_t[]){a, b, c});
-}
-
-static qn_tensor *i64(const int64_t *data, int64_t n) { return gc_new(QN_I64, data, 1, &n); }
-
-/* Sequences of the given lengths over the rows of `values`, which it takes over. */
-static qn_tensor *jagged(qn_tensor *values, int32_t n_seq, const int64_t *lengths) {
-  int64_t offsets[64] = {0}, n = n_seq + 1;
-  qn_tensor *o, *t;
-  for (int32_t b = 0; b < n_seq; b++) offsets[b + 1] = offsets[b] + lengths[b];
-  o = i64(offsets, n);
-  assert_ok(qn_tensor_jagged(values, o, &t));
-  qn_tensor_free(values);
-  qn_tensor_free(o);
-  return t;
-}
-
-static qn_tensor *noise(uint64_t stream, double scale, int32_t ndim, int64_t a, int64_t b,
-                        int64_t c) {
-  return gradcheck_noise(stream, scale, 0, ndim, (int64_t[]){a, b, c});
-}
-
-static qn_tensor *to_f32(const qn_tensor *t) {
-  const qn_view *v = qn_tensor_view(t);
-  qn_tensor *out = gc_new(QN_F32, NULL, v->ndim, v->shape);
-  float *to = qn_tensor_view(out)->data;
-  for (int64_t i = 0; i < gc_count(v); i++) to[i] = (float)((const double *)v->data)[i];
-  return out;
-}
-
-static qn_arg tensor(const char *name, qn_tensor *t) {
-  if (!t) return (qn_arg){.name = name, .kind = QN_ARG_NIL};
-  return (qn_arg){.name = name, .kind = QN_ARG_TENSOR, .v.tensor = t};
-}
-
-static qn_status call(const char *op, int32_t n, const qn_arg *args, qn_tensor **outs,
-                      int32_t max) {
-  int32_t made;
-  const qn_opref *ref = qn_op_find(op);
-  assert_non_null(ref);
-  return qn_op_call(ref, args, n, outs, max, &made);
-}
-
-static qn_tensor *run(const char *op, int32_t n, const qn_arg *args) {
-  qn_tensor *out = NULL;
-  assert_ok(call(op, n, args, &out, 1));
-  return out;
-}
-#define RUN(op, ...)                                                                               \
-  run(op, (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)), (qn_arg[]){__VA_ARGS__})
-#define STATUS(op, out, ...)                                                                       \
-  call(op, (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)), (qn_arg[]){__VA_ARGS__},   \
-       out, 2)
-#define CHECK(op, ...)                                                                             \
-  assert_true(gradcheck(op, (int32_t)(sizeof((qn_arg[]){__VA_ARGS__}) / sizeof(qn_arg)),           \
-                        (qn_arg[]){__VA_ARGS__}, GRADCHECK_FIRST))
-
-static const float *floats(const qn_tensor *t) { return qn_tensor_view(t)->data; }
-static const double *doubles(const qn_tensor *t) { return qn_tensor_view(t)->data; }
-
-static void assert_close(const qn_tensor *t, const double *expected, int64_t n, double tolerance) {
-  assert_int_equal(gc_count(qn_tensor_view(t)), n);
-  for (int64_t i = 0; i < n; i++) {
-    double x = qn_tensor_view(t)->dtype == QN_F32 ? (double)floats(t)[i] : doubles(t)[i];
-    if (!(fabs(x - expected[i]) <= tolerance))
-      fail_msg("element %d is %.9g, not %.9g", (int)i, x, expected[i]);
-  }
-}
-
-static void free_all(int32_t n, qn_tensor **t) {
-  for (int32_t i = 0; i < n; i++) qn_tensor_free(t[i]);
-}
-#define FREE(...)                                                                                  \
-  free_all((int32_t)(sizeof((qn_tensor *[]){__VA_ARGS__}) / sizeof(qn_tensor *)),                  \
-           (qn_tensor *[]){__VA_ARGS__})
+#include "hstu_help.h"
 
 /* ---- The tiny layer ---- */
 
@@ -311,10 +231,11 @@ static void gradients_of_the_losses(void **state) {
     check_seeded("sampled_softmax_l2", 7, args);
   }
   for (int l2 = 0; l2 < 2; l2++) {
-    qn_arg args[] = {tensor(NULL, o),          tensor(NULL, p),   tensor(NULL, e),
-                     tensor(NULL, w),          gc_bool("l2", l2), gc_int("negatives", 2),
-                     gc_num("temperature", .7)};
-    check_seeded("sampled_bce", 7, args);
+    qn_arg args[] = {tensor(NULL, o),           tensor(NULL, p),
+                     tensor(NULL, e),           tensor(NULL, w),
+                     gc_bool("l2", l2),         gc_int("negatives", 2),
+                     gc_num("temperature", .7), gc_num("beta", l2 ? .3 : 1)};
+    check_seeded("sampled_bce", 8, args);
   }
   FREE(o, e, p, w);
 }
@@ -768,22 +689,6 @@ static void bad_input_is_refused_in_words(void **state) {
   FREE(o, e, zero, high, good, none, all, ids, empty, m, bt, bp, time);
 }
 
-/* ---- */
-
-static int start(void **state) {
-  (void)state;
-  char path[1024];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-  if (n < 0) return -1;
-  path[n] = 0;
-  strcpy(strrchr(path, '/'), "/../plugins/hstu");
-  if (qn_start(NULL) || qn_plugin_load(path)) {
-    print_error("%s\n%s\n", qn_error_last()->what, qn_error_last()->detail);
-    return -1;
-  }
-  return 0;
-}
-
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(tiny_layer_equals_the_worked_example),
@@ -810,5 +715,5 @@ int main(void) {
       cmocka_unit_test(bits_do_not_depend_on_workers),
       cmocka_unit_test(bad_input_is_refused_in_words),
   };
-  return cmocka_run_group_tests(tests, start, NULL);
+  return cmocka_run_group_tests(tests, hstu_start, NULL);
 }

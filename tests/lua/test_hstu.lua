@@ -5,83 +5,14 @@ local check = require "check"
 local quern = require "quern"
 local sys = require "quern.sys"
 local hstu = quern.plugin "hstu"
-
--- ---- Batches by hand ---------------------------------------------------------------------
-
--- rows: lists of ids, each one event longer than the input; times alike, or nil.
-local function batch_of(rows, times)
-  local b = { items = {}, targets = {}, times = times and {}, next_times = times and {}, last = {},
-              n_sequences = #rows, n_tokens = 0, longest = 0 }
-  for i, row in ipairs(rows) do
-    local n = #row - 1
-    b.items[i], b.targets[i] = table.move(row, 1, n, 1, {}), table.move(row, 2, n + 1, 1, {})
-    if times then
-      b.times[i], b.next_times[i] = table.move(times[i], 1, n, 1, {}), table.move(times[i], 2, n + 1, 1, {})
-    end
-    b.last[i], b.n_tokens, b.longest = row[n + 1], b.n_tokens + n, math.max(b.longest, n)
-  end
-  for _, key in ipairs { "items", "targets", "times", "next_times" } do
-    if b[key] then b[key] = quern.jagged(b[key], "i64") end
-  end
-  b.last_targets = quern.tensor(b.last, "i64")
-  return b
-end
-
-local function random_rows(seed, n, length, items)
-  local random, rows, times = quern.det.random(seed), {}, {}
-  for i = 1, n do
-    rows[i], times[i] = {}, {}
-    local t = random:range(0, 1000)
-    for j = 1, length + 1 do
-      rows[i][j], times[i][j] = random:range(1, items), t
-      t = t + random:range(0, 100000)
-    end
-  end
-  return rows, times
-end
-
--- Steps until goal() or `most`; returns the last loss and the steps taken.
-local function train(model, loss, batch, most, goal, lr)
-  local optim = quern.optim.make(model:parameters(), { name = "adamw", lr = lr or 5e-3 })
-  optim:prepare()
-  model:train()
-  local value
-  for step = 1, most do
-    quern.step(step)
-    quern.scope(function()
-      local l = loss(model, batch)
-      value = l:item()
-      l:backward()
-      optim:step()
-      optim:zero_grad()
-    end)
-    if goal and goal(value, step) then return value, step end
-  end
-  return value, most
-end
-
--- Share of all positions whose target scores highest.
-local function hits(model, batch)
-  model:eval()
-  local x = model:encode(batch):values()
-  local rank = quern.rank_targets(x, model:table(), batch.targets:values())
-  local n, list = 0, rank:totable()
-  for _, r in ipairs(list) do if r == 1 then n = n + 1 end end
-  model:train()
-  return n / #list
-end
+local help = require "lrm_help"
+local batch_of, random_rows, train, hits, rows_of = help.batch_of, help.random_rows, help.train, help.hits, help.rows_of
 
 local function small(options)
   quern.seed(1)
   local o = { items = 30, dim = 16, blocks = 2, heads = 2, max_len = 24, dropout = 0 }
   for k, v in pairs(options or {}) do o[k] = v end
   return hstu.model(o)
-end
-
-local function rows_of(tensor, from, to)
-  local list, out = tensor:values():totable(), {}
-  for i = from, to do out[#out + 1] = list[i] end
-  return out
 end
 
 local tests = {}
@@ -192,12 +123,7 @@ test("eight sequences of twenty are learnt by heart in 300 steps", function()
 end)
 
 test("a cyclic stream is predicted without fault in 200 steps, by every loss", function()
-  local rows = {}
-  for i = 1, 10 do
-    rows[i] = {}
-    for j = 1, 13 do rows[i][j] = (i + j) % 10 + 1 end
-  end
-  local batch = batch_of(rows)
+  local batch = help.cycle()
   for _, loss in ipairs { hstu.softmax { negatives = "full" }, hstu.softmax { negatives = 5 },
                           hstu.softmax { negatives = { n = 5, sampler = "shared" } },
                           hstu.softmax { negatives = { n = 5, sampler = "in_batch" } },
@@ -210,12 +136,7 @@ test("a cyclic stream is predicted without fault in 200 steps, by every loss", f
 end)
 
 test("the original SASRec learns the cycle with its own loss", function()
-  local rows = {}
-  for i = 1, 10 do
-    rows[i] = {}
-    for j = 1, 13 do rows[i][j] = (i + j) % 10 + 1 end
-  end
-  local batch = batch_of(rows)
+  local batch = help.cycle()
   quern.seed(1)
   local model = hstu.sasrec { items = 10, dim = 16, max_len = 24, dropout = 0, flavour = "original" }
   train(model, hstu.bce {}, batch, 200, function(_, step) return step % 20 == 0 and hits(model, batch) == 1 end, 1e-2)
@@ -350,7 +271,9 @@ test("what cannot be is refused in words", function()
   check.fails(function() small():encode(batch_of(rows)) end, "no timestamps", 'rab = "pos"')
   check.fails(function() small { max_len = 5, n = 5 }:encode(batch_of(rows, times)) end, "9 events")
   check.fails(function() loss(small { items = 5 }, batch_of(rows, times)) end, "ids are 1..5")
-  check.fails(function() loss(small { norm = "none" }, batch_of(rows, times)) end, "bce")
+  local in_batch = hstu.softmax { negatives = { n = 4, sampler = "in_batch" } }
+  check.fails(function() in_batch(small { norm = "none" }, batch_of(rows, times)) end, "uniform, shared or full")
+  check.fails(function() hstu.model { items = 10, variant = "rope", rab = "pos" } end, "has decided it")
   rows[1][3] = 0
   check.fails(function() loss(small(), batch_of(rows, times)) end, "is 0")
   check.fails(function() small():load_state(small { dim = 32 }:state()) end, "item.weight is f32[31,16]")

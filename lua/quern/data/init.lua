@@ -14,6 +14,9 @@ local util = require "quern.util"
 local det = require "quern.det"
 local store = require "quern.data.store"
 local runs = require "quern.runs"
+local side = require "quern.data.side"
+local merge = require "quern.data.merge"
+local Mapped = require "quern.data.mapped"
 
 local core = require "quern.core"
 
@@ -59,10 +62,13 @@ function Loader:epoch() return function() return self:next() end end
 ---@field n_users integer
 ---@field has_times boolean
 ---@field stats table
+---@field behaviours string[]? names of the behaviours 0, 1, ... of events
+---@field target_behaviour string? which of them is held out
+---@field domains {name: string, first: integer, last: integer}[]? of merged sets: the ids of each
 local Sequences = class("Sequences")
 
 local sequence_options = { set = 1, file = 1, format = 1, columns = 1, items = 1, max_len = 1, split = 1,
-  protocol = 1, min_events = 1, cache = 1, users = 1, dirichlet = 1, check = 1 }
+  protocol = 1, min_events = 1, cache = 1, users = 1, dirichlet = 1, check = 1, merge = 1, merge_users = 1 }
 
 -- interactions, their name, SHA-256 of the source, a notice or ""
 local function open_file(path, o, format, columns)
@@ -76,12 +82,37 @@ local function open_stream(o)
   return x, "dirichlet", core.sha256(quern.json.encode(x:settings())), ""
 end
 
-local function open_set(o)
+local function index_of(list, word)
+  for i, w in ipairs(list) do
+    if w == word then return i end
+  end
+end
+
+local open_set
+
+-- Several sets as one; `domains` tells whose items are whose.
+local function open_merged(o)
+  local parts = {}
+  for i, set in ipairs(o.merge) do
+    local x, _, sha256 = open_set { set = set, items = o.items, cache = o.cache }
+    parts[i] = { name = set, core = x, sha256 = sha256 }
+  end
+  local x, domains, sha256 = merge.join(parts, o.merge_users or "separate")
+  return x, table.concat(o.merge, "+"), sha256, "", domains
+end
+
+function open_set(o)
+  if o.merge then return open_merged(o) end
   if o.file then return open_file(o.file, o, o.format, o.columns) end
   local entry = store.entry(o.set or util.fail("argument", "data.sequences: give set = or file =", nil,
     "sets: " .. table.concat(util.keys(data.registry), ", ")))
   if entry.generated then return open_stream(o) end
   local path, form = store.locate(o.set)
+  if entry.held_out then
+    local behaviour = index_of(entry.behaviours, entry.target_behaviour) - 1
+    local x, sha256 = side.with_held_out(path, store.companion(o.set, "held_out"), behaviour)
+    return x, path, sha256, ""
+  end
   return open_file(path, o, o.format or form.format, o.columns or form.columns)
 end
 
@@ -103,11 +134,13 @@ function Sequences:init(options)
               "leave-one-out is the one there is")
   end
   local notice
-  self.core, self.file, self.sha256, notice = open_set(o)
+  self.core, self.file, self.sha256, notice, self.domains = open_set(o)
   self.set = o.set
+  local entry = o.set and data.registry[o.set] or {}
+  self.behaviours, self.target_behaviour = entry.behaviours, entry.target_behaviour
   self.stats = self.core:stats()
   if o.set and not o.file and o.check ~= false then check_stats(o.set, self.stats) end
-  local generated = o.set and data.registry[o.set] and data.registry[o.set].generated
+  local generated = entry.generated
   self.split = core.split(self.core, { protocol = o.protocol or (generated and "whole" or "standard"),
     max_len = o.max_len or 0, min_events = o.min_events or 0,
     user_begin = o.users and o.users[1] - 1 or 0, user_end = o.users and o.users[2] or 0 })
@@ -116,7 +149,7 @@ function Sequences:init(options)
   self.max_len, self.protocol = o.max_len, o.protocol or (generated and "whole" or "standard")
   self.dropped = self.split:dropped()
   if notice and notice ~= "" then io.stderr:write("quern: ", notice, "\n") end
-  if runs.current then runs.current:uses_data(o.set or o.file, self.sha256) end
+  if runs.current then runs.current:uses_data(o.set or self.file, self.sha256) end
 end
 
 --- Sequences of a phase: "train", "valid", "test".
@@ -179,11 +212,21 @@ end
 ---@field min_events integer? users with fewer are dropped; default 3
 ---@field users integer[]? { first, last } of the users taken
 ---@field dirichlet table? settings of the generator, with set = "dirichlet"
+---@field merge string[]? known datasets as one, their items one after the other
+---@field merge_users string? "separate" (default): each in its domain; "shared": one per name, events by time
 
 --- Opens a dataset of user sequences.
 ---@param options quern.SequencesOptions
 ---@return quern.Sequences
 function data.sequences(options) return Sequences(options) end
+
+--- A dataset whose batches go through a function first.
+---@param source table data with loader and batches
+---@param fn fun(batch: table, phase: string): table
+---@return quern.Mapped
+function data.map(source, fn) return Mapped(source, fn) end
+
+data.attributes = side.attributes
 
 -- ---- Tensors by rows ---------------------------------------------------------------------------
 

@@ -85,6 +85,27 @@ function store.locate(name)
     ("`quern data get %s` downloads it, `quern data import %s FILE` takes a file you have"):format(name, name))
 end
 
+--- The path of a file that goes with a dataset ("attributes", "held_out"), or an error that says what to fetch.
+---@param name string
+---@param what string field of the registry's entry: { local_ =, url =, sha256 =, bytes = }
+---@return string path
+function store.companion(name, what)
+  local f = store.entry(name)[what]
+  if not f then util.fail("not_found", ("dataset %s has no file of %s"):format(name, what)) end
+  for _, folder in ipairs(folders()) do
+    for _, path in ipairs { folder .. "/" .. f.local_, folder .. "/" .. name .. "/" .. file_name(f) } do
+      if sys.exists(path) then
+        local digest = f.sha256 and sys.sha256(path)
+        if digest == f.sha256 then return path end
+        util.fail("format", ("%s is not the file of %s that it should be"):format(path, what),
+                  ("SHA-256 %s\nexpected %s"):format(digest, f.sha256))
+      end
+    end
+  end
+  util.fail("not_found", ("cannot find the %s of dataset %s"):format(what, name),
+    "looked for " .. f.local_ .. " below " .. table.concat(folders(), ", "), f.url and "it is at " .. f.url or f.hint)
+end
+
 -- ---- Checking -----------------------------------------------------------------------------------
 
 --- Compares a file with the checksum known for it.

@@ -44,15 +44,21 @@ static qn_status set_up(const qn_host *h, qn_call *c, const qn_view *image, cons
 
 static qn_status part_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
                             const void *w, const void *bias, void *y) {
-  return (qni_direct_takes(v) ? qni_direct_image : qni_columns_image)(h, c, v, x, w, bias, y);
+  return (qni_winograd_takes(v) ? qni_winograd_image
+          : qni_direct_takes(v) ? qni_direct_image
+                                : qni_columns_image)(h, c, v, x, w, bias, y);
 }
 static qn_status part_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
                            const void *w, void *dx) {
-  return (qni_direct_takes(v) ? qni_direct_back : qni_columns_back)(h, c, v, g, w, dx);
+  return (qni_winograd_takes(v) ? qni_winograd_back
+          : qni_direct_takes(v) ? qni_direct_back
+                                : qni_columns_back)(h, c, v, g, w, dx);
 }
 static qn_status part_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
                              const void *g, void *dw) {
-  return (qni_direct_takes(v) ? qni_direct_weight : qni_columns_weight)(h, c, v, x, g, dw);
+  return (qni_winograd_takes(v) ? qni_winograd_weight
+          : qni_direct_takes(v) ? qni_direct_weight
+                                : qni_columns_weight)(h, c, v, x, g, dw);
 }
 
 /* ---- conv ---- */

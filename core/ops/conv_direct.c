@@ -24,7 +24,8 @@ enum {
   PANEL_BYTES = 256 * 1024,  /* more of a panel is worked off row by row of the kernel */
   WEIGHT_BYTES = 512 * 1024, /* more than this does not stay in cache over images */
   CHUNK_BYTES = 512 * 1024,  /* source images worked on together */
-  TASKS = 16                 /* wanted, where the batch is small */
+  TASKS = 16,                /* wanted, where the batch is small */
+  RANGES = 32                /* of tasks, where it is large */
 };
 
 /* Taps along one axis: at[n] from the position's base, in ascending order; tap[n] in the kernel. */
@@ -224,6 +225,16 @@ static struct span rows_inside(const struct piece *s, int64_t i) {
   return y;
 }
 
+/* Asks memory for what row i of image n will need; the copy of its rows comes first. */
+static void fetch_next(const struct piece *s, int64_t n, int64_t i) {
+  const struct gather *g = s->g;
+  if (n >= g->N || s->tile.add) return;
+  const int64_t row = g->W * g->C, y = i * g->step_y;
+  for (int64_t k = 0; k < g->step_y && y + k < g->H; k++)
+    qni_fetch_read(g->from + ((n * g->H) + y + k) * row, row);
+  qni_fetch_write(result_at(s, n, i, 0), s->p->columns * g->spread_x * g->O);
+}
+
 static void along_rows(struct piece *s, int64_t lane) {
   const struct gather *g = s->g;
   const struct span all = {0, s->p->x.n};
@@ -234,6 +245,7 @@ static void along_rows(struct piece *s, int64_t lane) {
       s->tile.n_runs = find_runs(g, s->p, rows_inside(s, i), all, s->row, s->runs);
       s->tile.a = s->source + (n - s->begin) * s->image + i * g->step_y * s->row + g->left * g->C;
       s->tile.y = result_at(s, n, i, 0) + lane;
+      if (lane == 0) fetch_next(s, n + 1, i);
       g->kernels->pixels(&s->tile, s->p->columns);
     }
 }
@@ -299,12 +311,11 @@ static qn_status run_task(const struct gather *g, int64_t task) {
   struct piece s = {.g = g, .begin = begin, .end = end, .row = padded_row(g)};
   s.image = s.row * g->H;
   void *memory;
-  const int64_t padded = copied ? (end - begin) * s.image * 4 : 0;
-  qn_status st = g->h->local(g->c, most * (int64_t)sizeof(qni_conv_run) + padded, &memory);
+  const int64_t runs = divide_up(most * (int64_t)sizeof(qni_conv_run), 64) * 64;
+  qn_status st = g->h->local(g->c, runs + (copied ? (end - begin) * s.image * 4 : 0), &memory);
   if (st) return st;
-  float *copy = memory;
-  s.runs = (qni_conv_run *)(void *)((char *)memory + padded);
-  s.tile.runs = s.runs;
+  s.tile.runs = s.runs = memory;
+  float *copy = (float *)(void *)((char *)memory + runs);
   if (copied) copy_padded(g, begin, end, copy);
   s.source = copied ? copy : g->from + begin * s.image;
   for (int64_t i = 0; i < g->n_phases; i++)
@@ -324,7 +335,8 @@ static qn_status run_tasks(void *ctx, int64_t begin, int64_t end) {
 static qn_status run(struct gather *g) {
   qn_status st = prepare(g);
   if (st || !g->N) return st;
-  return g->h->parallel(g->c, divide_up(g->N, g->chunk) * g->groups, 1, run_tasks, g);
+  const int64_t tasks = divide_up(g->N, g->chunk) * g->groups;
+  return g->h->parallel(g->c, tasks, at_least(tasks / RANGES, 1), run_tasks, g);
 }
 
 /* ---- The two gatherings ---- */

@@ -2,7 +2,8 @@
 ** The three products of a convolution, for one set of sizes:
 **   image    y = conv(x, w) + b        back     dx = T(g, w)        weight   dw = G(x, g)
 ** conv_columns.c turns images into columns and multiplies, for every case; conv_direct.c and
-** conv_direct_weight.c are for f32 with channels last and one group.
+** conv_direct_weight.c are for f32 with channels last and one group; conv_winograd.c for those
+** of them that are 3x3 with stride 1.
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_CONV_PARTS_H
@@ -19,6 +20,14 @@ typedef struct qni_conv {
   int64_t size;         /* bytes of an element */
   int32_t dtype;
 } qni_conv;
+
+/* Asks memory for n floats that are read or written soon. */
+static inline void qni_fetch_read(const float *p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 2);
+}
+static inline void qni_fetch_write(const float *p, int64_t n) {
+  for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 1, 2);
+}
 
 /* All tensors contiguous; results are written in full. bias may be NULL. */
 qn_status qni_columns_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
@@ -37,5 +46,13 @@ qn_status qni_direct_back(const qn_host *h, qn_call *c, const qni_conv *v, const
                           const void *w, void *dx);
 qn_status qni_direct_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
                             const void *g, void *dw);
+
+bool qni_winograd_takes(const qni_conv *v);
+qn_status qni_winograd_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                             const void *w, const void *bias, void *y);
+qn_status qni_winograd_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
+                            const void *w, void *dx);
+qn_status qni_winograd_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
+                              const void *g, void *dw);
 
 #endif

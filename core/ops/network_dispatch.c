@@ -8,6 +8,7 @@
 #include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
+#include "kernels/winograd.h"
 
 QNI_DISPATCH(attention, qni_attention_table)
 QNI_DISPATCH(batch_norm, qni_batch_norm_table)
@@ -17,3 +18,4 @@ QNI_DISPATCH(embedding, qni_embedding_table)
 QNI_DISPATCH(loss, qni_loss_table)
 QNI_DISPATCH(norm, qni_norm_table)
 QNI_DISPATCH(softmax, qni_softmax_table)
+QNI_DISPATCH(winograd, qni_winograd_table)

@@ -19,9 +19,9 @@ enum { MAX_H = 16, MAX_V = 2 };
 /* ---- Tiles of pixels ---- */
 
 static inline __attribute__((always_inline)) void
-start_sums(const int H, const int V, const qni_conv_tile *t, vf sum[MAX_H][MAX_V]) {
+start_sums(const int H, const int V, const qni_conv_tile *t, int last, vf sum[MAX_H][MAX_V]) {
   UNROLL for (int v = 0; v < V; v++) {
-    const int count = v < V - 1 ? VF_N : t->last;
+    const int count = v < V - 1 ? VF_N : last;
     vf first = {0};
     if (t->bias && !t->add) first = vf_load_part(t->bias + v * VF_N, count);
     UNROLL for (int i = 0; i < H; i++) sum[i][v] =
@@ -31,8 +31,9 @@ start_sums(const int H, const int V, const qni_conv_tile *t, vf sum[MAX_H][MAX_V
 
 static inline __attribute__((always_inline)) void tile(const int H, const int V,
                                                        const qni_conv_tile *t) {
+  const int last = t->last;
   vf sum[MAX_H][MAX_V];
-  start_sums(H, V, t, sum);
+  start_sums(H, V, t, last, sum);
   for (int32_t r = 0; r < t->n_runs; r++) {
     const qni_conv_run *run = &t->runs[r];
     const float *w = t->w + run->k * V * VF_N, *at[MAX_H / 3 + 1];
@@ -50,7 +51,7 @@ static inline __attribute__((always_inline)) void tile(const int H, const int V,
   }
   UNROLL for (int i = 0; i < H; i++) {
     UNROLL for (int v = 0; v < V - 1; v++) vf_store(t->y + i * t->y_step + v * VF_N, sum[i][v]);
-    vf_store_part(t->y + i * t->y_step + (V - 1) * VF_N, sum[i][V - 1], t->last);
+    vf_store_part(t->y + i * t->y_step + (V - 1) * VF_N, sum[i][V - 1], last);
   }
 }
 
@@ -58,24 +59,26 @@ static inline __attribute__((always_inline)) void tile(const int H, const int V,
 
 static inline __attribute__((always_inline)) void weigh_tile(const int H, const int V,
                                                              const qni_conv_weigh *t, int64_t c) {
+  const int last = t->last;
+  const int64_t columns = t->columns, x_step = t->x_step, g_step = t->g_step, row = t->sum_row;
   vf sum[MAX_H][MAX_V];
-  float *to = t->sum + c * t->sum_row;
+  float *to = t->sum + c * row;
   UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++) sum[i][v] =
-      vf_load_part(to + i * t->sum_row + v * VF_N, v < V - 1 ? VF_N : t->last);
+      vf_load_part(to + i * row + v * VF_N, v < V - 1 ? VF_N : last);
   for (int64_t n = 0; n < t->images; n++)
     for (int64_t r = 0; r < t->rows; r++) {
       const float *x = t->x + n * t->x_image + r * t->x_row + c,
                   *g = t->g + n * t->g_image + r * t->g_row;
-      for (int64_t p = 0; p < t->columns; p++, x += t->x_step, g += t->g_step) {
-        vf row[MAX_V];
-        UNROLL for (int v = 0; v < V - 1; v++) row[v] = vf_load(g + v * VF_N);
-        row[V - 1] = vf_load_part(g + (V - 1) * VF_N, t->last);
+      for (int64_t p = 0; p < columns; p++, x += x_step, g += g_step) {
+        vf of_g[MAX_V];
+        UNROLL for (int v = 0; v < V - 1; v++) of_g[v] = vf_load(g + v * VF_N);
+        of_g[V - 1] = vf_load_part(g + (V - 1) * VF_N, last);
         UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++) sum[i][v] +=
-            x[i] * row[v];
+            x[i] * of_g[v];
       }
     }
   UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++)
-      vf_store_part(to + i * t->sum_row + v * VF_N, sum[i][v], v < V - 1 ? VF_N : t->last);
+      vf_store_part(to + i * row + v * VF_N, sum[i][v], v < V - 1 ? VF_N : last);
 }
 
 /* ---- Tables of both, by width and height; a missing height is made of lower ones ---- */
@@ -164,6 +167,18 @@ static void pack(const qni_conv_pack *p, float *out) {
     }
 }
 
+static void split(const float *from, int64_t step, int64_t count, int64_t channels, float *to,
+                  int64_t at, int64_t room) {
+  const int64_t whole = channels / QNI_CONV_BLOCK * QNI_CONV_BLOCK, rest = channels - whole;
+  float *last = to + whole * room + at * rest;
+  to += at * QNI_CONV_BLOCK;
+  for (int64_t i = 0; i < count; i++, from += step, to += QNI_CONV_BLOCK) {
+    for (int64_t c = 0; c < whole; c += QNI_CONV_BLOCK)
+      memcpy(to + c * room, from + c, QNI_CONV_BLOCK * sizeof *to);
+    for (int64_t c = 0; c < rest; c++) *last++ = from[whole + c];
+  }
+}
+
 static void join(const float *sums, int64_t n_parts, int64_t O, int64_t C, int64_t taps,
                  int64_t begin, int64_t end, float *dw) {
   const int64_t cells = O * C * taps;
@@ -180,4 +195,4 @@ static void join(const float *sums, int64_t n_parts, int64_t O, int64_t C, int64
 
 extern const qni_conv_table QNI_KERNEL(conv_kernels);
 const qni_conv_table QNI_KERNEL(conv_kernels) = {
-    .lanes = VF_N, .pixels = pixels, .weigh = weigh, .pack = pack, .join = join};
+    .lanes = VF_N, .pixels = pixels, .weigh = weigh, .pack = pack, .split = split, .join = join};

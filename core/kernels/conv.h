@@ -15,6 +15,8 @@
 
 #include "kernels/kernel.h"
 
+enum { QNI_CONV_BLOCK = 8 };
+
 typedef struct qni_conv_run {
   int64_t from, length; /* elements, from a pixel's base */
   int64_t k;            /* the panel's row of the first */
@@ -55,6 +57,12 @@ typedef struct qni_conv_table {
   void (*pixels)(const qni_conv_tile *t, int64_t count);
   void (*weigh)(const qni_conv_weigh *t);
   void (*pack)(const qni_conv_pack *p, float *out);
+  /*
+  ** `count` pixels, step apart, in blocks of QNI_CONV_BLOCK channels: to[block][at + i, .], blocks
+  ** `room` pixels long. A last block of fewer channels is dense.
+  */
+  void (*split)(const float *from, int64_t step, int64_t count, int64_t channels, float *to,
+                int64_t at, int64_t room);
   /* dw[o, c, tap] = sum over n_parts, in order, of sums[part][tap, c, o], for o in begin..end-1. */
   void (*join)(const float *sums, int64_t n_parts, int64_t O, int64_t C, int64_t taps,
                int64_t begin, int64_t end, float *dw);

@@ -179,6 +179,16 @@ static void split(const float *from, int64_t step, int64_t count, int64_t channe
   }
 }
 
+/* Stripes of 16 rows, so that a line is written at a time. */
+static void turn(const float *from, int64_t rows, int64_t columns, float *restrict to) {
+  int64_t r = 0;
+  for (; r + 16 <= rows; r += 16)
+    for (int64_t c = 0; c < columns; c++)
+      for (int64_t i = 0; i < 16; i++) to[c * rows + r + i] = from[(r + i) * columns + c];
+  for (int64_t c = 0; c < columns && r < rows; c++)
+    for (int64_t i = r; i < rows; i++) to[c * rows + i] = from[i * columns + c];
+}
+
 static void join(const float *sums, int64_t n_parts, int64_t O, int64_t C, int64_t taps,
                  int64_t begin, int64_t end, float *dw) {
   const int64_t cells = O * C * taps;
@@ -194,5 +204,10 @@ static void join(const float *sums, int64_t n_parts, int64_t O, int64_t C, int64
 }
 
 extern const qni_conv_table QNI_KERNEL(conv_kernels);
-const qni_conv_table QNI_KERNEL(conv_kernels) = {
-    .lanes = VF_N, .pixels = pixels, .weigh = weigh, .pack = pack, .split = split, .join = join};
+const qni_conv_table QNI_KERNEL(conv_kernels) = {.lanes = VF_N,
+                                                 .pixels = pixels,
+                                                 .weigh = weigh,
+                                                 .pack = pack,
+                                                 .split = split,
+                                                 .turn = turn,
+                                                 .join = join};

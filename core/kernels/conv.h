@@ -63,6 +63,8 @@ typedef struct qni_conv_table {
   */
   void (*split)(const float *from, int64_t step, int64_t count, int64_t channels, float *to,
                 int64_t at, int64_t room);
+  /* to[column, row] = from[row, column] */
+  void (*turn)(const float *from, int64_t rows, int64_t columns, float *to);
   /* dw[o, c, tap] = sum over n_parts, in order, of sums[part][tap, c, o], for o in begin..end-1. */
   void (*join)(const float *sums, int64_t n_parts, int64_t O, int64_t C, int64_t taps,
                int64_t begin, int64_t end, float *dw);

@@ -40,25 +40,14 @@ static qn_status set_up(const qn_host *h, qn_call *c, const qn_view *image, cons
   return QN_OK;
 }
 
-/* ---- The better way ---- */
+#define WAY(way)                                                                                   \
+  { qni_##way##_takes, qni_##way##_image, qni_##way##_back, qni_##way##_weight }
 
-static qn_status part_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                            const void *w, const void *bias, void *y) {
-  return (qni_winograd_takes(v) ? qni_winograd_image
-          : qni_direct_takes(v) ? qni_direct_image
-                                : qni_columns_image)(h, c, v, x, w, bias, y);
-}
-static qn_status part_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
-                           const void *w, void *dx) {
-  return (qni_winograd_takes(v) ? qni_winograd_back
-          : qni_direct_takes(v) ? qni_direct_back
-                                : qni_columns_back)(h, c, v, g, w, dx);
-}
-static qn_status part_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                             const void *g, void *dw) {
-  return (qni_winograd_takes(v) ? qni_winograd_weight
-          : qni_direct_takes(v) ? qni_direct_weight
-                                : qni_columns_weight)(h, c, v, x, g, dw);
+const qni_conv_ways *qni_conv_way(const qni_conv *v) {
+  static const qni_conv_ways ways[] = {WAY(winograd), WAY(direct), WAY(turned), WAY(columns)};
+  int32_t i = 0;
+  while (!ways[i].takes(v)) i++;
+  return &ways[i];
 }
 
 /* ---- conv ---- */
@@ -82,7 +71,8 @@ static qn_status conv_forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 0, x);
   if (!st) st = h->save(c, 1, w);
   if (st) return st;
-  return part_image(h, c, &v, x->data, w->data, b ? b->data : NULL, h->out(c, 0)->data);
+  return qni_conv_way(&v)->image(h, c, &v, x->data, w->data, b ? b->data : NULL,
+                                 h->out(c, 0)->data);
 }
 
 /* The options of the running call, to be handed to the op that composes its backward. */
@@ -141,8 +131,8 @@ static qn_status conv_backward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->saved(c, 0), *w = h->saved(c, 1), *g = h->in(c, 0);
   qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2);
   qn_status st = set_up(h, c, x, w->shape, w->ndim, &v);
-  if (!st && dx) st = part_back(h, c, &v, g->data, w->data, dx->data);
-  if (!st && dw) st = part_weight(h, c, &v, x->data, g->data, dw->data);
+  if (!st && dx) st = qni_conv_way(&v)->back(h, c, &v, g->data, w->data, dx->data);
+  if (!st && dw) st = qni_conv_way(&v)->weight(h, c, &v, x->data, g->data, dw->data);
   return !st && db ? bias_gradient(h, c, &v, g, db) : st;
 }
 
@@ -245,7 +235,7 @@ static qn_status transpose_forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 0, h->in(c, 0));
   if (!st) st = h->save(c, 1, h->in(c, 1));
   if (st) return st;
-  return part_back(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
+  return qni_conv_way(&v)->back(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
 }
 
 /* <u, T(g,w)>: dg = conv(u, w), dw = G(u, g). */
@@ -305,7 +295,8 @@ static qn_status weight_forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save(c, 0, h->in(c, 0));
   if (!st) st = h->save(c, 1, h->in(c, 1));
   if (st) return st;
-  return part_weight(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data, h->out(c, 0)->data);
+  return qni_conv_way(&v)->weight(h, c, &v, h->in(c, 0)->data, h->in(c, 1)->data,
+                                  h->out(c, 0)->data);
 }
 
 /* <v, G(x,g)>: dx = T(g, v), dg = conv(x, v). */

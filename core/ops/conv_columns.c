@@ -159,6 +159,8 @@ static qn_status kernel_in_order(struct columns *s, const void *w) {
   return QN_OK;
 }
 
+bool qni_columns_takes(const qni_conv *v) { return v->K >= 0; }
+
 qn_status qni_columns_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
                             const void *w, const void *bias, void *y) {
   struct columns s = {.h = h, .c = c, .v = v, .x = x, .bias = bias, .out = y};

@@ -3,7 +3,7 @@
 **   image    y = conv(x, w) + b        back     dx = T(g, w)        weight   dw = G(x, g)
 ** conv_columns.c turns images into columns and multiplies, for every case; conv_direct.c and
 ** conv_direct_weight.c are for f32 with channels last and one group; conv_winograd.c for those
-** of them that are 3x3 with stride 1.
+** of them that are 3x3 with stride 1; conv_turned.c brings channels first to channels last.
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_CONV_PARTS_H
@@ -29,30 +29,36 @@ static inline void qni_fetch_write(const float *p, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 1, 2);
 }
 
-/* All tensors contiguous; results are written in full. bias may be NULL. */
-qn_status qni_columns_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                            const void *w, const void *bias, void *y);
-qn_status qni_columns_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
-                           const void *w, void *dx);
-qn_status qni_columns_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                             const void *g, void *dw);
+/*
+** One way to do the three. All tensors contiguous; results are written in full; bias may be NULL.
+*/
+typedef struct qni_conv_ways {
+  bool (*takes)(const qni_conv *v);
+  qn_status (*image)(const qn_host *h, qn_call *c, const qni_conv *v, const void *x, const void *w,
+                     const void *bias, void *y);
+  qn_status (*back)(const qn_host *h, qn_call *c, const qni_conv *v, const void *g, const void *w,
+                    void *dx);
+  qn_status (*weight)(const qn_host *h, qn_call *c, const qni_conv *v, const void *x, const void *g,
+                      void *dw);
+} qni_conv_ways;
+
+/* The best way for these sizes. */
+const qni_conv_ways *qni_conv_way(const qni_conv *v);
+
+#define QNI_CONV_WAY(way)                                                                          \
+  bool qni_##way##_takes(const qni_conv *v);                                                       \
+  qn_status qni_##way##_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,      \
+                              const void *w, const void *bias, void *y);                           \
+  qn_status qni_##way##_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,       \
+                             const void *w, void *dx);                                             \
+  qn_status qni_##way##_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,     \
+                               const void *g, void *dw);
+QNI_CONV_WAY(winograd)
+QNI_CONV_WAY(direct)
+QNI_CONV_WAY(turned)
+QNI_CONV_WAY(columns)
+
 /* db[o] = sum over images and pixels of g, channels first. */
 void qni_columns_bias(const qni_conv *v, const void *g, void *db);
-
-bool qni_direct_takes(const qni_conv *v);
-qn_status qni_direct_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                           const void *w, const void *bias, void *y);
-qn_status qni_direct_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
-                          const void *w, void *dx);
-qn_status qni_direct_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                            const void *g, void *dw);
-
-bool qni_winograd_takes(const qni_conv *v);
-qn_status qni_winograd_image(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                             const void *w, const void *bias, void *y);
-qn_status qni_winograd_back(const qn_host *h, qn_call *c, const qni_conv *v, const void *g,
-                            const void *w, void *dx);
-qn_status qni_winograd_weight(const qn_host *h, qn_call *c, const qni_conv *v, const void *x,
-                              const void *g, void *dw);
 
 #endif

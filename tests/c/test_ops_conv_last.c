@@ -79,33 +79,55 @@ static qn_tensor *run(const char *op, qn_arg *args, int32_t n_args, int32_t n, i
   return out[0];
 }
 
+/* The same values in another element type. */
+static qn_tensor *as_type(const qn_tensor *t, int32_t dtype) {
+  qn_tensor *r;
+  assert_ok(qn_tensor_new(dtype, t->view.ndim, t->view.shape, &r));
+  for (int64_t i = 0; i < qni_tensor_count(t); i++)
+    qni_dtype_store(dtype, (char *)r->view.data + i * (int64_t)qni_dtype_size(dtype), at(t, i));
+  return r;
+}
+
 /*
-** The same call in both layouts. args[0] is the image; up to n leading arguments have gradients.
-** options carry no layout; args has room for one more.
+** The call with channels first, in f64, against the same in the arguments' own type, in both
+** layouts. args[0] is the image; the n leading arguments have gradients. args has room for one
+** more. Frees all tensors among the arguments.
 */
-static void layouts_agree(const char *op, qn_arg *args, int32_t n_args, int32_t n,
+static void layouts_agree(const char *op, const qn_arg *args, int32_t n_args, int32_t n,
                           double tolerance) {
-  qn_tensor *g1[3], *g2[3], *image = args[0].v.tensor;
-  qn_tensor *y = run(op, args, n_args, n, 1, false, g1);
-  args[0] = gc_tensor(turned(image, false));
-  args[n_args] = gc_str("layout", "nhwc");
-  for (int32_t i = 1; i < n; i++) { /* fresh leaves */
-    const qn_view *v = &args[i].v.tensor->view;
-    qn_tensor *copy;
-    assert_ok(qn_tensor_new(v->dtype, v->ndim, v->shape, &copy));
-    memcpy(copy->view.data, v->data,
-           (size_t)qni_tensor_count(copy) * qni_dtype_size(copy->view.dtype));
-    args[i] = gc_tensor(copy);
+  qn_tensor *expected[3] = {0}, *y = NULL;
+  const int32_t own = args[0].v.tensor->view.dtype;
+  for (int32_t way = 0; way < 3; way++) { /* f64 first; own first; own last */
+    qn_arg a[10];
+    qn_tensor *g[3];
+    const bool last = way == 2;
+    memcpy(a, args, (size_t)n_args * sizeof *a);
+    for (int32_t i = 0; i < n; i++) {
+      qn_tensor *typed = as_type(args[i].v.tensor, way ? own : QN_F64);
+      a[i] = gc_tensor(last && i == 0 ? turned(typed, false) : qn_tensor_retain(typed));
+      qn_tensor_free(typed);
+    }
+    a[n_args] = gc_str("layout", last ? "nhwc" : "nchw");
+    qn_tensor *z = run(op, a, n_args + 1, n, 1, last, g);
+    if (last) {
+      qn_tensor *z1 = turned(z, true), *dx = turned(g[0], true);
+      qn_tensor_free(z), qn_tensor_free(g[0]);
+      z = z1, g[0] = dx;
+    }
+    for (int32_t i = 0; i < n; i++) {
+      if (way)
+        assert_close(g[i], expected[i], tolerance), qn_tensor_free(g[i]);
+      else
+        expected[i] = g[i];
+      qn_tensor_free(a[i].v.tensor);
+    }
+    if (way)
+      assert_close(z, y, tolerance), qn_tensor_free(z);
+    else
+      y = z;
   }
-  qn_tensor *z = run(op, args, n_args + 1, n, 1, true, g2);
-  qn_tensor *z1 = turned(z, true), *dx = turned(g2[0], true);
-  assert_close(z1, y, tolerance);
-  assert_close(dx, g1[0], tolerance);
-  for (int32_t i = 1; i < n; i++) assert_close(g2[i], g1[i], tolerance);
-  for (int32_t i = 0; i < n; i++)
-    qn_tensor_free(g1[i]), qn_tensor_free(g2[i]), qn_tensor_free(args[i].v.tensor);
-  qn_tensor_free(y), qn_tensor_free(z), qn_tensor_free(z1), qn_tensor_free(dx);
-  qn_tensor_free(image);
+  for (int32_t i = 0; i < n; i++) qn_tensor_free(expected[i]), qn_tensor_free(args[i].v.tensor);
+  qn_tensor_free(y);
 }
 
 struct conv_case {
@@ -124,7 +146,6 @@ static void convolve_both(const struct conv_case *t, int32_t dtype) {
                     gc_int("dilation", t->dilation),
                     gc_int("groups", t->groups)};
   layouts_agree("conv2d", args, 7, 3, dtype == QN_F32 ? 1e-4 : 1e-12);
-  qn_tensor_free(w), qn_tensor_free(b);
 }
 
 /* N C H W O k stride padding dilation groups: sizes of networks, edges of tiles, oddities. */
@@ -153,12 +174,10 @@ static void series_and_transposes_agree_in_both_layouts(void **state) {
   qn_arg series[8] = {gc_tensor(noise(1, 3, (int64_t[]){2, 3, 9}, QN_F32)), gc_tensor(w),
                       gc_int("stride", 2), gc_int("padding", 1)};
   layouts_agree("conv1d", series, 4, 2, 1e-5);
-  qn_tensor_free(w);
   w = noise(2, 4, (int64_t[]){4, 3, 3, 3}, QN_F32);
   qn_arg up[8] = {gc_tensor(noise(1, 4, (int64_t[]){2, 4, 5, 4}, QN_F32)), gc_tensor(w),
                   gc_int("stride", 2), gc_int("padding", 1)};
   layouts_agree("conv_transpose2d", up, 4, 2, 1e-5);
-  qn_tensor_free(w);
 }
 
 static void pooling_agrees_in_both_layouts(void **state) {
@@ -167,14 +186,14 @@ static void pooling_agrees_in_both_layouts(void **state) {
   for (int dtype = QN_F32; dtype <= QN_F64; dtype++) {
     qn_arg window[6] = {gc_tensor(noise(1, 4, shape, dtype)), gc_int("kernel", 3),
                         gc_int("stride", 2), gc_int("padding", 1)};
-    layouts_agree("max_pool", window, 4, 1, 0);
+    layouts_agree("max_pool", window, 4, 1, 1e-6);
     window[0] = gc_tensor(noise(1, 4, shape, dtype));
-    layouts_agree("avg_pool", window, 4, 1, 0);
+    layouts_agree("avg_pool", window, 4, 1, 1e-6);
     qn_arg size[4] = {gc_tensor(noise(1, 4, shape, dtype)), gc_int("size", 3)};
-    layouts_agree("adaptive_avg_pool", size, 2, 1, 0);
+    layouts_agree("adaptive_avg_pool", size, 2, 1, 1e-6);
     qn_arg scale[5] = {gc_tensor(noise(1, 4, shape, dtype)), gc_int("scale", 2),
                        gc_str("mode", "bilinear")};
-    layouts_agree("upsample", scale, 3, 1, 0);
+    layouts_agree("upsample", scale, 3, 1, 1e-6);
   }
 }
 

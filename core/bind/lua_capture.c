@@ -110,17 +110,44 @@ static int check_end(lua_State *L) {
   return 0;
 }
 
-/* c:step(inputs): the loss. */
+static int watch_begin(lua_State *L) {
+  qni_error_reset();
+  qni_bind_of(L)->running = L;
+  qni_bind_check(L, qni_capture_watch_begin(self(L)));
+  return 0;
+}
+
+/* c:watch_end(loss): raises what is not as captured; loss nil: the function failed. */
+static int watch_end(lua_State *L) {
+  bool same;
+  qni_error_copy why = {0};
+  qn_tensor *loss = optional_tensor(L, 2, "loss");
+  qni_error_reset();
+  qn_status st = qni_capture_watch_end(self(L), loss, &same, &why);
+  if (!st && loss && !same) {
+    qni_error_give(&why);
+    st = why.status;
+  }
+  qni_bind_check(L, st);
+  return 0;
+}
+
+/* c:step(inputs): the loss, and what it is a mean over (nil: it is a sum). */
 static int step(lua_State *L) {
   qn_tensor *list[MOST_INPUTS], *loss;
+  double mean_over;
   int32_t n = read_list(L, 2, list);
   qni_box *box = qni_bind_box(L);
   qni_error_reset();
   qni_bind_of(L)->running = L;
-  qni_bind_check(L, qni_capture_step(self(L), list, n, &loss));
+  qni_bind_check(L, qni_capture_step(self(L), list, n, &loss, &mean_over));
   qni_bind_fill(L, box, loss);
   qni_bind_relieve(L);
-  return 1;
+  if (mean_over > 0)
+    lua_pushnumber(L, mean_over);
+  else
+    lua_pushnil(L);
+  return 2;
 }
 
 static int describe(lua_State *L) {
@@ -165,6 +192,8 @@ void qni_bind_open_capture(lua_State *L) {
                                      {"build", build},
                                      {"check_begin", check_begin},
                                      {"check_end", check_end},
+                                     {"watch_begin", watch_begin},
+                                     {"watch_end", watch_end},
                                      {"step", step},
                                      {"describe", describe},
                                      {"line", line},

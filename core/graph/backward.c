@@ -251,7 +251,7 @@ static qn_status run(struct walk *w, qn_tensor *root, qn_tensor *seed, int32_t f
   }
   qn_status st = seed_gradient(root, seed, &grad);
   if (!st && qni_recorder) st = qni_record_root(root, grad, !seed && !w->targets && !w->create);
-  if (st) {
+  if (st || (qni_recorder && qni_recorder->watch)) {
     qn_tensor_free(grad);
     return st;
   }

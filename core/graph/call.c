@@ -223,7 +223,7 @@ static int64_t bytes_moved(const qn_call *c) {
 
 static qn_status run_forward(qn_call *c) {
   const qn_op *op = c->op->op;
-  if (!op->forward) return QN_OK;
+  if (!op->forward || (qni_recorder && qni_recorder->dry)) return QN_OK;
   if (!qni_prof_on) return op->forward(&qni_host, c);
   int64_t begin = qni_prof_now();
   qn_status st = op->forward(&qni_host, c);
@@ -242,8 +242,9 @@ static qn_status execute(qni_binder *b) {
   if (!st && wanted) st = record(b);
   if (!st) st = run_forward(c);
   if (c->pending) st = c->pending;
-  if (!st && check_finite) st = qni_finite_outputs(c);
-  if (!st) copy_back(b);
+  bool dry = qni_recorder && qni_recorder->dry;
+  if (!st && check_finite && !dry) st = qni_finite_outputs(c);
+  if (!st && !dry) copy_back(b);
   if (!st && qni_recorder) st = qni_record_forward(c);
   if (!st && c->node) adopt_outputs(c);
   if (st) drop_outputs(c);

@@ -11,6 +11,7 @@
 #include "exec/rng.h"
 #include "graph/compare.h"
 #include "graph/trial.h"
+#include "graph/watch.h"
 
 typedef struct qni_aside { /* a leaf's gradient before a check */
   qn_tensor *grad, *ids, *rows;
@@ -159,12 +160,11 @@ qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t 
   return st;
 }
 
-static void free_trials(qni_capture *c) {
-  for (int32_t t = 0; t < QNI_TRIALS; t++)
-    for (int32_t i = 0; c->trial[t] && i < c->n; i++) {
-      qn_tensor_free(c->trial[t][i]);
-      c->trial[t][i] = NULL;
-    }
+static void free_trial(qni_capture *c, int32_t t) {
+  for (int32_t i = 0; c->trial[t] && i < c->n; i++) {
+    qn_tensor_free(c->trial[t][i]);
+    c->trial[t][i] = NULL;
+  }
 }
 
 void qni_capture_free(qni_capture *c) {
@@ -172,7 +172,7 @@ void qni_capture_free(qni_capture *c) {
   if (c->started) qni_runner_stop(&c->runner);
   qni_program_free(c->program);
   for (int32_t t = 0; t < QNI_TRIALS; t++) qni_trace_free(c->trace[t]);
-  free_trials(c);
+  for (int32_t t = 0; t < QNI_TRIALS; t++) free_trial(c, t);
   qn_tensor_free(c->loss);
   qni_arena_free(&c->memory);
   qni_mem_free(c);
@@ -248,8 +248,31 @@ qn_status qni_capture_build(qni_capture *c) {
     qn_tensor_free(c->program->trace[0]->buffer[b].holder);
     c->program->trace[0]->buffer[b].holder = NULL;
   }
-  free_trials(c);
+  for (int32_t t = 1; t < QNI_TRIALS; t++) free_trial(c, t);
   return st;
+}
+
+/* ---- Watching ---- */
+
+qn_status qni_capture_watch_begin(qni_capture *c) {
+  qn_status st = qni_capture_begin(c, 0);
+  if (st) return st;
+  c->trace[0]->watch = true;
+  c->trace[0]->dry = qni_watch_dry(c->program);
+  return QN_OK;
+}
+
+qn_status qni_capture_watch_end(qni_capture *c, const qn_tensor *loss, bool *same,
+                                qni_error_copy *why) {
+  qn_status st = qni_capture_end(c, 0, loss);
+  *same = false;
+  if (st)
+    qni_error_take(why);
+  else if (loss)
+    st = qni_watch_compare(c->program, c->trace[0], same, why);
+  qni_trace_free(c->trace[0]);
+  c->trace[0] = NULL;
+  return st == QN_E_NOMEM ? st : QN_OK;
 }
 
 /* ---- Steps ---- */
@@ -277,11 +300,14 @@ static qn_status hand_loss(qni_capture *c, double loss, qn_tensor **out) {
   return QN_OK;
 }
 
-qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss) {
+qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
+                           double *mean_over) {
   double value, divisor;
   *loss = NULL;
+  *mean_over = 0;
   qn_status st = run_batch(c, inputs, n, &value, &divisor);
   if (!st) st = qni_lanes_deliver(&c->runner.lanes, c->runner.n_slices, 1 / divisor);
+  if (!st && c->program->loss.kind != QNI_LOSS_SUM) *mean_over = divisor;
   return st ? st : hand_loss(c, value, loss);
 }
 

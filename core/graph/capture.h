@@ -36,9 +36,21 @@ qn_status qni_capture_check_begin(qni_capture *c) QNI_WARN_UNUSED;
 qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
                                 const qn_tensor *loss) QNI_WARN_UNUSED;
 
-/* One step: gradients are added to the leaves; *loss is a new reference to a number. */
-qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n,
-                           qn_tensor **loss) QNI_WARN_UNUSED;
+/*
+** Before a step: between begin and end the step's function is called on the inputs of trial 0.
+** *same false: what it does is not what was captured, *why is a line; capture it again. loss
+** NULL: the function failed.
+*/
+qn_status qni_capture_watch_begin(qni_capture *c) QNI_WARN_UNUSED;
+qn_status qni_capture_watch_end(qni_capture *c, const qn_tensor *loss, bool *same,
+                                qni_error_copy *why) QNI_WARN_UNUSED;
+
+/*
+** One step: gradients are added to the leaves; *loss is a new reference to a number, a mean
+** over *mean_over (rows, or a sum of weights); 0: a sum.
+*/
+qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
+                           double *mean_over) QNI_WARN_UNUSED;
 
 typedef struct qni_capture_info {
   int64_t entries, hoisted, dropped, arena_bytes, step_bytes, slices, lanes, parameters, budget;

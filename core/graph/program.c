@@ -219,7 +219,8 @@ static qn_status merge_constant(struct merge *m, int32_t b) {
   qni_pbuffer *out = &m->p->buffer[b];
   const qni_storage *s[QNI_TRIALS];
   for (int32_t i = 0; i < QNI_TRIALS; i++) s[i] = m->t[i]->buffer[b].holder->storage;
-  if (s[0] == s[1] && s[0] == s[2]) return QN_OK;
+  out->persistent = s[0] == s[1] && s[0] == s[2];
+  if (out->persistent) return QN_OK;
   bool sized = s[0]->bytes == s[1]->bytes && s[0]->bytes == s[2]->bytes;
   if (sized && !memcmp(s[0]->data, s[1]->data, s[0]->bytes) &&
       !memcmp(s[0]->data, s[2]->data, s[0]->bytes))

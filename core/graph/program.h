@@ -25,6 +25,7 @@ typedef struct qni_pbuffer {
   bool uniform;               /* FOREIGN of a size that follows the slice: one value everywhere */
   unsigned char value[8];     /* of uniform ones: an element, and its bytes */
   int64_t size;
+  bool persistent;     /* FOREIGN: the same tensor in all recordings */
   bool loose;          /* saved for backward and nothing else: may be of any size */
   bool dynamic;        /* loose, and its size follows the data */
   int32_t producer;    /* entry that first writes a TEMP, or SEED; -1 */

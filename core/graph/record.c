@@ -312,6 +312,7 @@ qn_status qni_record_root(const qn_tensor *root, const qn_tensor *seed, bool pla
   qn_status st = view_of(t, root, QNI_BUFFER_FOREIGN, &t->root);
   if (!st) st = buffer_of(t, seed, QNI_BUFFER_SEED, &buffer);
   t->in_backward = true;
+  t->n_forward = t->n_entries;
   return st ? refused(st) : QN_OK;
 }
 

@@ -69,6 +69,9 @@ typedef struct qni_trace {
   uint32_t first_instance, n_instances;
   int32_t root; /* view of what backward started from, -1: none yet */
   bool in_backward;
+  bool watch;                            /* the step is looked at only: backward does nothing */
+  bool dry;                              /* kernels do not run */
+  int32_t n_forward;                     /* entries before backward was called */
   const qn_tensor *rows[QN_MAX_TENSORS]; /* of the last backward entry */
   qni_error_copy refusal;                /* status 0: none */
   qni_arena memory;

@@ -12,8 +12,10 @@
 --
 -- The first call with a kind of batch runs the function four times: on three small trial
 -- slices, to record what it calls, and on the batch itself, whose loss and gradients are
--- compared with those of a replay. What a call returns is always the replay's. docs/executor.md says what a step
--- may do, and what is refused.
+-- compared with those of a replay. What a call returns is always the replay's. Later calls
+-- call the function too, on a trial slice and without running its ops, to see whether Lua
+-- still decides the same; where it does not, the step is captured again. docs/executor.md
+-- says what a step may do, and what is refused.
 -- SPDX-License-Identifier: MIT
 
 local core = require "quern.core"
@@ -21,6 +23,7 @@ local class = require "quern.class"
 local util = require "quern.util"
 
 local TRIALS, MOST_KINDS = 3, 16
+local unpack = table.unpack
 
 ---@class quern.Capture
 local Capture = class("Capture")
@@ -86,14 +89,20 @@ function Capture:kind_of(args)
   return flat
 end
 
-function Capture:record(made, trial, args, count)
+-- The arguments with the tensors of a trial slice in them.
+local function trial_arguments(made, trial, args, count)
   local at = { n = 0 }
   local tensors
   tensors, at.B, at.N, at.L = made:inputs(trial, count)
   local slice = { n = args.n }
   for i = 1, args.n do slice[i] = rebuild(args[i], tostring(i), tensors, at) end
+  return slice
+end
+
+function Capture:record(made, trial, args, count)
+  local slice = trial_arguments(made, trial, args, count)
   made:begin(trial)
-  local ok, loss = pcall(self.fn, table.unpack(slice, 1, slice.n))
+  local ok, loss = pcall(self.fn, unpack(slice, 1, slice.n))
   if not ok then
     made:finish(trial, nil)
     error(loss, 0)
@@ -103,6 +112,19 @@ function Capture:record(made, trial, args, count)
     util.fail("argument", "a captured step must return its loss", nil, "end it with loss:backward() and return loss")
   end
   made:finish(trial, loss)
+end
+
+-- Does the function still do what was captured? If not, why.
+function Capture:unchanged(made, args, count)
+  local scope <close> = core.scope_open()      -- luacheck: ignore 211
+  local slice = trial_arguments(made, 1, args, count)
+  made:watch_begin()
+  local ok, loss = pcall(self.fn, unpack(slice, 1, slice.n))
+  if ok and core.is_tensor(loss) then
+    return pcall(made.watch_end, made, loss)
+  end
+  made:watch_end(nil)
+  return false, not ok and loss or "it does not return its loss"
 end
 
 -- A capture for a new kind of batch, checked against an eager step.
@@ -124,14 +146,17 @@ function Capture:make(flat, args)
 end
 
 function Capture:init(fn, options)
-  local o = util.options(options, { slice_kib = 1, shared = 1 }, "capture")
+  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1 }, "capture")
   if type(fn) ~= "function" then util.fail("argument", "capture needs a function: the training step") end
   self.fn, self.shared, self.kinds, self.count = fn, {}, {}, 0
+  self.watch = o.watch ~= false
   self.bytes = o.slice_kib and util.integer(o.slice_kib, "capture: slice_kib", 1) * 1024 or 0
   for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end
 end
 
---- One step; the loss, as a tensor. Gradients are added to the parameters.
+--- One step. Gradients are added to the parameters.
+---@return userdata loss
+---@return number? mean_over what the loss is a mean over, a number of rows or a sum of weights; nil: a sum
 function Capture:__call(...)
   local args = table.pack(...)
   local flat = self:kind_of(args)
@@ -139,9 +164,14 @@ function Capture:__call(...)
     util.fail("argument", "a captured step was called without tensors", nil, "pass it the batch")
   end
   local made = self.kinds[flat.key]
+  if made and self.watch then
+    local same, why = self:unchanged(made, args, #flat.tensors)
+    if not same then made, self.why = nil, why end
+  end
   if not made then
     if self.count == MOST_KINDS then
-      util.fail("state", ("a captured step has seen %d kinds of batches"):format(MOST_KINDS), flat.key,
+      util.fail("state", ("a captured step was captured %d times, it keeps changing"):format(MOST_KINDS),
+                self.why and tostring(self.why) or flat.key,
                 "what changes from batch to batch must be a tensor: shapes beyond the first dimension, numbers and "
                 .. "strings belong to the kind")
     end

@@ -22,6 +22,7 @@ local checkpoint = require "quern.checkpoint"
 local Losses = require "quern.losses"
 local Progress = require "quern.progress"
 local sys = require "quern.sys"
+local execution = require "quern.execution"
 local runs = require "quern.runs"
 
 -- Random keys of evaluations and of the time between trainings lie far from steps.
@@ -31,7 +32,7 @@ local outside = { trainings = 0 }  -- what runs count for themselves, of trainin
 local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, batch = 1, bucket = 1, seed = 1,
   clip = 1, accumulate = 1, evaluate = 1, every = 1, select = 1, mode = 1, patience = 1, restore_best = 1,
   name = 1, folder = 1, resume = 1, hooks = 1, progress = 1, checkpoint_steps = 1, shuffle = 1, prefetch = 1,
-  captured = 1 }
+  captured = 1, slice_kib = 1 }
 
 ---@class quern.FitOptions
 ---@field loss fun(model: table, batch: table): userdata, integer? loss, and what it is a mean over; default model:loss
@@ -56,7 +57,8 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field hooks table[]? objects with any of before_epoch, before_step, after_backward, after_step, after_epoch,
 ---  after_evaluate, checkpoint, finish (called as hook:name(fit, ...)), and state, load_state for checkpoints
 ---@field progress boolean? default true
----@field captured boolean? replay the step in slices of the batch (docs/executor.md); default false
+---@field captured boolean? replay the step in slices of the batch where it can be (docs/executor.md); default true
+---@field slice_kib integer? of captured steps: memory that may grow with a slice; default by the L2 cache
 ---@field checkpoint_steps integer? also write last after so many updates
 
 ---@class quern.Fit
@@ -103,13 +105,6 @@ function Fit:init(model, data, options)
     util.fail("argument", "fit: nothing says what the loss is", nil,
               "give loss = function(model, batch) ... end, or a model with a method loss")
   end
-  if o.captured then
-    self.captured = quern.capture(function(batch)
-      local loss = self.loss_of(self.model, batch)
-      loss:backward()
-      return loss
-    end)
-  end
   self.seed = util.integer(o.seed or runs.current and runs.current.seed or 0, "fit: seed")
   self.epochs = util.integer(o.epochs or 1, "fit: epochs", 0)
   self.accumulate = util.integer(o.accumulate or 1, "fit: accumulate", 1)
@@ -151,7 +146,7 @@ function Fit:plain_state()
   return { name = self.name, seed = self.seed, step = self.step, epoch = self.epoch, loader = self.loader:tell(),
     loss_sum = self.loss_sum, loss_count = self.loss_count, lines = self.lines, best = self.best,
     bad = self.bad, stopped = self.stopped, optim = values, schedule = self.schedule:state(), hooks = hooks,
-    random = run and run.random.state }
+    random = run and run.random.state, execution = self.execution }
 end
 
 --- Writes last: parameters, moments, position and metrics so far.
@@ -212,7 +207,7 @@ function Fit:load_last()
   for i, h in ipairs(self.hooks) do
     if h.load_state then h:load_state(checkpoint.part(tensors, ("hook%d/"):format(i)), s.hooks[i]) end
   end
-  for _, key in ipairs { "step", "epoch", "loss_sum", "loss_count", "best", "bad", "stopped" } do
+  for _, key in ipairs { "step", "epoch", "loss_sum", "loss_count", "best", "bad", "stopped", "execution" } do
     self[key] = s[key]
   end
   self.loader:seek(s.loader)
@@ -242,12 +237,64 @@ local function check_loss(self, value, what)
         .. self.folder or ""))
 end
 
+-- Why the step is not to be captured, if somebody has said so.
+local function eager_by_choice(self, plan)
+  if self.options.captured == false then return "captured = false" end
+  if execution.eager then return "--eager" end
+  return plan and not plan.captured and (plan.why or "as before") or nil
+end
+
+function Fit:note_execution(choice)
+  self.execution = choice
+  execution.note(runs.current, self.name, choice)
+end
+
+-- Captured or eager, as far as can be said before the first step; a resumed run follows its record.
+function Fit:choose_execution()
+  local plan = self.execution or execution.planned(runs.current, self.name)
+  local why = eager_by_choice(self, plan)
+  if why then return self:note_execution { captured = false, why = why } end
+  self.captured = quern.capture(function(batch)
+    local loss, count = self.loss_of(self.model, batch)
+    self.counts = count ~= nil
+    loss:backward()
+    return loss
+  end, { slice_kib = self.options.slice_kib or plan and plan.slice_kib or execution.slice_kib })
+end
+
+-- Errors that say that a step cannot be replayed; an eager step raises others by itself.
+local passed_on = { nomem = true, interrupted = true, cancelled = true, internal = true }
+
+function Fit:go_eager(e)
+  if type(e) == "table" and passed_on[e.status] then error(e, 0) end
+  if type(e) == "table" and e.status == "numeric" then return end   -- the eager step says it of the whole batch
+  local why = type(e) == "table" and e.what or tostring(e)
+  local where = type(e) == "table" and (e.detail or ""):match("at ([^\n]*)") or e.source
+  if where then why = ("%s, at %s"):format(why, where) end
+  self.captured = nil
+  self:note_execution { captured = false, why = why }
+  local text = ("%s trains eagerly: %s"):format(self.name, why)
+  if self.options.progress ~= false then warn(text) elseif runs.current then runs.current:log(text) end
+end
+
+-- A replayed step: value of the loss and what it is a mean over; nil where it cannot be replayed.
+function Fit:replayed(batch)
+  local ok, loss, mean_over = pcall(self.captured, batch)
+  if not ok then return self:go_eager(loss) end
+  if not self.execution then
+    local d = self.captured:describe()
+    self:note_execution { captured = true, slice_kib = d.budget // 1024, lanes = d.lanes }
+  end
+  local value = loss:item()
+  check_loss(self, value, "loss")
+  return value, self.counts and mean_over or nil
+end
+
 -- The loss of a batch, and what it is a mean over if the loss says so; gradients are added.
 function Fit:loss_and_gradients(batch)
   if self.captured then
-    local value = self.captured(batch):item()
-    check_loss(self, value, "loss")
-    return value
+    local value, count = self:replayed(batch)
+    if value then return value, count end
   end
   local loss, count = self.loss_of(self.model, batch)
   local value = loss:item()
@@ -406,6 +453,7 @@ function Fit:run()
   if self.resume and self:load_last() and runs.current then
     runs.current:log(("%s: continues after epoch %d, step %d"):format(self.name, self.epoch, self.step))
   end
+  self:choose_execution()
   if self.folder then self.losses = Losses(self.folder .. "/losses.txt", self.step) end
   self.optim:prepare()
   if runs.current and runs.current.planner then runs.current.planner:fit(self) end

@@ -1,6 +1,6 @@
 --- Lock: what a run's results depend on, beside its recipe and settings.
 -- Quern and its plugins with versions and hashes, op schemas, BLAS and its core type,
--- instruction level, threads, data. Two runs with equal locks give equal bits; the number
+-- instruction level, threads, data, how each training ran (captured or not, slices). Two runs with equal locks give equal bits; the number
 -- of threads is noted, but makes no difference.
 -- SPDX-License-Identifier: MIT
 
@@ -21,7 +21,7 @@ function lock.make(run)
   for _, op in ipairs(sys.ops()) do ops[op.full_name] = op.hash end
   return { quern = machine.version, build = machine.build, plugins = plugins, ops = ops, blas = machine.blas,
            blas_core = machine.blas_core, isa = machine.isa, cpu = machine.cpu, threads = machine.threads,
-           data = run and run.data or {} }
+           data = run and run.data or {}, execution = run and run.execution or {} }
 end
 
 --- Writes lock.json into a run's folder.
@@ -84,7 +84,7 @@ function lock.text(d) return ("%s: %s -> %s"):format(d.what, d.before, d.now) en
 ---@return table
 function lock.union(before, now)
   local out = util.copy(before)
-  for _, part in ipairs { "plugins", "ops", "data" } do
+  for _, part in ipairs { "plugins", "ops", "data", "execution" } do
     out[part] = out[part] or {}
     for name, value in pairs(now[part] or {}) do out[part][name] = value end
   end

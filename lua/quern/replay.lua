@@ -153,7 +153,7 @@ function replay.run(r, o)
   sys.remove_all(into)
   local function started(_, run) check_lock(before, run, o.force, say) end
   local ok, e = pcall(recipe.run, rec, { settings = record.settings, size = record.size, seed = record.seed, out = into,
-                                         id = "run", witness = witness, started = started })
+                                         id = "run", witness = witness, planned = before.execution, started = started })
   local run = runs.current or e
   if not ok and e ~= ENOUGH then
     if runs.current then run:finish("failed", tostring(e)) end

@@ -47,6 +47,7 @@ end
 ---@field seed integer
 ---@field size string?
 ---@field folder string? of the run to continue
+---@field planned table<string, quern.ExecutionChoice>? how an earlier run of the same ran its trainings
 ---@field id string? name for a new run's folder; default: the recipe's name and the time
 
 --- The SHA-256 of a recipe and of the files that it takes.
@@ -75,6 +76,9 @@ function Run:init(o)
   self.folder = o.folder or o.id and o.parent .. "/" .. o.id or fresh_folder(o.parent, o.name)
   self.random = det.random(o.seed)
   self.names, self.claimed, self.reports, self.figures, self.data = {}, {}, {}, {}, {}
+  self.execution, self.plans = {}, {}
+  local locked = self.resumed and sys.try_read(self.folder .. "/lock.json")
+  self.planned = locked and quern.json.decode(locked).execution or o.planned
   self.old = sys.try_read(self.folder .. "/metrics.jsonl") or ""
   self.at = 0                    -- bytes of metrics.jsonl that this process stands behind
   self.log_path = self.folder .. "/log.txt"

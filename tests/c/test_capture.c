@@ -161,12 +161,13 @@ static const int64_t lengths[12] = {3, 1, 7, 2, 5, 4, 1, 9, 2, 3, 6, 2};
 static void gradients_are_those_of_backward(void **state) {
   (void)state;
   struct model m = model_new(), e = model_new();
+  double over;
   qn_tensor *batch[2], *loss, *eager;
   qni_capture *c;
   batch_new(12, lengths, batch);
   assert_ok(capture(&m, batch, 2048, &c));
   assert_null(qn_tensor_grad(m.w)); /* recording leaves none */
-  assert_ok(qni_capture_step(c, batch, 2, &loss));
+  assert_ok(qni_capture_step(c, batch, 2, &loss, &over));
   assert_ok(step(&e, batch, &eager));
   assert_true(fabs(value_at(loss, 0) - value_at(eager, 0)) < 1e-6);
   close_to(m.w->grad, e.w->grad);
@@ -181,6 +182,7 @@ static void gradients_are_those_of_backward(void **state) {
 static void a_steady_step_allocates_nothing(void **state) {
   (void)state;
   struct model m = model_new();
+  double over;
   qn_tensor *batch[2], *loss;
   qni_capture *c;
   batch_new(12, lengths, batch);
@@ -188,7 +190,7 @@ static void a_steady_step_allocates_nothing(void **state) {
   int64_t before = 0;
   for (int32_t i = 0; i < 20; i++) {
     if (i == 12) before = qni_mem_count(); /* each worker has had each lane by then */
-    assert_ok(qni_capture_step(c, batch, 2, &loss));
+    assert_ok(qni_capture_step(c, batch, 2, &loss, &over));
     qn_tensor_free(loss);
     model_clear(&m);
   }
@@ -201,6 +203,7 @@ static void bits_do_not_depend_on_workers(void **state) {
   (void)state;
   static const int32_t workers[] = {1, 2, 3, 7};
   float first[24];
+  double over;
   qn_tensor *batch[2], *loss;
   batch_new(12, lengths, batch);
   qni_pool_shake(true);
@@ -209,7 +212,7 @@ static void bits_do_not_depend_on_workers(void **state) {
     qni_capture *c;
     assert_ok(qn_threads_set(workers[k]));
     assert_ok(capture(&m, batch, 1024, &c));
-    assert_ok(qni_capture_step(c, batch, 2, &loss));
+    assert_ok(qni_capture_step(c, batch, 2, &loss, &over));
     if (k == 0) memcpy(first, m.w->grad->view.data, sizeof first);
     assert_memory_equal(first, m.w->grad->view.data, sizeof first);
     qn_tensor_free(loss);
@@ -224,18 +227,19 @@ static void bits_do_not_depend_on_workers(void **state) {
 static void other_batches_are_refused_by_kind(void **state) {
   (void)state;
   struct model m = model_new();
+  double over;
   qn_tensor *batch[2], *loss, *half[2];
   qni_capture *c;
   batch_new(12, lengths, batch);
   assert_ok(capture(&m, batch, 0, &c));
-  assert_fails(qni_capture_step(c, batch, 1, &loss), QN_E_SHAPE, "1 tensors");
+  assert_fails(qni_capture_step(c, batch, 1, &loss, &over), QN_E_SHAPE, "1 tensors");
   half[0] = batch[0], half[1] = m.w;
-  assert_fails(qni_capture_step(c, half, 2, &loss), QN_E_SHAPE, "another kind");
+  assert_fails(qni_capture_step(c, half, 2, &loss, &over), QN_E_SHAPE, "another kind");
   half[1] = jagged(6, lengths);
-  assert_fails(qni_capture_step(c, half, 2, &loss), QN_E_SHAPE, "another number of samples");
+  assert_fails(qni_capture_step(c, half, 2, &loss, &over), QN_E_SHAPE, "another number of samples");
   qn_tensor_free(half[1]);
   half[1] = jagged(12, (int64_t[]){1, 3, 7, 2, 5, 4, 1, 9, 2, 3, 6, 2});
-  assert_fails(qni_capture_step(c, half, 2, &loss), QN_E_SHAPE, "other lengths");
+  assert_fails(qni_capture_step(c, half, 2, &loss, &over), QN_E_SHAPE, "other lengths");
   qn_tensor_free(half[1]);
   qni_capture_free(c);
   batch_free(batch), model_free(&m);
@@ -245,6 +249,7 @@ static void other_batches_are_refused_by_kind(void **state) {
 static void small_batches_run(void **state) {
   (void)state;
   struct model m = model_new();
+  double over;
   qn_tensor *batch[2], *small[2], *loss;
   qni_capture *c;
   batch_new(12, lengths, batch);
@@ -253,7 +258,7 @@ static void small_batches_run(void **state) {
   for (int32_t B = 0; B <= 2; B++)
     for (int32_t k = 0; k < 3; k++) {
       batch_new(B, sizes[k], small);
-      assert_ok(qni_capture_step(c, small, 2, &loss));
+      assert_ok(qni_capture_step(c, small, 2, &loss, &over));
       assert_true(isfinite(value_at(loss, 0)));
       qn_tensor_free(loss);
       batch_free(small);
@@ -271,6 +276,7 @@ static int64_t live_bytes(void) {
 static void every_allocation_may_fail(void **state) {
   (void)state;
   struct model m = model_new();
+  double over;
   qn_tensor *batch[2], *loss;
   batch_new(12, lengths, batch);
   assert_ok(qn_threads_set(1));
@@ -285,7 +291,7 @@ static void every_allocation_may_fail(void **state) {
     qni_error_reset();
     qni_mem_fail_after(n, 0);
     qn_status st = capture(&m, batch, 0, &c);
-    if (!st) st = qni_capture_step(c, batch, 2, &loss);
+    if (!st) st = qni_capture_step(c, batch, 2, &loss, &over);
     qni_mem_fail_after(0, 0);
     done = st == QN_OK;
     if (!done) assert_int_equal(st, QN_E_NOMEM);

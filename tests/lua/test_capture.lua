@@ -377,14 +377,14 @@ local function fitted(options)
   local x = quern.normal { 40, 2 }
   local y = quern.matmul(x, quern.tensor { { 2 }, { -1 } })
   local model = nn.Sequential { nn.Linear(2, 8), nn.Dropout(0.3), nn.Linear(8, 1) }
-  options.loss = function(m, batch) return quern.mse(m(batch.x), batch.y) end
+  options.loss, options.loss_of = options.loss_of or function(m, batch) return quern.mse(m(batch.x), batch.y) end, nil
   options.progress, options.seed, options.name, options.optim = false, 3, "t", { name = "adamw", lr = 0.02 }
   quern.fit(model, quern.data.tensors({ x = x, y = y }, { batch = 8, seed = 3 }), options)
   return tensors_of(model)
 end
 
 local function fit_trains_captured()
-  local eager, captured = fitted { epochs = 3 }, fitted { epochs = 3, captured = true }
+  local eager, captured = fitted { epochs = 3, captured = false }, fitted { epochs = 3 }
   for k = 1, #eager do
     check.yes(distance(captured[k]:detach(), eager[k]:detach()) < 1e-5, "parameter " .. k)
   end
@@ -508,6 +508,83 @@ local function bad_batches_are_refused()
   refuses(step, {}, "without tensors")
 end
 
+-- ---- Watched -------------------------------------------------------------------------
+
+-- What Lua decides anew at each step is not frozen: a factor, a layer, a list of constants.
+local function what_lua_decides_is_followed()
+  local w = weight()
+  local beta, bend, shift = 1.0, false, { 0.5, 1, 2 }
+  local function step(b)
+    local y = b.x:matmul(w) + quern.tensor(shift)
+    if bend then y = y:tanh() end
+    return finish(quern.mse(y, b.t) * beta)
+  end
+  local captured, batch = quern.capture(step), xt(40)
+  local function both(what)
+    local loss, grads = run(step, { w }, batch, 1)
+    local got, got_grads = run(captured, { w }, batch, 1)
+    check.near(got, loss, 4e-6, what)
+    check.yes(distance(got_grads[1], grads[1]) < 4e-6, what)
+  end
+  both("as captured")
+  beta = 0.25
+  both("another factor")
+  shift = { 1, -1, 0 }
+  both("another constant")
+  check.equal(captured.count, 1)
+  bend = true
+  both("another op")
+  check.equal(captured.count, 2)
+end
+
+-- A function that keeps changing is refused in the end, and fit goes on eagerly.
+local function what_keeps_changing_is_trained_eagerly()
+  local folder, ends = check.folder(), {}
+  for i, captured in ipairs { true, false } do
+    local p
+    ends[i] = fitted { epochs = 5, captured = captured, folder = captured and folder or nil,
+      loss_of = function(m, batch) return quern.mse(quern.dropout(m(batch.x), { p = p }), batch.y) end,
+      hooks = { { before_step = function(_, fit) p = fit.step / 50 end } } }
+  end
+  for k = 1, #ends[1] do check.yes(distance(ends[1][k]:detach(), ends[2][k]:detach()) < 1e-5, "parameter " .. k) end
+  local state = quern.json.decode(check.read(folder .. "/last.json"))
+  check.yes(not state.execution.captured and state.execution.why:find("keeps changing", 1, true), state.execution.why)
+end
+
+local function hooks_added_later_are_noticed()
+  local w = weight()
+  local function step(b) return finish(quern.mse(b.x:matmul(w), b.t)) end
+  local captured, batch = quern.capture(step), xt(12)
+  captured(batch)
+  w:register_hook(function(g) return g * 2 end)
+  local e = check.fails(function() captured(batch) end, "gradient hook")
+  check.equal(e.status, "unsupported")
+end
+
+-- fit says why it does not capture, notes it in its checkpoint, and trains the same.
+local function fit_goes_on_eagerly_and_says_why()
+  local folder = check.folder()
+  local function loss(m, batch)
+    local value = quern.mse(m(batch.x), batch.y)
+    if value:item() < 0 then error("a square below zero") end
+    return value
+  end
+  local model = fitted { epochs = 1, folder = folder, loss_of = loss }
+  local plain = fitted { epochs = 1, captured = false, loss_of = loss }
+  check.yes(bytes(model) == bytes(plain), "other parameters than eagerly")
+  local state = quern.json.decode(check.read(folder .. "/last.json"))
+  check.equal(state.execution.captured, false)
+  check.yes(state.execution.why:find("item()", 1, true) and state.execution.why:find("test_capture.lua:", 1, true),
+            state.execution.why)
+end
+
+local function fit_notes_how_it_captured()
+  local folder = check.folder()
+  fitted { epochs = 1, folder = folder, slice_kib = 16 }
+  local state = quern.json.decode(check.read(folder .. "/last.json"))
+  check.equal(state.execution, { captured = true, slice_kib = 16, lanes = 8 })
+end
+
 -- After a refusal the recipe goes on eagerly, with its gradients as they were.
 local function refusals_leave_gradients_alone()
   local w = weight()
@@ -547,5 +624,10 @@ return {
   { "other losses are refused", other_losses_are_refused },
   { "hooks of parameters are refused", hooks_of_parameters_are_refused },
   { "bad batches are refused", bad_batches_are_refused },
+  { "what Lua decides is followed from step to step", what_lua_decides_is_followed },
+  { "what keeps changing is trained eagerly", what_keeps_changing_is_trained_eagerly },
+  { "hooks added later are noticed", hooks_added_later_are_noticed },
+  { "fit goes on eagerly, and says why", fit_goes_on_eagerly_and_says_why },
+  { "fit notes how it captured", fit_notes_how_it_captured },
   { "refusals leave gradients alone", refusals_leave_gradients_alone },
 }

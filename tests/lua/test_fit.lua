@@ -124,13 +124,13 @@ return {
 
   { "a loss that is not a number stops the run and spares the checkpoint", function()
     local folder = check.folder()
-    local n = 0
+    local now = 0
     local e = check.fails(function()
-      train({ epochs = 3, folder = folder, loss = function(model, batch)
-        n = n + 1
-        local loss = model:loss(batch)
-        return n == 8 and loss * (0 / 0) or loss
-      end })
+      train({ epochs = 3, folder = folder, hooks = { { before_step = function(_, fit) now = fit.step + 1 end } },
+              loss = function(model, batch)
+                local loss = model:loss(batch)
+                return now == 8 and loss * (0 / 0) or loss
+              end })
     end, "the loss is", "epoch 2, step 8")
     check.equal(e.status, "numeric")
     local state = quern.json.decode(check.read(folder .. "/last.json"))

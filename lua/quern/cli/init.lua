@@ -32,6 +32,10 @@ local function add_run(parser)
   c:option("--resume", "Continue the newest unfinished run, or the one named."):argname("RUN"):args("?")
   c:option("--check", "Stop at the first op that makes a NaN or an infinity, forward or backward.")
     :argname("finite"):choices { "finite" }
+  c:flag("--eager", "Run trainings op by op over the whole batch instead of captured.")
+  c:flag("--no-fuse", "Captured steps run element-wise ops one by one.")
+  c:option("--slice-kib", "Memory of a captured step that may grow with a slice of the batch."):argname("N"):convert(
+    math.tointeger)
   c:flag("--profile", "Show time by op at the end; the trace goes to trace.json in the run's folder.")
   return c
 end

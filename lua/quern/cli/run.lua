@@ -8,6 +8,7 @@ local params = require "quern.params"
 local runs = require "quern.runs"
 local errors = require "quern.cli.errors"
 local lock = require "quern.lock"
+local execution = require "quern.execution"
 
 local function started(r, run, size)
   local _, flat = r:resolve(nil, nil)
@@ -33,6 +34,13 @@ local function as_usage(fn, ...)
   error(e, 0)
 end
 
+local function set_execution(args)
+  if args.slice_kib and args.slice_kib < 1 then
+    util.fail("argument", ("--slice-kib is %d, it must be 1 or more"):format(args.slice_kib))
+  end
+  execution.eager, execution.fuse, execution.slice_kib = args.eager == true, not args.no_fuse, args.slice_kib
+end
+
 local function note_failure(e)
   local run = runs.current
   if not run then return end
@@ -52,6 +60,7 @@ local function run_recipe(args)
   if args.threads then as_usage(quern.threads, args.threads) end
   if args.profile then quern.profile("start", true) end
   quern.check_finite(args.check == "finite")
+  as_usage(set_execution, args)
   local resume = args.resume and (args.resume[1] or args.resume ~= nil and true) or nil
   if type(args.resume) == "string" then resume = args.resume end
   if args.id and runs.is_done(args.out .. "/" .. args.id) then

@@ -216,7 +216,7 @@ qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) 
 static qn_status check_recording(qni_capture *c) {
   qni_batch batch = {0};
   qn_status st = read_batch(c->trial[QNI_TRIALS - 1], c->shared, c->n, &batch);
-  batch.plain_seed = true;
+  batch.check = true;
   batch.instance = c->trace[0] ? c->trace[0]->first_instance : c->program->trace[0]->first_instance;
   qni_slice slice = {.extent = c->extent[QNI_TRIALS - 1]};
   return st ? st : qni_compare_recording(&c->runner, &batch, &slice);

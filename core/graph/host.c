@@ -49,6 +49,10 @@ static qn_view *host_out(qn_call *c, int32_t i) {
   return c->phase == QNI_PHASE_COMPOSE ? NULL : &c->out_view[i];
 }
 
+static int32_t host_adds(qn_call *c, int32_t i) {
+  return in_range(i, c->n_in) && c->replay && (c->replay->adds >> i & 1);
+}
+
 static const qn_view *host_like(qn_call *c, int32_t i) {
   if (!in_range(i, c->n_in)) return NULL;
   if (c->phase == QNI_PHASE_BACKWARD || c->phase == QNI_PHASE_COMPOSE)
@@ -353,4 +357,5 @@ const qn_host qni_host = {
     .apply = host_apply,
     .set_grad = host_set_grad,
     .query = qni_interface,
+    .adds = host_adds,
 };

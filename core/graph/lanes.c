@@ -119,6 +119,18 @@ qn_status qni_lanes_add(qni_lanes *l, int32_t lane, int32_t buffer, const qn_vie
   return QN_OK;
 }
 
+qn_status qni_lanes_reserve(const qni_program *p, qni_lanes *l) {
+  for (int32_t b = 0; b < p->n_buffers; b++) {
+    if (!p->buffer[b].direct) continue;
+    qni_leaf_sum *s = &l->leaf[l->of_buffer[p->buffer[b].leaf]];
+    for (int32_t k = 0; k < QNI_LANES; k++) {
+      if (!s->lane[k]) s->lane[k] = qni_mem_buffer(leaf_bytes(s));
+      if (!s->lane[k]) return QN_E_NOMEM;
+    }
+  }
+  return QN_OK;
+}
+
 /* ---- Rows ---- */
 
 static void *grown(void *list, int64_t n, size_t size) {

@@ -46,6 +46,8 @@ qn_status qni_lanes_add(qni_lanes *l, int32_t lane, int32_t buffer,
                         const qn_view *part) QNI_WARN_UNUSED;
 qn_status qni_lanes_add_rows(qni_lanes *l, int32_t lane, int64_t slice, int32_t buffer,
                              const int64_t *ids, const qn_view *rows) QNI_WARN_UNUSED;
+/* Memory of all lanes for the leaves that programs write to directly. */
+qn_status qni_lanes_reserve(const qni_program *p, qni_lanes *l) QNI_WARN_UNUSED;
 /* Adds scale * sums to the leaves' gradients (gradient.c). Not from inside a parallel range. */
 qn_status qni_lanes_deliver(qni_lanes *l, int64_t n_slices, double scale) QNI_WARN_UNUSED;
 

@@ -55,10 +55,60 @@ static void drop_dead(qni_program *p) {
   }
 }
 
+/* ---- Gradients that go to the lanes by themselves ---- */
+
+static int32_t uses_of(const qni_program *p, int32_t buffer) {
+  int32_t n = 0;
+  for (int32_t i = 0; i < p->n_entries; i++) {
+    const qni_entry *e = &p->entry[i];
+    bool back = e->kind == QNI_ENTRY_BACKWARD;
+    if (p->when[i] == QNI_WHEN_DEAD) continue;
+    for (int32_t k = 0; k < (back ? e->n_out : e->n_in); k++)
+      n += e->in[k] >= 0 && p->view[e->in[k]].buffer == buffer;
+    for (int32_t k = 0; k < (back ? e->n_in : e->n_out); k++)
+      n += e->out[k] >= 0 && p->view[e->out[k]].buffer == buffer;
+    for (int32_t s = 0; s < QN_MAX_SAVED; s++)
+      n += e->saved[s] >= 0 && p->view[e->saved[s]].buffer == buffer;
+  }
+  return n;
+}
+
+static bool is_whole(const qni_program *p, const qni_pview *v, const qn_view *leaf) {
+  const qni_affine *f = p->affines.list;
+  bool same = v->dtype == leaf->dtype && v->ndim == leaf->ndim && f[v->offset].add == 0;
+  for (int32_t d = 0; same && d < v->ndim; d++)
+    same = f[v->shape[d]].monomial == QNI_M_ONE && f[v->shape[d]].add == leaf->shape[d] &&
+           f[v->stride[d]].monomial == QNI_M_ONE && f[v->stride[d]].add == leaf->stride[d];
+  return same && qni_view_contiguous(leaf);
+}
+
+/*
+** A gradient that one op makes for a parameter and nobody else looks at lies in the lane from the
+** start, if the op can add to what is there (QN_OP_ADDS_GRADS).
+*/
+static void make_direct(qni_program *p, int32_t sink) {
+  const qni_entry *e = &p->entry[sink];
+  const qni_pview *v = &p->view[e->in[0]];
+  qni_pbuffer *b = &p->buffer[v->buffer];
+  if (b->kind != QNI_BUFFER_TEMP || b->producer < 0 || p->when[b->producer] != QNI_WHEN_SLICE)
+    return;
+  const qni_entry *maker = &p->entry[b->producer];
+  if (maker->kind != QNI_ENTRY_BACKWARD || !(maker->op->op->flags & QN_OP_ADDS_GRADS)) return;
+  if (uses_of(p, v->buffer) != 2 || !is_whole(p, v, &p->buffer[e->leaf].holder->view)) return;
+  b->direct = true;
+  b->leaf = e->leaf;
+  p->when[sink] = QNI_WHEN_DEAD;
+}
+
+static void find_direct(qni_program *p) {
+  for (int32_t i = 0; i < p->n_entries; i++)
+    if (p->entry[i].kind == QNI_ENTRY_SINK && p->when[i] == QNI_WHEN_SLICE) make_direct(p, i);
+}
+
 /* ---- Lives ---- */
 
 static bool in_arena(const qni_pbuffer *b) {
-  return b->live && b->varies && !b->dynamic &&
+  return b->live && b->varies && !b->dynamic && !b->direct &&
          (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
 }
 
@@ -139,6 +189,7 @@ static qn_status mark_fills(qni_program *p) {
 
 qn_status qni_program_schedule(qni_program *p) {
   drop_dead(p);
+  find_direct(p);
   find_lives(p);
   qn_status st = mark_fills(p);
   return st ? st : find_forms(p);

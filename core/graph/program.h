@@ -28,6 +28,8 @@ typedef struct qni_pbuffer {
   bool persistent;     /* FOREIGN: the same tensor in all recordings */
   bool loose;          /* saved for backward and nothing else: may be of any size */
   bool dynamic;        /* loose, and its size follows the data */
+  bool direct;         /* a part of the gradient of `leaf`: its memory is the lane's own */
+  int32_t leaf;        /* of direct ones: buffer */
   int32_t producer;    /* entry that first writes a TEMP, or SEED; -1 */
   bool live;           /* something that counts needs it */
   bool varies;         /* depends on the slice */

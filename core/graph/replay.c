@@ -136,6 +136,7 @@ static char *input_base(const qni_pbuffer *b, const qni_batch *batch, const qni_
 static char *base_of(const qni_worker *w, const qni_pbuffer *b, const qni_batch *batch,
                      const qni_slice *s, char *step) {
   if (b->kind == QNI_BUFFER_INPUT) return input_base(b, batch, s);
+  if (b->direct) return w->lanes->leaf[w->lanes->of_buffer[b->leaf]].lane[w->lane];
   if (b->kind == QNI_BUFFER_OFFSETS) return (char *)w->offsets;
   if (qni_plan_in_step(b)) return step + b->place;
   if (qni_plan_in_arena(b)) return w->arena + b->place;
@@ -248,6 +249,24 @@ static qn_status run_forward(const struct run *r, int32_t entry) {
   return close_frame(c, e->op->op->forward(&qni_host, c), begin);
 }
 
+static qni_leaf_sum *direct_sum(const struct run *r, int32_t view) {
+  if (view < 0) return NULL;
+  const qni_pbuffer *b = &r->p->buffer[r->p->view[view].buffer];
+  return b->direct ? &r->w->lanes->leaf[r->w->lanes->of_buffer[b->leaf]] : NULL;
+}
+
+/* Which gradients are added to what the lane holds; after the call all of them are there. */
+static uint64_t onto_sums(const struct run *r, const qni_entry *e) {
+  uint64_t adds = 0;
+  for (int32_t i = 0; i < e->n_in; i++) {
+    qni_leaf_sum *s = direct_sum(r, e->out[i]);
+    if (!s) continue;
+    if (s->touched[r->w->lane] && !r->batch->check) adds |= 1ull << i;
+    s->touched[r->w->lane] = true;
+  }
+  return adds;
+}
+
 static qn_status run_backward(const struct run *r, int32_t entry) {
   const qni_entry *e = &r->p->entry[entry];
   qn_call *c = open_frame(r, entry);
@@ -255,6 +274,7 @@ static qn_status run_backward(const struct run *r, int32_t entry) {
   c->node = &r->w->node[entry];
   c->node->attrs = (qni_value *)(uintptr_t)c->attrs;
   qni_arena_reset(&r->w->replay.row_memory);
+  r->w->replay.adds = onto_sums(r, e);
   for (int32_t o = 0; o < e->n_out; o++) c->grad_out[o] = at(r->w, e->in[o]);
   for (int32_t i = 0; i < e->n_in; i++) {
     c->grad_in[i] = (qni_grad){.dense = at(r->w, e->out[i])};
@@ -285,7 +305,7 @@ static void run_seed(const struct run *r, const qni_entry *e) {
   r->slice->loss = share * qni_dtype_load(root->dtype, root->data);
   if (e->out[0] < 0) return;
   qn_view *seed = &r->w->tensor[e->out[0]].view;
-  qni_dtype_store(seed->dtype, seed->data, r->batch->plain_seed ? 1 : share);
+  qni_dtype_store(seed->dtype, seed->data, r->batch->check ? 1 : share);
 }
 
 static qn_status run_entry(const struct run *r, int32_t i) {

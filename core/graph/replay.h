@@ -5,7 +5,7 @@
 #ifndef QNI_REPLAY_H
 #define QNI_REPLAY_H
 
-#include "graph/program.h"
+#include "graph/lanes.h"
 
 /* A part of the batch: samples first_sample on, whose rows begin at first_row. */
 typedef struct qni_slice {
@@ -20,7 +20,7 @@ typedef struct qni_batch { /* what a step is given */
   int64_t B;
   uint64_t step; /* keys of random numbers */
   uint32_t instance;
-  bool plain_seed; /* backward starts from 1, as in a recording */
+  bool check; /* as in a recording: backward starts from 1, gradients are not added up */
 } qni_batch;
 
 /* Gets the parts of gradients; view or rows of a call that is over when it returns. */
@@ -40,6 +40,8 @@ typedef struct qni_worker {
   const qni_value **attr_of; /* [entries] */
   int64_t *offsets;          /* [B+1] of the slice */
   int64_t max_offsets;
+  qni_lanes *lanes; /* and the one whose slices run now */
+  int32_t lane;
   char *arena;
   size_t arena_bytes;
   qn_call frame;

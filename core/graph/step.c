@@ -111,6 +111,7 @@ static qn_status start_workers(qni_runner *r, int32_t n) {
   if (!r->worker) return QN_E_NOMEM;
   for (; !st && r->n_workers < n; r->n_workers++)
     st = qni_worker_start(r->p, &r->worker[r->n_workers]);
+  for (int32_t i = 0; i < r->n_workers; i++) r->worker[i].lanes = &r->lanes;
   return st;
 }
 
@@ -120,6 +121,7 @@ static qn_status reserve(qni_runner *r, const qni_slice *slices, int64_t n) {
   for (int64_t i = 0; i < n && fits; i++) fits = holds(&r->most, &slices[i].extent);
   for (int64_t i = 0; i < n && !fits; i++) grow(&r->most, &slices[i].extent);
   qn_status st = fits ? QN_OK : layout(r);
+  if (!st) st = qni_lanes_reserve(r->p, &r->lanes);
   if (!st) st = start_workers(r, qni_pool_threads());
   for (int32_t i = 0; !st && i < r->n_workers; i++)
     st = qni_worker_reserve(&r->worker[i], r->arena_bytes, r->most.B);
@@ -158,6 +160,7 @@ static qn_status run_lanes(void *ctx, int64_t begin, int64_t end) {
     for (int64_t i = lane; !st && i < r->n_slices; i += QNI_LANES) {
       struct place at = {&r->lanes, (int32_t)lane, i};
       qni_collector to = {&at, add_dense, add_rows, NULL};
+      w->lane = (int32_t)lane;
       qni_worker_bind(r->p, w, x->batch, &r->slice[i], r->step_memory);
       st = qni_worker_run(r->p, w, x->batch, &r->slice[i], QNI_WHEN_SLICE, &to);
     }
@@ -204,6 +207,7 @@ qn_status qni_runner_one(qni_runner *r, const qni_batch *batch, qni_slice *slice
                          const qni_collector *to) {
   qn_status st = reserve(r, slice, 1);
   if (st) return st;
+  r->worker[0].lane = 0;
   qni_worker_bind(r->p, &r->worker[0], batch, slice, r->step_memory);
   st = qni_worker_run(r->p, &r->worker[0], batch, slice, QNI_WHEN_STEP, to);
   return st ? st : qni_worker_run(r->p, &r->worker[0], batch, slice, QNI_WHEN_SLICE, to);

@@ -26,6 +26,7 @@ typedef struct qni_group_job {
   const int64_t *order, *first;
   const int64_t *row_of; /* [groups] row of out that group g fills; NULL: row g */
   void *out;
+  int32_t add; /* onto what out holds */
 } qni_group_job;
 
 /* Index 0 is f32, 1 is f64; ctx is the job; items are rows, or groups. */

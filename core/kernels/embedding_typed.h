@@ -16,7 +16,7 @@ static qn_status FN(group_sum)(void *ctx, int64_t begin, int64_t end) {
   const REAL *rows = j->rows, *coef = j->coef;
   for (int64_t g = begin; g < end; g++) {
     REAL *restrict sum = (REAL *)j->out + (j->row_of ? j->row_of[g] : g) * j->width;
-    for (int64_t c = 0; c < j->width; c++) sum[c] = 0;
+    for (int64_t c = 0; c < j->width && !j->add; c++) sum[c] = 0;
     for (int64_t i = j->first[g]; i < j->first[g + 1]; i++) {
       const int64_t p = j->order[i];
       const REAL a = coef ? coef[p] : 1, *restrict row = rows + p / j->per * j->width;

@@ -67,7 +67,7 @@ qn_status qni_groups_make(const qn_host *h, qn_call *c, int64_t n, int64_t limit
 }
 
 static qn_status sum(const qn_host *h, qn_call *c, const qni_groups *g, int is64, int64_t width,
-                     const int64_t *row_of, void *out, const void *rows, const void *coef,
+                     const int64_t *row_of, int add, void *out, const void *rows, const void *coef,
                      int64_t per) {
   qni_group_job j = {.rows = rows,
                      .coef = coef,
@@ -76,30 +76,37 @@ static qn_status sum(const qn_host *h, qn_call *c, const qni_groups *g, int is64
                      .order = g->order,
                      .first = g->first,
                      .row_of = row_of,
-                     .out = out};
+                     .out = out,
+                     .add = add};
   return h->parallel(c, g->count, qni_net_grain(width, WORK), qni_embedding()->group_sum[is64], &j);
+}
+
+static qn_status onto(const qn_host *h, qn_call *c, const qni_groups *g, int add, qn_view *out,
+                      const void *rows, const void *coef, int64_t per) {
+  if (out->shape[0] == 0) return QN_OK;
+  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / out->shape[0], g->id, add, out->data,
+             rows, coef, per);
 }
 
 qn_status qni_groups_dense(const qn_host *h, qn_call *c, const qni_groups *g, qn_view *out,
                            const void *rows, const void *coef, int64_t per) {
   qni_net_fill_zero(out);
-  if (out->shape[0] == 0) return QN_OK;
-  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / out->shape[0], g->id, out->data, rows,
-             coef, per);
+  return onto(h, c, g, 0, out, rows, coef, per);
 }
 
 qn_status qni_groups_gradient(const qn_host *h, qn_call *c, const qni_groups *g, int32_t input,
                               int by_rows, const void *rows, const void *coef, int64_t per) {
   if (!by_rows) {
     qn_view *dense = h->out(c, input);
-    return dense ? qni_groups_dense(h, c, g, dense, rows, coef, per)
-                 : QN_OK; /* no memory: the host knows */
+    if (!dense) return QN_OK; /* no memory: the host knows */
+    return h->adds(c, input) ? onto(h, c, g, 1, dense, rows, coef, per)
+                             : qni_groups_dense(h, c, g, dense, rows, coef, per);
   }
   int64_t *ids;
   qn_view *out;
   qn_status st = h->grad_rows(c, input, g->count, &ids, &out);
   if (st || g->count == 0) return st;
   memcpy(ids, g->id, (size_t)g->count * 8);
-  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / g->count, NULL, out->data, rows, coef,
-             per);
+  return sum(h, c, g, qni_net_is64(out), qni_net_count(out) / g->count, NULL, 0, out->data, rows,
+             coef, per);
 }

@@ -70,15 +70,31 @@ static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, const vo
                              dy->data, memory);
 }
 
+static qn_status bias_gradient(const qn_host *h, qn_call *c, int64_t rows, const void *g,
+                               qn_view *db) {
+  const int64_t O = qni_net_count(db);
+  const int is64 = qni_net_is64(db);
+  if (!h->adds(c, 2)) return qni_net_column_sums(h, c, is64, rows, O, O, g, db->data);
+  void *part;
+  qn_status st = h->scratch(c, O * qni_net_size(db), &part);
+  if (!st) st = qni_net_column_sums(h, c, is64, rows, O, O, g, part);
+  for (int64_t i = 0; !st && i < O; i++)
+    if (is64)
+      ((double *)db->data)[i] += ((const double *)part)[i];
+    else
+      ((float *)db->data)[i] += ((const float *)part)[i];
+  return st;
+}
+
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->saved(c, SAVED_X), *w = h->saved(c, SAVED_W), *dy = h->in(c, 0);
   qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2);
   const int64_t R = qni_net_rows(x), I = qni_net_cols(x), O = w->shape[0];
   const void *g;
   qn_status st = slope(h, c, dy, &g);
-  if (!st && dx && O == 0)
+  if (!st && dx && O == 0 && !h->adds(c, 0))
     qni_net_fill_zero(dx);
-  else if (!st && dx) {
+  else if (!st && dx && O > 0) {
     qn_gemm p = {.m = R,
                  .n = I,
                  .k = O,
@@ -92,12 +108,13 @@ static qn_status backward(const qn_host *h, qn_call *c) {
                  .b_col = 1,
                  .c_row = I,
                  .alpha = 1,
+                 .beta = h->adds(c, 0) ? 1 : 0,
                  .dtype = x->dtype};
     if (R > 0 && I > 0) st = h->gemm(c, &p);
   }
-  if (!st && dw && R == 0)
+  if (!st && dw && R == 0 && !h->adds(c, 1))
     qni_net_fill_zero(dw);
-  else if (!st && dw) {
+  else if (!st && dw && R > 0) {
     qn_gemm p = {.m = O,
                  .n = I,
                  .k = R,
@@ -111,11 +128,11 @@ static qn_status backward(const qn_host *h, qn_call *c) {
                  .b_col = 1,
                  .c_row = I,
                  .alpha = 1,
+                 .beta = h->adds(c, 1) ? 1 : 0,
                  .dtype = x->dtype};
     if (O > 0 && I > 0) st = h->gemm(c, &p);
   }
-  if (!st && db) st = qni_net_column_sums(h, c, qni_net_is64(x), R, O, O, g, db->data);
-  return st;
+  return st || !db ? st : bias_gradient(h, c, R, g, db);
 }
 
 /* ---- Second order ---- */
@@ -209,8 +226,8 @@ QNI_OP(linear_op, QN_BATCH_ROWS,
        "y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's "
        "rows.\n"
        "silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.",
-       "print(quern.linear(quern.tensor{{1,2}}, quern.tensor{{1,1},{0,1}}))", .forward = forward,
-       .backward = backward, .compose = compose, .flops = flops, .kink = kink);
+       "print(quern.linear(quern.tensor{{1,2}}, quern.tensor{{1,1},{0,1}}))",
+       .flags = QN_OP_ADDS_GRADS, .forward = forward, .backward = backward, .compose = compose, .flops = flops, .kink = kink);
 
 extern const qn_op *const qni_ops_linear[];
 const qn_op *const qni_ops_linear[] = {&linear_op, NULL};

@@ -185,25 +185,34 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   return r.w ? h->save(c, SAVED_WEIGHTS, r.w) : QN_OK;
 }
 
-static void scaled_copy(qn_view *to, const qn_view *from, double a) {
+/* to = a from, or to += a from */
+static void scaled(qn_view *to, int32_t add, const qn_view *from, double a) {
   const int64_t n = qni_net_count(to);
-  for (int64_t i = 0; i < n; i++)
-    if (qni_net_is64(to))
-      ((double *)to->data)[i] = ((const double *)from->data)[i] * a;
-    else
-      ((float *)to->data)[i] = ((const float *)from->data)[i] * (float)a;
+  if (qni_net_is64(to)) {
+    double *y = to->data;
+    const double *x = from->data;
+    for (int64_t i = 0; i < n; i++) y[i] = (add ? y[i] : 0) + x[i] * a;
+  } else {
+    float *y = to->data, by = (float)a;
+    const float *x = from->data;
+    for (int64_t i = 0; i < n; i++) y[i] = (add ? y[i] : 0) + x[i] * by;
+  }
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *dy = h->in(c, 0), *skip = h->saved(c, SAVED_SKIP);
   qn_view *dh = h->out(c, 0), *dw = h->out(c, 1), *dweights = h->out(c, 3);
-  if (dh) scaled_copy(dh, h->saved(c, SAVED_DH), qni_net_scalar(dy));
-  if (dw) scaled_copy(dw, h->saved(c, SAVED_DW), qni_net_scalar(dy));
-  if (dweights) {
-    qni_loss_rows r = rows_of(h, c, dweights->shape[0], h->saved(c, SAVED_WEIGHTS));
-    r.skip = skip ? skip->data : NULL;
-    qni_loss_weight_grad(&r, h->saved(c, SAVED_LOSS)->data, dy, dweights);
-  }
+  if (dh) scaled(dh, h->adds(c, 0), h->saved(c, SAVED_DH), qni_net_scalar(dy));
+  if (dw) scaled(dw, h->adds(c, 1), h->saved(c, SAVED_DW), qni_net_scalar(dy));
+  if (!dweights) return QN_OK;
+  qni_loss_rows r = rows_of(h, c, dweights->shape[0], h->saved(c, SAVED_WEIGHTS));
+  qn_view part = *dweights;
+  qn_status st =
+      h->adds(c, 3) ? h->scratch(c, qni_net_count(&part) * qni_net_size(&part), &part.data) : QN_OK;
+  if (st) return st;
+  r.skip = skip ? skip->data : NULL;
+  qni_loss_weight_grad(&r, h->saved(c, SAVED_LOSS)->data, dy, &part);
+  if (part.data != dweights->data) scaled(dweights, 1, &part, 1);
   return QN_OK;
 }
 
@@ -224,7 +233,7 @@ QNI_OP(
     "grow with N V.",
     "print(quern.linear_cross_entropy(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1}}, "
     "quern.tensor({1}, 'i64')))",
-    .flags = QN_OP_NAN_STOPS, .forward = forward, .backward = backward, .flops = flops);
+    .flags = QN_OP_NAN_STOPS | QN_OP_ADDS_GRADS, .forward = forward, .backward = backward, .flops = flops);
 
 extern const qn_op *const qni_ops_loss_linear[];
 const qn_op *const qni_ops_loss_linear[] = {&linear_cross_entropy_op, NULL};

@@ -18,6 +18,7 @@ struct embed { /* one call */
   const void *e, *p, *dx;
   void *x, *de, *dp;
   uint8_t *keep;
+  bool add_e, add_p; /* onto sums that are there */
   double scale, dropout;
   int64_t *start; /* tokens of group g: token[start[g] .. start[g+1]-1] */
   int32_t *token;
@@ -135,6 +136,7 @@ static qn_status table_gradient(struct embed *s) {
     s->de = out->data;
   } else {
     s->de = s->h->out(s->c, 1)->data;
+    s->add_e = s->h->adds(s->c, 1) != 0;
   }
   return s->h->parallel(s->c, n, 32, s->dtype == QN_F32 ? table_rows_f32 : table_rows_f64, s);
 }
@@ -148,6 +150,7 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   if (!st && h->needs_grad(c, 1)) st = table_gradient(&s);
   if (st || !s.N || !h->needs_grad(c, 2)) return st;
   s.dp = h->out(c, 2)->data;
+  s.add_p = h->adds(c, 2) != 0;
   return h->parallel(c, s.N, 4, s.dtype == QN_F32 ? place_rows_f32 : place_rows_f64, &s);
 }
 
@@ -155,7 +158,7 @@ const qn_op hstu_sequence_embedding_op = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
     .batch = QN_BATCH_SEQUENCES,
-    .flags = QN_OP_RANDOM,
+    .flags = QN_OP_RANDOM | QN_OP_ADDS_GRADS,
     .schema =
         "sequence_embedding(ids: i64[T@B]{1..V-1}, e: f[V,D], p: f[N,D]? = nil, *, scale: num = 1, "
         "dropout: num{0..1} = 0, sparse: bool = false) -> x: f[T@B,D]",

@@ -28,7 +28,7 @@ static qn_status FN(table_rows)(void *ctx, int64_t begin, int64_t end) {
   const struct embed *s = ctx;
   for (int64_t g = begin; g < end; g++) {
     REAL *row = (REAL *)s->de + g * s->D;
-    memset(row, 0, (size_t)s->D * sizeof(REAL));
+    if (!s->add_e) memset(row, 0, (size_t)s->D * sizeof(REAL));
     for (int64_t i = s->start[g]; i < s->start[g + 1]; i++)
       FN(add_row)(s, s->token[i], (REAL)s->scale, row);
   }
@@ -39,7 +39,7 @@ static qn_status FN(place_rows)(void *ctx, int64_t begin, int64_t end) {
   const struct embed *s = ctx;
   for (int64_t place = begin; place < end; place++) {
     REAL *row = (REAL *)s->dp + place * s->D;
-    memset(row, 0, (size_t)s->D * sizeof(REAL));
+    if (!s->add_p) memset(row, 0, (size_t)s->D * sizeof(REAL));
     for (int64_t b = 0; b < s->n_seq; b++)
       if (place < s->offsets[b + 1] - s->offsets[b]) FN(add_row)(s, s->offsets[b] + place, 1, row);
   }

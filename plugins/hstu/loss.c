@@ -121,6 +121,7 @@ struct scale {
   const qn_view *from;
   void *to;
   double by;
+  bool add; /* to what is there */
   const int64_t *rows; /* where row r goes, or NULL: row r */
   int64_t width;
 };
@@ -132,11 +133,11 @@ static qn_status scale_rows(void *ctx, int64_t begin, int64_t end) {
     if (s->from->dtype == QN_F32) {
       const float *x = (const float *)s->from->data + r * s->width;
       float *y = (float *)s->to + to * s->width, by = (float)s->by;
-      for (int64_t d = 0; d < s->width; d++) y[d] = x[d] * by;
+      for (int64_t d = 0; d < s->width; d++) y[d] = (s->add ? y[d] : 0) + x[d] * by;
     } else {
       const double *x = (const double *)s->from->data + r * s->width;
       double *y = (double *)s->to + to * s->width;
-      for (int64_t d = 0; d < s->width; d++) y[d] = x[d] * s->by;
+      for (int64_t d = 0; d < s->width; d++) y[d] = (s->add ? y[d] : 0) + x[d] * s->by;
     }
   }
   return QN_OK;
@@ -151,9 +152,10 @@ static qn_status give(const qn_host *h, qn_call *c, int32_t input, int32_t slot,
   struct scale s = {.from = from,
                     .to = out->data,
                     .by = by,
+                    .add = h->adds(c, input) != 0,
                     .rows = rows,
                     .width = out->ndim == 2 ? out->shape[1] : 1};
-  if (!from || rows)
+  if (!s.add && (!from || rows))
     memset(out->data, 0, (size_t)(out->shape[0] * s.width) * (out->dtype == QN_F32 ? 4 : 8));
   return from ? h->parallel(c, from->shape[0], 64, scale_rows, &s) : QN_OK;
 }
@@ -183,7 +185,7 @@ const qn_op hstu_sampled_softmax_op = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
     .batch = QN_BATCH_SUM,
-    .flags = QN_OP_RANDOM,
+    .flags = QN_OP_RANDOM | QN_OP_ADDS_GRADS,
     .schema =
         "sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
         "items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
@@ -206,7 +208,7 @@ const qn_op hstu_sampled_bce_op = {
     .struct_size = sizeof(qn_op),
     .det = QN_DET_BITWISE,
     .batch = QN_BATCH_SUM,
-    .flags = QN_OP_RANDOM,
+    .flags = QN_OP_RANDOM | QN_OP_ADDS_GRADS,
     .schema = "sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
               "items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, "
               "temperature: num{0..} = 1, l2: bool = false, "

@@ -215,6 +215,12 @@ typedef struct qn_host {
 
   /* An interface by id, such as "qn.math/1"; NULL if this host has none. [any] */
   const void *(*query)(const char *interface_id);
+
+  /*
+  ** Nonzero: out(i) holds a sum to which the gradient of input i is to be added, instead of being
+  ** written in full. Asked by ops with QN_OP_ADDS_GRADS only; others never meet it. [call, backward]
+  */
+  int32_t (*adds)(qn_call *c, int32_t input);
 } qn_host;
 
 /* ---- Ops --------------------------------------------------------------- */
@@ -239,8 +245,9 @@ enum qn_op_flags {
   QN_OP_NAN_STOPS = 4,  /* NaN in need not give NaN out */
   QN_OP_NO_GRAD = 8,    /* outputs carry no gradient, on purpose */
   QN_OP_DOMAIN = 16,    /* some finite inputs have no finite result: log, sqrt, ... */
-  QN_OP_ROW_GRADS = 32  /* may call grad_rows: backward takes memory when out(i) is called, which
+  QN_OP_ROW_GRADS = 32, /* may call grad_rows: backward takes memory when out(i) is called, which
                                 is NULL then if memory is short; return QN_OK, the host knows */
+  QN_OP_ADDS_GRADS = 64 /* backward asks adds(i) for each gradient that it gives */
 };
 
 typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);

@@ -3,6 +3,8 @@
 ** the right order.
 ** SPDX-License-Identifier: MIT
 */
+#include <string.h>
+
 #include "bind/bind.h"
 #include "graph/capture.h"
 
@@ -132,15 +134,15 @@ static int watch_end(lua_State *L) {
   return 0;
 }
 
-/* c:step(inputs): the loss, and what it is a mean over (nil: it is a sum). */
-static int step(lua_State *L) {
+/* c:run(inputs): the loss, and what it is a mean over (nil: it is a sum). Gradients are held. */
+static int run(lua_State *L) {
   qn_tensor *list[MOST_INPUTS], *loss;
   double mean_over;
   int32_t n = read_list(L, 2, list);
   qni_box *box = qni_bind_box(L);
   qni_error_reset();
   qni_bind_of(L)->running = L;
-  qni_bind_check(L, qni_capture_step(self(L), list, n, &loss, &mean_over));
+  qni_bind_check(L, qni_capture_run(self(L), list, n, &loss, &mean_over));
   qni_bind_fill(L, box, loss);
   qni_bind_relieve(L);
   if (mean_over > 0)
@@ -149,6 +151,91 @@ static int step(lua_State *L) {
     lua_pushnil(L);
   return 2;
 }
+
+/* c:deliver(): held gradients are added to the parameters. */
+static int deliver(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_deliver(self(L)));
+  return 0;
+}
+
+/* ---- The optimizer's part ---- */
+
+static double number_at(lua_State *L, const char *name, double otherwise) {
+  double x = lua_getfield(L, -1, name) == LUA_TNIL ? otherwise : lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return x;
+}
+
+static bool flag_at(lua_State *L, const char *name) {
+  lua_getfield(L, -1, name);
+  bool on = lua_toboolean(L, -1) != 0;
+  lua_pop(L, 1);
+  return on;
+}
+
+/* Anchored by the table. */
+static qn_tensor *tensor_at(lua_State *L, const char *name) {
+  lua_getfield(L, -1, name);
+  qn_tensor *t = lua_isnil(L, -1) ? NULL : qni_bind_tensor(L, -1, name);
+  lua_pop(L, 1);
+  return t;
+}
+
+static int32_t kind_at(lua_State *L) {
+  static const char *const names[] = {"sgd", "adam", "adam_rows", "adagrad_rows"};
+  lua_getfield(L, -1, "kind");
+  const char *name = lua_tostring(L, -1);
+  int32_t kind = -1;
+  for (int32_t k = 0; name && k < 4; k++)
+    if (!strcmp(name, names[k])) kind = k;
+  lua_pop(L, 1);
+  if (kind < 0) qni_bind_bad_arg(L, 2, "kind", "sgd, adam, adam_rows or adagrad_rows");
+  return kind;
+}
+
+static qni_update update_at(lua_State *L) {
+  if (!lua_istable(L, -1)) qni_bind_bad_arg(L, 2, "updates", "a list of tables");
+  qni_update u = {.kind = kind_at(L),
+                  .w = tensor_at(L, "w"),
+                  .m = tensor_at(L, "m"),
+                  .v = tensor_at(L, "v"),
+                  .mask = tensor_at(L, "mask")};
+  if (!u.w) qni_bind_bad_arg(L, 2, "w", "a parameter");
+  u.with = (qni_optim_settings){.lr = number_at(L, "lr", 0),
+                                .weight_decay = number_at(L, "weight_decay", 0),
+                                .scale = number_at(L, "scale", 1),
+                                .max_norm = number_at(L, "max_norm", 0),
+                                .momentum = number_at(L, "momentum", 0),
+                                .beta1 = number_at(L, "beta1", 0.9),
+                                .beta2 = number_at(L, "beta2", 0.999),
+                                .eps = number_at(L, "eps", 1e-8),
+                                .step = (int64_t)number_at(L, "step", 1),
+                                .decoupled = flag_at(L, "decoupled"),
+                                .nesterov = flag_at(L, "nesterov")};
+  return u;
+}
+
+/* c:update(list): true and the gradients' norm, or false: they were delivered. */
+static int update(lua_State *L) {
+  if (!lua_istable(L, 2)) qni_bind_bad_arg(L, 2, "updates", "a list of tables");
+  int32_t n = (int32_t)lua_rawlen(L, 2);
+  qni_update *list = lua_newuserdatauv(L, (size_t)(n + 1) * sizeof *list, 0);
+  for (int32_t i = 0; i < n; i++) {
+    lua_rawgeti(L, 2, i + 1);
+    list[i] = update_at(L);
+    lua_pop(L, 1);
+  }
+  double norm;
+  bool done;
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_update(self(L), list, n, &norm, &done));
+  lua_pushboolean(L, done);
+  lua_pushnumber(L, norm);
+  return 2;
+}
+
+/* ---- In words ---- */
 
 static int describe(lua_State *L) {
   static const char *const kinds[] = {"sum", "mean", "weighted mean", "ratio of sums"};
@@ -194,7 +281,9 @@ void qni_bind_open_capture(lua_State *L) {
                                      {"check_end", check_end},
                                      {"watch_begin", watch_begin},
                                      {"watch_end", watch_end},
-                                     {"step", step},
+                                     {"run", run},
+                                     {"deliver", deliver},
+                                     {"update", update},
                                      {"describe", describe},
                                      {"line", line},
                                      {NULL, NULL}};

@@ -4,6 +4,7 @@
 */
 #include "graph/capture.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +33,7 @@ struct qni_capture {
   qni_aside *aside;  /* [leaves] while a check is under way */
   uint32_t instance; /* where random numbers stood when the check began */
   qn_tensor *loss;   /* handed out, used again */
+  double divisor;    /* of the gradients that the lanes hold; 0: they hold none */
   qni_arena memory;
 };
 
@@ -300,15 +302,52 @@ static qn_status hand_loss(qni_capture *c, double loss, qn_tensor **out) {
   return QN_OK;
 }
 
-qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
-                           double *mean_over) {
-  double value, divisor;
+qn_status qni_capture_run(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
+                          double *mean_over) {
+  double value;
   *loss = NULL;
   *mean_over = 0;
-  qn_status st = run_batch(c, inputs, n, &value, &divisor);
-  if (!st) st = qni_lanes_deliver(&c->runner.lanes, c->runner.n_slices, 1 / divisor);
-  if (!st && c->program->loss.kind != QNI_LOSS_SUM) *mean_over = divisor;
+  c->divisor = 0; /* nothing is held */
+  qn_status st = run_batch(c, inputs, n, &value, &c->divisor);
+  if (st) c->divisor = 0;
+  if (!st && c->program->loss.kind != QNI_LOSS_SUM) *mean_over = c->divisor;
   return st ? st : hand_loss(c, value, loss);
+}
+
+static qn_status nothing_held(void) {
+  return qni_fail(QN_E_STATE, "no captured step holds gradients now");
+}
+
+qn_status qni_capture_deliver(qni_capture *c) {
+  if (c->divisor == 0) return nothing_held();
+  double scale = 1 / c->divisor;
+  c->divisor = 0;
+  return qni_lanes_deliver(&c->runner.lanes, c->runner.n_slices, scale);
+}
+
+qn_status qni_capture_update(qni_capture *c, const qni_update *updates, int32_t n, double *norm,
+                             bool *done) {
+  *norm = 0;
+  *done = false;
+  if (c->divisor == 0) return nothing_held();
+  bool clip = n && updates[0].with.max_norm > 0;
+  if (!qni_update_possible(&c->runner.lanes, updates, n, clip)) return qni_capture_deliver(c);
+  double scale = 1 / c->divisor, norm_sq;
+  c->divisor = 0;
+  qn_status st = qni_update_run(&c->runner.lanes, c->runner.n_slices, scale, updates, n, &norm_sq);
+  *done = !st;
+  *norm = sqrt(norm_sq);
+  return st;
+}
+
+qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
+                           double *mean_over) {
+  qn_status st = qni_capture_run(c, inputs, n, loss, mean_over);
+  if (!st) st = qni_capture_deliver(c);
+  if (!st) return QN_OK;
+  qn_tensor_free(*loss);
+  *loss = NULL;
+  return st;
 }
 
 /* ---- The check against an eager step ---- */

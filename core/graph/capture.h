@@ -13,6 +13,7 @@
 #define QNI_CAPTURE_H
 
 #include "graph/step.h"
+#include "graph/update.h"
 
 typedef struct qni_capture qni_capture;
 
@@ -51,6 +52,17 @@ qn_status qni_capture_watch_end(qni_capture *c, const qn_tensor *loss, bool *sam
 */
 qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
                            double *mean_over) QNI_WARN_UNUSED;
+
+/*
+** The two halves of a step: run leaves the gradients in the lanes, deliver gives them to the
+** leaves. Or update, in place of it, hands them to the optimizer; *done false: it cannot, and
+** they were delivered. *norm: of all gradients before clipping, when it was asked for.
+*/
+qn_status qni_capture_run(qni_capture *c, qn_tensor *const *inputs, int32_t n, qn_tensor **loss,
+                          double *mean_over) QNI_WARN_UNUSED;
+qn_status qni_capture_deliver(qni_capture *c) QNI_WARN_UNUSED;
+qn_status qni_capture_update(qni_capture *c, const qni_update *updates, int32_t n, double *norm,
+                             bool *done) QNI_WARN_UNUSED;
 
 typedef struct qni_capture_info {
   int64_t entries, hoisted, dropped, arena_bytes, step_bytes, slices, lanes, parameters, budget;

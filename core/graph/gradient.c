@@ -109,44 +109,45 @@ static qn_status deliver_dense(qni_leaf_sum *s, double scale) {
 
 /* ---- Rows ---- */
 
-struct groups {
-  const qni_leaf_sum *s;
-  const qni_row_pair *sorted;
-  const int64_t *first; /* [groups + 1] places in sorted */
-  int64_t width;
-  size_t row; /* bytes */
-  double scale;
-  int64_t *ids; /* NULL: rows are added to `to` at their ids */
-  char *to;
-};
-
-static const char *row_at(const struct groups *g, int64_t at) {
+static const char *row_at(const qni_row_groups *g, int64_t at) {
   const qni_row_list *r = &g->s->rows[at >> LANE_SHIFT];
   return r->rows + (size_t)(at & (((int64_t)1 << LANE_SHIFT) - 1)) * g->row;
 }
 
-#define SUM_ROWS(REAL)                                                                             \
-  static void rows_##REAL(const struct groups *g, int64_t k, REAL *to) {                           \
+#define ADD_ROWS(REAL)                                                                             \
+  static void add_rows_##REAL(const qni_row_groups *g, int64_t k, REAL *to) {                      \
     const REAL scale = (REAL)g->scale;                                                             \
-    if (g->ids) memset(to, 0, g->row);                                                             \
     for (int64_t i = g->first[k]; i < g->first[k + 1]; i++) {                                      \
       const REAL *x = (const void *)row_at(g, g->sorted[i].at);                                    \
       for (int64_t c = 0; c < g->width; c++) to[c] += x[c] * scale;                                \
     }                                                                                              \
   }
-SUM_ROWS(float)
-SUM_ROWS(double)
+ADD_ROWS(float)
+ADD_ROWS(double)
+
+int64_t qni_row_groups_add(const qni_row_groups *g, int64_t k, void *to) {
+  if (g->s->leaf->view.dtype == QN_F32)
+    add_rows_float(g, k, to);
+  else
+    add_rows_double(g, k, to);
+  return g->sorted[g->first[k]].id;
+}
+
+struct gathering {
+  const qni_row_groups *g;
+  int64_t *ids; /* NULL: rows are added to `to` at their ids */
+  char *to;
+};
 
 static qn_status sum_groups(void *ctx, int64_t begin, int64_t end) {
-  const struct groups *g = ctx;
+  const struct gathering *x = ctx;
+  const qni_row_groups *g = x->g;
   for (int64_t k = begin; k < end; k++) {
     int64_t id = g->sorted[g->first[k]].id;
-    if (g->ids) g->ids[k] = id;
-    void *to = g->to + (size_t)(g->ids ? k : id) * g->row;
-    if (g->s->leaf->view.dtype == QN_F32)
-      rows_float(g, k, to);
-    else
-      rows_double(g, k, to);
+    char *to = x->to + (size_t)(x->ids ? k : id) * g->row;
+    if (x->ids) x->ids[k] = id;
+    if (x->ids) memset(to, 0, g->row);
+    qni_row_groups_add(g, k, to);
   }
   return QN_OK;
 }
@@ -187,22 +188,24 @@ static qn_status row_tensor(qn_tensor **t, int32_t dtype, int32_t ndim, const in
 
 static bool has_none(const qn_tensor *leaf) { return !leaf->grad && !leaf->grad_ids; }
 
-static qn_status run_groups(qni_leaf_sum *s, struct groups *g, int64_t n) {
+static qn_status run_groups(qni_leaf_sum *s, const qni_row_groups *groups) {
   qn_tensor *leaf = s->leaf;
+  struct gathering g = {.g = groups};
+  int64_t n = groups->n;
   int64_t one[QN_MAX_DIMS] = {0};
   if (leaf->grad && !leaf->grad_ids) {
     qn_status owned = own_grad(s);
     if (owned) return owned;
-    g->to = leaf->grad->view.data;
+    g.to = leaf->grad->view.data;
     qni_tensor_touch(leaf->grad);
-    return qni_pool_run(n, ROWS_PER_CHUNK, sum_groups, g);
+    return qni_pool_run(n, ROWS_PER_CHUNK, sum_groups, &g);
   }
   qn_status st = row_tensor(&s->grad_ids, QN_I64, 1, one, n);
   if (!st) st = row_tensor(&s->grad_rows, leaf->view.dtype, leaf->view.ndim, leaf->view.shape, n);
   if (st) return st;
-  g->ids = s->grad_ids->view.data;
-  g->to = s->grad_rows->view.data;
-  st = qni_pool_run(n, ROWS_PER_CHUNK, sum_groups, g);
+  g.ids = s->grad_ids->view.data;
+  g.to = s->grad_rows->view.data;
+  st = qni_pool_run(n, ROWS_PER_CHUNK, sum_groups, &g);
   if (st) return st;
   if (!has_none(leaf))
     return qni_rows_accumulate(leaf, &(qni_grad){.ids = s->grad_ids, .rows = s->grad_rows});
@@ -211,10 +214,10 @@ static qn_status run_groups(qni_leaf_sum *s, struct groups *g, int64_t n) {
   return QN_OK;
 }
 
-static qn_status deliver_rows(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, double scale) {
-  int64_t n = 0, parts = 0, groups = 0;
-  for (int32_t k = 0; k < QNI_LANES; k++) n += s->rows[k].n, parts += s->rows[k].n_parts;
-  if (!parts) return QN_OK;
+qn_status qni_row_groups_make(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, double scale,
+                              qni_row_groups *g) {
+  int64_t n = 0, groups = 0;
+  for (int32_t k = 0; k < QNI_LANES; k++) n += s->rows[k].n;
   qni_arena_reset(&l->sorting);
   size_t bytes = (size_t)(n + 1) * sizeof(qni_row_pair);
   qni_row_pair *a = qni_arena_alloc(&l->sorting, bytes), *b = qni_arena_alloc(&l->sorting, bytes);
@@ -226,13 +229,23 @@ static qn_status deliver_rows(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, d
   for (int64_t i = 0; i < n; i++)
     if (i == 0 || sorted[i].id != sorted[i - 1].id) first[groups++] = i;
   first[groups] = n;
-  struct groups g = {.s = s,
-                     .sorted = sorted,
-                     .first = first,
-                     .scale = scale,
-                     .width = qni_shape_count(v->ndim - 1, v->shape + 1)};
-  g.row = (size_t)g.width * qni_dtype_size(v->dtype);
-  return run_groups(s, &g, groups);
+  *g = (qni_row_groups){.s = s,
+                        .sorted = sorted,
+                        .first = first,
+                        .n = groups,
+                        .scale = scale,
+                        .width = qni_shape_count(v->ndim - 1, v->shape + 1)};
+  g->row = (size_t)g->width * qni_dtype_size(v->dtype);
+  return QN_OK;
+}
+
+static qn_status deliver_rows(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, double scale) {
+  int64_t parts = 0;
+  for (int32_t k = 0; k < QNI_LANES; k++) parts += s->rows[k].n_parts;
+  if (!parts) return QN_OK;
+  qni_row_groups g;
+  qn_status st = qni_row_groups_make(l, s, n_slices, scale, &g);
+  return st ? st : run_groups(s, &g);
 }
 
 /* ---- All ---- */

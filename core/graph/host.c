@@ -259,7 +259,7 @@ static qn_status host_gemm(qn_call *c, const qn_gemm *g) {
 static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
                         uint32_t *out) {
   qni_rng_key key = {.seed = c->seed, .step = c->step, .instance = c->instance, .stream = stream};
-  qni_rng_fill(&key, c->first_row + row, col, n, out);
+  qni_rng_fill(&key, row < 0 ? row : c->first_row + row, col, n, out);
 }
 
 static qn_status host_fail(qn_call *c, qn_status status, const char *format, ...) {

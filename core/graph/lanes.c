@@ -45,6 +45,21 @@ static size_t leaf_bytes(const qni_leaf_sum *s) {
   return (size_t)qni_view_count(&s->leaf->view) * qni_dtype_size(s->leaf->view.dtype);
 }
 
+/* Of the two lists that clipping needs (update.c). */
+static size_t flat_bytes(const qni_leaf_sum *s) {
+  return (size_t)qni_view_count(&s->leaf->view) * 8;
+}
+
+static size_t part_bytes(const qni_leaf_sum *s) {
+  return (size_t)(qni_view_count(&s->leaf->view) / QNI_SQUARES_CHUNK + 1) * sizeof(double);
+}
+
+void *qni_lanes_flat(qni_leaf_sum *s) {
+  if (!s->flat) s->flat = qni_mem_buffer(flat_bytes(s));
+  if (!s->part) s->part = qni_mem_buffer(part_bytes(s));
+  return s->part ? s->flat : NULL;
+}
+
 void qni_lanes_stop(qni_lanes *l) {
   for (int32_t i = 0; i < l->n; i++) {
     qni_leaf_sum *s = &l->leaf[i];
@@ -55,6 +70,8 @@ void qni_lanes_stop(qni_lanes *l) {
       qni_mem_free(s->rows[k].part);
     }
     qn_tensor_free(s->grad);
+    qni_mem_buffer_free(s->flat, flat_bytes(s));
+    qni_mem_buffer_free(s->part, part_bytes(s));
     qn_tensor_free(s->grad_ids);
     qn_tensor_free(s->grad_rows);
   }

@@ -11,6 +11,7 @@
 #define QNI_LANES_H
 
 #include "graph/program.h"
+#include "graph/rows.h"
 
 typedef struct qni_row_part {
   int64_t slice, first, n;
@@ -30,6 +31,8 @@ typedef struct qni_leaf_sum {
   bool touched[QNI_LANES]; /* in this step */
   qni_row_list rows[QNI_LANES];
   qn_tensor *grad, *grad_ids, *grad_rows; /* given to the leaf, used again when it let go */
+  void *flat;                             /* the whole gradient, when it must be clipped first */
+  double *part;                           /* and sums of squares of its chunks */
 } qni_leaf_sum;
 
 typedef struct qni_lanes {
@@ -50,5 +53,26 @@ qn_status qni_lanes_add_rows(qni_lanes *l, int32_t lane, int64_t slice, int32_t 
 qn_status qni_lanes_reserve(const qni_program *p, qni_lanes *l) QNI_WARN_UNUSED;
 /* Adds scale * sums to the leaves' gradients (gradient.c). Not from inside a parallel range. */
 qn_status qni_lanes_deliver(qni_lanes *l, int64_t n_slices, double scale) QNI_WARN_UNUSED;
+
+enum { QNI_SQUARES_CHUNK = 16384 }; /* elements whose squares are summed together */
+/* Takes memory for flat and part; NULL if there is none. */
+void *qni_lanes_flat(qni_leaf_sum *s);
+
+/* ---- Rows of a leaf, by id (gradient.c) ---- */
+
+typedef struct qni_row_groups {
+  const qni_leaf_sum *s;
+  const qni_row_pair *sorted;
+  const int64_t *first; /* [n + 1] places in sorted */
+  int64_t n, width;     /* different ids; elements of a row */
+  size_t row;           /* bytes */
+  double scale;
+} qni_row_groups;
+
+/* All rows listed in a step, in order of slices; valid until the next call. */
+qn_status qni_row_groups_make(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, double scale,
+                              qni_row_groups *g) QNI_WARN_UNUSED;
+/* Adds scale times the rows of group k to `to`; returns their id. */
+int64_t qni_row_groups_add(const qni_row_groups *g, int64_t k, void *to);
 
 #endif

@@ -141,8 +141,7 @@ QNI_OP(embedding_op, QN_BATCH_ROWS,
        "gradient. An id outside 0 .. V-1 is an error that names its position.",
        "print(quern.embedding(quern.tensor{{1,2},{3,4}}, quern.tensor({1,0,1}, 'i64')))",
        .flags = QN_OP_NAN_STOPS | QN_OP_ROW_GRADS | QN_OP_ADDS_GRADS, .forward = forward,
-       .backward = backward,
-       .compose = compose);
+       .backward = backward, .compose = compose);
 
 QNI_OP(embedding_grad_op, QN_BATCH_COUPLED,
        "embedding_grad(dy: f[...,D], ids: i[...]{0..rows-1}, *, rows: int{0..}, padding: int? = "

@@ -227,7 +227,8 @@ QNI_OP(linear_op, QN_BATCH_ROWS,
        "rows.\n"
        "silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.",
        "print(quern.linear(quern.tensor{{1,2}}, quern.tensor{{1,1},{0,1}}))",
-       .flags = QN_OP_ADDS_GRADS, .forward = forward, .backward = backward, .compose = compose, .flops = flops, .kink = kink);
+       .flags = QN_OP_ADDS_GRADS, .forward = forward, .backward = backward, .compose = compose,
+       .flops = flops, .kink = kink);
 
 extern const qn_op *const qni_ops_linear[];
 const qn_op *const qni_ops_linear[] = {&linear_op, NULL};

@@ -233,7 +233,8 @@ QNI_OP(
     "grow with N V.",
     "print(quern.linear_cross_entropy(quern.tensor{{1,2}}, quern.tensor{{1,0},{0,1}}, "
     "quern.tensor({1}, 'i64')))",
-    .flags = QN_OP_NAN_STOPS | QN_OP_ADDS_GRADS, .forward = forward, .backward = backward, .flops = flops);
+    .flags = QN_OP_NAN_STOPS | QN_OP_ADDS_GRADS, .forward = forward, .backward = backward,
+    .flops = flops);
 
 extern const qn_op *const qni_ops_loss_linear[];
 const qn_op *const qni_ops_loss_linear[] = {&linear_cross_entropy_op, NULL};

@@ -12,7 +12,7 @@
 #include <math.h>
 #include <stddef.h>
 
-enum { GRAIN = 16384 }; /* elements in a chunk */
+enum { GRAIN = QNI_OPTIM_GRAIN };
 
 static void *data_of(const qn_host *h, qn_call *c, int32_t i) {
   const qn_view *v = h->in(c, i);
@@ -25,33 +25,46 @@ static int64_t count(const qn_view *v) {
   return n;
 }
 
-qn_status qni_optim_common(const qn_host *h, qn_call *c, int32_t norm_input, qni_optim_job *job) {
-  double lr = h->arg_num(c, "lr"), wd = h->arg_num(c, "weight_decay"),
-         max = h->arg_num(c, "max_norm");
-  int32_t decoupled = h->arg_bool(c, "decoupled");
-  const double *norm_sq = data_of(h, c, norm_input);
-  if (!isfinite(lr)) return h->fail(c, QN_E_ARG, "lr is %g, expected a finite number", lr);
-  if (max > 0 && !norm_sq)
-    return h->fail(c, QN_E_ARG, "max_norm is %g, but norm_sq is not given", max);
-  job->rate = lr;
-  job->decay = decoupled ? 1 - lr * wd : 1;
-  job->l2 = decoupled ? 0 : wd;
-  job->scale = h->arg_num(c, "scale");
-  if (max > 0) {
-    double clip = max / (sqrt(*norm_sq) * fabs(job->scale) + 1e-6);
-    if (!(clip >= 1)) job->scale *= clip; /* a norm that is NaN stays visible */
-  }
-  return QN_OK;
+void qni_optim_numbers(const qni_optim_settings *s, double norm_sq, qni_optim_job *job) {
+  job->rate = s->lr;
+  job->decay = s->decoupled ? 1 - s->lr * s->weight_decay : 1;
+  job->l2 = s->decoupled ? 0 : s->weight_decay;
+  job->scale = s->scale;
+  if (!(s->max_norm > 0)) return;
+  double clip = s->max_norm / (sqrt(norm_sq) * fabs(s->scale) + 1e-6);
+  if (!(clip >= 1)) job->scale *= clip; /* a norm that is NaN stays visible */
 }
 
-void qni_optim_moments(const qn_host *h, qn_call *c, qni_optim_job *job) {
-  double t = (double)h->arg_int(c, "step");
-  job->beta1 = h->arg_num(c, "beta1");
-  job->beta2 = h->arg_num(c, "beta2");
-  job->eps = h->arg_num(c, "eps");
+void qni_optim_moments(const qni_optim_settings *s, qni_optim_job *job) {
+  double t = (double)s->step;
+  job->beta1 = s->beta1;
+  job->beta2 = s->beta2;
+  job->eps = s->eps;
   double kept1 = 1 - pow(job->beta1, t), kept2 = 1 - pow(job->beta2, t);
   job->rate = kept1 > 0 ? job->rate / kept1 : 0; /* beta1 = 1: m never moves */
   job->root = kept2 > 0 ? 1 / sqrt(kept2) : 1;
+}
+
+qn_status qni_optim_common(const qn_host *h, qn_call *c, int32_t norm_input, qni_optim_job *job) {
+  qni_optim_settings s = {.lr = h->arg_num(c, "lr"),
+                          .weight_decay = h->arg_num(c, "weight_decay"),
+                          .scale = h->arg_num(c, "scale"),
+                          .max_norm = h->arg_num(c, "max_norm"),
+                          .decoupled = h->arg_bool(c, "decoupled")};
+  const double *norm_sq = data_of(h, c, norm_input);
+  if (!isfinite(s.lr)) return h->fail(c, QN_E_ARG, "lr is %g, expected a finite number", s.lr);
+  if (s.max_norm > 0 && !norm_sq)
+    return h->fail(c, QN_E_ARG, "max_norm is %g, but norm_sq is not given", s.max_norm);
+  qni_optim_numbers(&s, norm_sq ? *norm_sq : 0, job);
+  return QN_OK;
+}
+
+void qni_optim_adam_arguments(const qn_host *h, qn_call *c, qni_optim_job *job) {
+  qni_optim_moments(&(qni_optim_settings){.step = h->arg_int(c, "step"),
+                                          .beta1 = h->arg_num(c, "beta1"),
+                                          .beta2 = h->arg_num(c, "beta2"),
+                                          .eps = h->arg_num(c, "eps")},
+                    job);
 }
 
 /* Inputs w, g, m, then for Adam v, then mask and norm_sq. */
@@ -77,7 +90,7 @@ static qn_status adam(const qn_host *h, qn_call *c) {
                        .mask = data_of(h, c, 4)};
   qn_status st = qni_optim_common(h, c, 5, &job);
   if (st) return st;
-  qni_optim_moments(h, c, &job);
+  qni_optim_adam_arguments(h, c, &job);
   return h->parallel(c, count(w), GRAIN, qni_optim()->adam[w->dtype == QN_F64], &job);
 }
 

@@ -68,7 +68,7 @@ static qn_status adam_rows(const qn_host *h, qn_call *c) {
   qni_optim_job job = {0};
   qn_status st = fill(h, c, &at, &job);
   if (st) return st;
-  qni_optim_moments(h, c, &job);
+  qni_optim_adam_arguments(h, c, &job);
   return run(h, c, &at, qni_optim()->adam_rows, &job);
 }
 
@@ -77,7 +77,7 @@ static qn_status adam_rowwise(const qn_host *h, qn_call *c) {
   qni_optim_job job = {0};
   qn_status st = fill(h, c, &at, &job);
   if (st) return st;
-  qni_optim_moments(h, c, &job);
+  qni_optim_adam_arguments(h, c, &job);
   return run(h, c, &at, qni_optim()->rowwise_rows, &job);
 }
 

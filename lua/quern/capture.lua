@@ -154,11 +154,8 @@ function Capture:init(fn, options)
   for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end
 end
 
---- One step. Gradients are added to the parameters.
----@return userdata loss
----@return number? mean_over what the loss is a mean over, a number of rows or a sum of weights; nil: a sum
-function Capture:__call(...)
-  local args = table.pack(...)
+-- The capture for these arguments, made if there is none that fits, and their tensors.
+function Capture:fitting(args)
   local flat = self:kind_of(args)
   if #flat.tensors == 0 then
     util.fail("argument", "a captured step was called without tensors", nil, "pass it the batch")
@@ -179,8 +176,35 @@ function Capture:__call(...)
     self.kinds[flat.key], self.count = made, self.count + 1
   end
   self.last = made
-  return made:step(flat.tensors)
+  return made, flat.tensors
 end
+
+--- One step. Gradients are added to the parameters.
+---@return userdata loss
+---@return number? mean_over what the loss is a mean over, a number of rows or a sum of weights; nil: a sum
+function Capture:__call(...)
+  local loss, mean_over = self:run(...)
+  self.last:deliver()
+  return loss, mean_over
+end
+
+--- A step whose gradients are held back, for update() or deliver().
+---@return userdata loss
+---@return number? mean_over
+function Capture:run(...)
+  local made, tensors = self:fitting(table.pack(...))
+  return made:run(tensors)
+end
+
+--- Adds the gradients that run() held to the parameters.
+function Capture:deliver() self.last:deliver() end
+
+--- Hands the gradients that run() held to an optimizer, in one pass over memory; where that
+--- cannot be they are delivered. Optimizer:fuse calls it.
+---@param updates table[] by parameter: kind, w, m, v, mask and the arguments of the optimizer's op
+---@return boolean done false: they were delivered
+---@return number norm of all gradients, if max_norm is given
+function Capture:update(updates) return self.last:update(updates) end
 
 -- ---- Plans ---------------------------------------------------------------------------
 

@@ -277,10 +277,21 @@ function Fit:go_eager(e)
   if self.options.progress ~= false then warn(text) elseif runs.current then runs.current:log(text) end
 end
 
+-- May the optimizer take the gradients without their lying in the parameters before?
+local function may_fuse(self)
+  local seen = self.accumulate > 1 or not self.optim.fuse
+  for _, h in ipairs(self.hooks) do seen = seen or h.after_backward ~= nil end
+  return not seen
+end
+
 -- A replayed step: value of the loss and what it is a mean over; nil where it cannot be replayed.
 function Fit:replayed(batch)
-  local ok, loss, mean_over = pcall(self.captured, batch)
-  if not ok then return self:go_eager(loss) end
+  self.held = may_fuse(self)
+  local ok, loss, mean_over = pcall(self.held and self.captured.run or self.captured.__call, self.captured, batch)
+  if not ok then
+    self.held = false
+    return self:go_eager(loss)
+  end
   if not self.execution then
     local d = self.captured:describe()
     self:note_execution { captured = true, slice_kib = d.budget // 1024, lanes = d.lanes }
@@ -315,9 +326,16 @@ function Fit:forward_backward(last)
 end
 
 function Fit:update(taken)
+  local clip = self.options.clip
   self.optim.gain = 1 / taken
-  if self.options.clip then check_loss(self, self.optim:clip(self.options.clip), "gradients' norm") end
   self.optim.scale = self.schedule:at(self.step)
+  if self.held then
+    self.held = false
+    local done, norm = self.optim:fuse(self.captured, clip)
+    if done and clip then check_loss(self, norm, "gradients' norm") end
+    if done then return end
+  end
+  if clip then check_loss(self, self.optim:clip(clip), "gradients' norm") end
   self.optim:step()
   self.optim:zero_grad()
 end

@@ -1,7 +1,7 @@
 --- Lock: what a run's results depend on, beside its recipe and settings.
 -- Quern and its plugins with versions and hashes, op schemas, BLAS and its core type,
--- instruction level, threads, data, how each training ran (captured or not, slices). Two runs with equal locks give equal bits; the number
--- of threads is noted, but makes no difference.
+-- instruction level, threads, data, how each training ran (captured or not, slices). Two runs
+-- with equal locks give equal bits; the number of threads is noted, but makes no difference.
 -- SPDX-License-Identifier: MIT
 
 local sys = require "quern.sys"

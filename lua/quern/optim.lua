@@ -198,6 +198,28 @@ function Optimizer:step()
   self.norm_sq, self.max_norm = nil, nil
 end
 
+--- The whole update straight from the sums that a captured step holds (Capture:run), in one
+--- pass: the same bits as clip, step and zero_grad. Where it cannot be, the gradients are
+--- in the parameters afterwards.
+---@param captured quern.Capture
+---@param limit number? of the gradients' norm
+---@return boolean done
+---@return number? norm before clipping; if it is not finite nothing was updated
+function Optimizer:fuse(captured, limit)
+  local list = {}
+  self.t = self.t + 1
+  for p, group in self:each() do
+    local update = self.fused and self:fused(p, group)
+    if not update then list = nil break end
+    update.w, update.max_norm, update.norm_sq = p.tensor, limit, nil
+    list[#list + 1] = update
+  end
+  local done, norm = false, nil
+  if list then done, norm = captured:update(list) else captured:deliver() end
+  if not done then self.t = self.t - 1 end
+  return done, limit and norm and norm * self.gain
+end
+
 -- What every step op takes.
 function Optimizer:arguments(p, group, more)
   more.lr, more.scale, more.weight_decay = group.lr * self.scale, self.gain, group.weight_decay
@@ -291,6 +313,11 @@ function SGD:make_slots(p, g)
   if g.momentum > 0 then self:slot(p, "m", zeros_like(p.tensor)) end
 end
 
+function SGD:fused(p, g)
+  return self:arguments(p, g, { kind = "sgd", momentum = g.momentum, nesterov = g.nesterov,
+                                m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor)) or nil })
+end
+
 function SGD:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
@@ -321,6 +348,11 @@ function Adam:adam_arguments(p, g, more)
   return self:arguments(p, g, more)
 end
 
+function Adam:fused(p, g)
+  return self:adam_arguments(p, g, { kind = "adam", m = self:slot(p, "m", zeros_like(p.tensor)),
+                                     v = self:slot(p, "v", zeros_like(p.tensor)) })
+end
+
 function Adam:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
@@ -349,6 +381,12 @@ optim.AdamRows = AdamRows
 --- parameters get the exact update.
 function AdamRows:init(params, options) self:start(params, options, adam_defaults) end
 
+function AdamRows:fused(p, g)
+  local update = AdamW.fused(self, p, g)
+  update.kind = "adam_rows"
+  return update
+end
+
 function AdamRows:update(p, g)
   local ids, rows = p.tensor:grad_rows()
   if not ids then return AdamW.update(self, p, g) end
@@ -374,6 +412,11 @@ end
 
 function AdagradRows:make_slots(p, g)
   self:slot(p, "h", function() return quern.full({ p.tensor.shape[1] or 1 }, g.initial, p.tensor.dtype) end)
+end
+
+function AdagradRows:fused(p, g)
+  self:make_slots(p, g)
+  return self:arguments(p, g, { kind = "adagrad_rows", eps = g.eps, v = self.slots[p.name].h })
 end
 
 function AdagradRows:update(p, g)

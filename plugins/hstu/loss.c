@@ -121,7 +121,7 @@ struct scale {
   const qn_view *from;
   void *to;
   double by;
-  bool add; /* to what is there */
+  bool add;            /* to what is there */
   const int64_t *rows; /* where row r goes, or NULL: row r */
   int64_t width;
 };

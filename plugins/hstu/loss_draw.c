@@ -104,7 +104,7 @@ static qn_status make_pool(struct hstu_loss *s) {
   qn_status st = s->h->scratch(s->c, s->P * (int64_t)sizeof(int32_t), &memory);
   if (st) return st;
   s->pool = memory;
-  if (!full) draw_row(s, 1, 0, s->P, s->pool);
+  if (!full) draw_row(s, 1, -1, s->P, s->pool); /* of the call: the same in all slices */
   for (int64_t i = 0; full && i < s->P; i++) s->pool[i] = (int32_t)id_at(s, i);
   return QN_OK;
 }

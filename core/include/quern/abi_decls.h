@@ -197,7 +197,8 @@ typedef struct qn_host {
   /*
   ** Random bits: a function of (run seed, step, op instance, stream, row, column).
   ** row counts along the batch dimension, col inside a row; the host shifts row
-  ** when it runs a slice of the batch. Fills out[0..n-1] for columns col..col+n-1. [call]
+  ** when it runs a slice of the batch, but not a negative one, which belongs to the call as a
+  ** whole: the same numbers in every slice. Fills out[0..n-1] for columns col..col+n-1. [call]
   */
   void (*random)(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n, uint32_t *out);
   /* Reports an error: returns `status`, keeps the sentence. [call] */

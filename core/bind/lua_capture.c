@@ -238,13 +238,17 @@ static int update(lua_State *L) {
 /* ---- In words ---- */
 
 static int describe(lua_State *L) {
-  static const char *const kinds[] = {"sum", "mean", "weighted mean", "ratio of sums"};
+  static const char *const kinds[] = {"sum", "mean", "weighted mean", "ratio of sums",
+                                      "of the whole batch"};
   qni_capture_info info;
   qni_capture_describe(self(L), &info);
   lua_createtable(L, 0, 10);
   qni_bind_set_int(L, "entries", info.entries);
   qni_bind_set_int(L, "hoisted", info.hoisted);
   qni_bind_set_int(L, "dropped", info.dropped);
+  qni_bind_set_int(L, "whole", info.whole);
+  qni_bind_set_int(L, "segments", info.segments);
+  qni_bind_set_int(L, "batch_bytes", info.batch_bytes);
   qni_bind_set_int(L, "arena_bytes", info.arena_bytes);
   qni_bind_set_int(L, "step_bytes", info.step_bytes);
   qni_bind_set_int(L, "slices", info.slices);

@@ -439,10 +439,13 @@ void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
                              .lanes = QNI_LANES,
                              .parameters = c->runner.lanes.n,
                              .budget = c->budget,
+                             .segments = p->n_segments,
+                             .batch_bytes = (int64_t)c->runner.batch_bytes,
                              .loss_kind = p->loss.kind};
   for (int32_t i = 0; i < p->n_entries; i++) {
     info->entries += p->when[i] == QNI_WHEN_SLICE;
     info->hoisted += p->when[i] == QNI_WHEN_STEP;
+    info->whole += p->when[i] == QNI_WHEN_WHOLE;
     info->dropped += p->when[i] == QNI_WHEN_DEAD;
   }
 }
@@ -458,7 +461,7 @@ static void shape_line(const qni_program *p, int32_t view, char *buf, size_t siz
 }
 
 bool qni_capture_line(const qni_capture *c, int64_t i, char *buf, size_t size) {
-  static const char *const when[] = {"dropped", "step", "slice"};
+  static const char *const when[] = {"dropped", "step", "slice", "batch"};
   const qni_program *p = c->program;
   char what[200], shape[200] = "";
   if (i < 0 || i >= p->n_entries) return false;

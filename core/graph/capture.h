@@ -65,7 +65,7 @@ qn_status qni_capture_update(qni_capture *c, const qni_update *updates, int32_t 
                              bool *done) QNI_WARN_UNUSED;
 
 typedef struct qni_capture_info {
-  int64_t entries, hoisted, dropped, arena_bytes, step_bytes, slices, lanes, parameters, budget;
+  int64_t entries, hoisted, dropped, whole, segments, batch_bytes, arena_bytes, step_bytes, slices, lanes, parameters, budget;
   int32_t loss_kind;
 } qni_capture_info;
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info);

@@ -68,11 +68,12 @@ static bool written_later(const qni_program *p, int32_t buffer, int32_t entry) {
   return false;
 }
 
-static qn_status compare_view(const struct check *c, int32_t entry, int32_t view) {
+static qn_status compare_view(const struct check *c, const qni_worker *w, int32_t entry,
+                              int32_t view) {
   const qni_program *p = c->r->p;
   if (view < 0 || written_later(p, p->view[view].buffer, entry)) return QN_OK;
   const qni_trace_view *was = &c->trace->view[p->view[view].origin];
-  qn_view want = was->view, got = c->r->worker[0].tensor[view].view;
+  qn_view want = was->view, got = w->tensor[view].view;
   want.data = (char *)c->trace->buffer[was->buffer].holder->storage->data + was->offset;
   double off = distance(&got, &want);
   if (off <= tolerance(want.dtype)) return QN_OK;
@@ -82,15 +83,15 @@ static qn_status compare_view(const struct check *c, int32_t entry, int32_t view
   return QN_E_UNSUPPORTED;
 }
 
-static qn_status compare_entry(void *ctx, int32_t entry) {
+static qn_status compare_entry(void *ctx, const qni_worker *w, int32_t entry) {
   const struct check *c = ctx;
   const qni_entry *e = &c->r->p->entry[entry];
   bool back = e->kind == QNI_ENTRY_BACKWARD;
   qn_status st = QN_OK;
   for (int32_t o = 0; !st && o < (back ? e->n_in : e->n_out); o++)
-    st = compare_view(c, entry, e->out[o]);
+    st = compare_view(c, w, entry, e->out[o]);
   for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++)
-    st = compare_view(c, entry, e->saved[s]);
+    st = compare_view(c, w, entry, e->saved[s]);
   return st;
 }
 
@@ -104,7 +105,8 @@ static qn_status ignore_rows(void *ctx, int32_t leaf, const int64_t *ids, const 
   return QN_OK;
 }
 
-qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch, qni_slice *slice) {
+qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch,
+                                const qni_slice *slice) {
   struct check c = {r, r->p->trace[QNI_TRIALS - 1]};
   qni_collector to = {&c, ignore_dense, ignore_rows, compare_entry};
   return qni_runner_one(r, batch, slice, &to);

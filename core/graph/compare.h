@@ -9,7 +9,7 @@
 
 /* Replays the last recording's slice; the first entry whose results differ is named. */
 qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch,
-                                qni_slice *slice) QNI_WARN_UNUSED;
+                                const qni_slice *slice) QNI_WARN_UNUSED;
 qn_status qni_compare_loss(double eager, double replayed, int32_t dtype) QNI_WARN_UNUSED;
 /* The gradient that a leaf has against a replayed one; index: for the message. */
 qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed,

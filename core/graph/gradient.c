@@ -152,11 +152,12 @@ static qn_status sum_groups(void *ctx, int64_t begin, int64_t end) {
   return QN_OK;
 }
 
-/* All listed rows in order of slices. */
-static int64_t list_pairs(const qni_leaf_sum *s, int64_t n_slices, qni_row_pair *pair) {
+/* All listed rows in order of segments, and of slices in each. */
+static int64_t list_pairs(const qni_leaf_sum *s, int64_t n_slices, int32_t n_segments,
+                          qni_row_pair *pair) {
   int64_t n = 0, next[QNI_LANES] = {0};
-  for (int64_t slice = 0; slice < n_slices; slice++) {
-    int64_t lane = slice % QNI_LANES;
+  for (int64_t slice = 0; slice < n_slices * n_segments; slice++) {
+    int64_t lane = slice % n_slices % QNI_LANES;
     const qni_row_list *r = &s->rows[lane];
     for (int64_t *k = &next[lane]; *k < r->n_parts && r->part[*k].slice == slice; ++*k)
       for (int64_t i = r->part[*k].first; i < r->part[*k].first + r->part[*k].n; i++)
@@ -224,7 +225,7 @@ qn_status qni_row_groups_make(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, d
   int64_t *first = qni_arena_alloc(&l->sorting, (size_t)(n + 1) * sizeof *first);
   if (!a || !b || !first) return QN_E_NOMEM;
   const qn_view *v = &s->leaf->view;
-  list_pairs(s, n_slices, a);
+  list_pairs(s, n_slices, l->n_segments, a);
   const qni_row_pair *sorted = qni_rows_sort(a, b, n, v->shape[0] > 0 ? v->shape[0] - 1 : 0);
   for (int64_t i = 0; i < n; i++)
     if (i == 0 || sorted[i].id != sorted[i - 1].id) first[groups++] = i;

@@ -27,7 +27,7 @@ static qn_status check_leaf(const qn_tensor *leaf) {
 
 qn_status qni_lanes_start(const qni_program *p, qni_lanes *l) {
   qn_status st = QN_OK;
-  *l = (qni_lanes){0};
+  *l = (qni_lanes){.n_segments = p->n_segments};
   l->leaf = qni_arena_alloc(&l->memory, (size_t)(p->n_buffers + 1) * sizeof *l->leaf);
   l->of_buffer = qni_arena_alloc(&l->memory, (size_t)(p->n_buffers + 1) * sizeof *l->of_buffer);
   if (!l->leaf || !l->of_buffer) return QN_E_NOMEM;

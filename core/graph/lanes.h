@@ -38,6 +38,7 @@ typedef struct qni_leaf_sum {
 typedef struct qni_lanes {
   qni_leaf_sum *leaf;
   int32_t n;
+  int32_t n_segments; /* of the program */
   int32_t *of_buffer; /* leaf by buffer, -1 */
   qni_arena memory, sorting;
 } qni_lanes;

@@ -182,20 +182,38 @@ static qn_status insert_seed(qni_program *p) {
   memcpy(list + at + 1, p->entry + at, (size_t)rest * sizeof *list);
   memmove(p->when + at + 1, p->when + at, (size_t)rest);
   memmove(p->row + at + 1, p->row + at, (size_t)rest * sizeof *p->row);
+  memmove(p->why + at + 1, p->why + at, (size_t)rest * sizeof *p->why);
   for (int32_t i = 0; i < p->n_patches; i++) p->patch[i].entry += p->patch[i].entry >= at;
   for (int32_t b = 0; b < p->n_buffers; b++) p->buffer[b].producer += p->buffer[b].producer >= at;
   p->entry = list;
   p->n_entries++;
   p->seed_entry = at;
-  p->when[at] = QNI_WHEN_SLICE;
+  p->when[at] = p->loss.kind == QNI_LOSS_WHOLE ? QNI_WHEN_WHOLE : QNI_WHEN_SLICE;
   p->row[at] = -1;
+  p->why[at] = NULL;
   qn_status st = fill_seed(p, &list[at]);
   if (!st && list[at].out[0] >= 0) p->buffer[p->view[list[at].out[0]].buffer].producer = at;
   return st;
 }
 
-qn_status qni_program_loss(qni_program *p) {
+/* Has all sums over samples of the forward part run on the whole batch; false: there are none. */
+static bool force_all_sums(qni_program *p) {
+  bool forced = false;
+  for (int32_t b = 0; b < p->n_buffers; b++) {
+    const qni_pbuffer *x = &p->buffer[b];
+    if (!x->summed || x->producer < 0 || p->entry[x->producer].backward) continue;
+    forced |= qni_program_force(p, x->producer, "the losses are not averaged over the same thing");
+  }
+  return forced;
+}
+
+static qn_status find_loss(qni_program *p) {
   struct walk w = {.p = p};
+  const qni_pbuffer *root = &p->buffer[p->view[p->root].buffer];
+  if (root->wide) {
+    p->loss = (qni_loss){.kind = QNI_LOSS_WHOLE, .weights = -1, .labels = -1};
+    return QN_OK;
+  }
   qn_status st = visit(&w, p->root);
   if (st) return st;
   if (!w.found) return qni_program_refuse(NULL, NULL, "the loss does not depend on the batch");
@@ -204,5 +222,18 @@ qn_status qni_program_loss(qni_program *p) {
         NULL, "use a mean over the samples, or add the gradient of that part after the step",
         "a loss that is a sum over samples has a part that does not depend on them");
   p->loss = w.loss;
-  return insert_seed(p);
+  return QN_OK;
+}
+
+qn_status qni_program_loss(qni_program *p) {
+  bool again = false;
+  qn_status st = find_loss(p);
+  if (st == QN_E_UNSUPPORTED && force_all_sums(p)) {
+    qni_error_reset();
+    st = qni_program_analyse(p);
+    if (!st) st = find_loss(p);
+  }
+  if (!st) st = insert_seed(p);
+  if (!st) st = qni_program_cut(p, &again);
+  return !st && again ? qni_program_refuse(NULL, NULL, "the loss cannot be cut into segments") : st;
 }

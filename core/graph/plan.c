@@ -23,8 +23,10 @@ static void need(qni_program *p, int32_t view) {
 
 static bool gives_live(const qni_program *p, const qni_entry *e) {
   bool back = e->kind == QNI_ENTRY_BACKWARD, live = false;
-  for (int32_t o = 0; o < (back ? e->n_in : e->n_out); o++)
-    live |= e->out[o] >= 0 && p->buffer[p->view[e->out[o]].buffer].live;
+  for (int32_t o = 0; o < (back ? e->n_in : e->n_out); o++) {
+    const qni_pbuffer *b = e->out[o] < 0 ? NULL : &p->buffer[p->view[e->out[o]].buffer];
+    live |= b && (b->live || b->kind != QNI_BUFFER_TEMP); /* the others outlive the step */
+  }
   for (int32_t s = 0; !back && s < QN_MAX_SAVED; s++)
     live |= e->saved[s] >= 0 && p->buffer[p->view[e->saved[s]].buffer].live;
   return live;
@@ -38,20 +40,20 @@ static void need_all(qni_program *p, const qni_entry *e) {
   for (int32_t s = 0; s < QN_MAX_SAVED; s++) need(p, e->saved[s]);
 }
 
-static void drop_dead(qni_program *p) {
+void qni_program_live(qni_program *p) {
   bool rows_wanted = false;
+  for (int32_t b = 0; b < p->n_buffers; b++) p->buffer[b].live = false;
+  if (p->root >= 0) need(p, p->root);
+  for (int32_t k = 0; k < p->n_outputs; k++) need(p, p->output[k]);
   for (int32_t i = p->n_entries - 1; i >= 0; i--) {
     const qni_entry *e = &p->entry[i];
-    bool sink =
-        e->kind == QNI_ENTRY_SINK || e->kind == QNI_ENTRY_SINK_ROWS || e->kind == QNI_ENTRY_SEED;
+    bool sink = e->kind == QNI_ENTRY_SINK || e->kind == QNI_ENTRY_SINK_ROWS;
     bool rows = rows_wanted && e->kind == QNI_ENTRY_BACKWARD;
     if (rows) rows_wanted = false;
     if (e->kind == QNI_ENTRY_SINK_ROWS) rows_wanted = true;
-    if (sink || rows || gives_live(p, e))
-      need_all(p, e);
-    else
-      p->when[i] = QNI_WHEN_DEAD;
-    if (sink) p->when[i] = QNI_WHEN_SLICE;
+    bool live = sink || rows || gives_live(p, e);
+    p->when[i] = live ? QNI_WHEN_STEP : QNI_WHEN_DEAD; /* analysis says more */
+    if (live) need_all(p, e);
   }
 }
 
@@ -90,7 +92,7 @@ static void make_direct(qni_program *p, int32_t sink) {
   const qni_entry *e = &p->entry[sink];
   const qni_pview *v = &p->view[e->in[0]];
   qni_pbuffer *b = &p->buffer[v->buffer];
-  if (b->kind != QNI_BUFFER_TEMP || b->producer < 0 || p->when[b->producer] != QNI_WHEN_SLICE)
+  if (b->kind != QNI_BUFFER_TEMP || b->producer < 0 || b->reduced || p->when[b->producer] != QNI_WHEN_SLICE)
     return;
   const qni_entry *maker = &p->entry[b->producer];
   if (maker->kind != QNI_ENTRY_BACKWARD || !(maker->op->op->flags & QN_OP_ADDS_GRADS)) return;
@@ -108,12 +110,17 @@ static void find_direct(qni_program *p) {
 /* ---- Lives ---- */
 
 static bool in_arena(const qni_pbuffer *b) {
-  return b->live && b->varies && !b->dynamic && !b->direct &&
+  return b->live && b->varies && !b->dynamic && !b->direct && !b->crosses &&
          (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
 }
 
 static bool in_step(const qni_pbuffer *b) {
-  return b->live && !b->varies && b->kind == QNI_BUFFER_TEMP;
+  return b->live && !b->varies && !b->wide && b->kind == QNI_BUFFER_TEMP;
+}
+
+static bool in_batch(const qni_pbuffer *b) {
+  return b->live && (b->crosses || b->wide || b->reduced) && !b->dynamic && !b->direct &&
+         (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
 }
 
 static void extend(qni_program *p, int32_t view, int32_t entry) {
@@ -132,6 +139,8 @@ static void find_lives(qni_program *p) {
     for (int32_t k = 0; k < (back ? e->n_in : e->n_out); k++) extend(p, e->out[k], i);
     for (int32_t s = 0; s < QN_MAX_SAVED; s++) extend(p, e->saved[s], i);
   }
+  for (int32_t b = 0; b < p->n_buffers; b++) /* is added up when the segment ends */
+    if (p->buffer[b].reduced) p->buffer[b].last = p->n_entries;
 }
 
 /* ---- Sizes ---- */
@@ -164,18 +173,48 @@ static void keep_form(qni_program *p, const int64_t *form) {
   p->n_forms = n;
 }
 
-static qn_status find_forms(qni_program *p) {
+static void segment_forms(qni_program *p, const qni_segment *s) {
   int64_t now[QNI_M_COUNT] = {0};
+  for (int32_t k = 0; k < s->n; k++) {
+    int32_t i = s->entry[k], segment = p->segment[i];
+    for (int32_t b = 0; b < p->n_buffers; b++)
+      if (p->buffer[b].first == i && p->buffer[b].from == segment && in_arena(&p->buffer[b]))
+        add_form(p, &p->buffer[b], now, 1);
+    keep_form(p, now);
+    for (int32_t b = 0; b < p->n_buffers; b++)
+      if (p->buffer[b].last == i && p->buffer[b].from == segment && in_arena(&p->buffer[b]))
+        add_form(p, &p->buffer[b], now, -1);
+  }
+}
+
+static qn_status find_forms(qni_program *p) {
   p->form = qni_arena_alloc(&p->memory, (size_t)(p->n_entries + 1) * sizeof *p->form);
   if (!p->form) return QN_E_NOMEM;
-  for (int32_t i = 0; i < p->n_entries; i++) {
-    for (int32_t b = 0; b < p->n_buffers; b++)
-      if (p->buffer[b].first == i && in_arena(&p->buffer[b])) add_form(p, &p->buffer[b], now, 1);
-    if (p->when[i] == QNI_WHEN_SLICE) keep_form(p, now);
-    for (int32_t b = 0; b < p->n_buffers; b++)
-      if (p->buffer[b].last == i && in_arena(&p->buffer[b])) add_form(p, &p->buffer[b], now, -1);
-  }
+  for (int32_t s = 0; s < p->n_segments; s += 2) segment_forms(p, &p->list[s]);
   return QN_OK;
+}
+
+/* ---- In which order ---- */
+
+static qn_status list_of(qni_program *p, int32_t segment, int32_t when, qni_segment *list) {
+  int32_t n = 0, *entry = qni_arena_alloc(&p->memory, (size_t)(p->n_entries + 1) * sizeof *entry);
+  if (!entry) return QN_E_NOMEM;
+  for (int32_t i = 0; i < p->n_entries; i++)
+    if (p->when[i] == when && p->segment[i] == segment) entry[n++] = i;
+  *list = (qni_segment){entry, n};
+  return QN_OK;
+}
+
+static qn_status make_order(qni_program *p) {
+  p->n_segments = 0;
+  for (int32_t i = 0; i < p->n_entries; i++)
+    if (p->when[i] != QNI_WHEN_DEAD && p->segment[i] >= p->n_segments)
+      p->n_segments = p->segment[i] + 1;
+  p->list = qni_arena_alloc(&p->memory, (size_t)(p->n_segments + 1) * sizeof *p->list);
+  qn_status st = p->list ? list_of(p, -1, QNI_WHEN_STEP, &p->once) : QN_E_NOMEM;
+  for (int32_t s = 0; !st && s < p->n_segments; s++)
+    st = list_of(p, s, s & 1 ? QNI_WHEN_WHOLE : QNI_WHEN_SLICE, &p->list[s]);
+  return st;
 }
 
 static qn_status mark_fills(qni_program *p) {
@@ -188,10 +227,11 @@ static qn_status mark_fills(qni_program *p) {
 }
 
 qn_status qni_program_schedule(qni_program *p) {
-  drop_dead(p);
+  if (p->seed_entry >= 0) need_all(p, &p->entry[p->seed_entry]);
   find_direct(p);
   find_lives(p);
   qn_status st = mark_fills(p);
+  if (!st) st = make_order(p);
   return st ? st : find_forms(p);
 }
 
@@ -222,18 +262,24 @@ static int larger_first(const void *a, const void *b) {
 }
 
 static bool together(const qni_pbuffer *a, const qni_pbuffer *b) {
-  return a->first <= b->last && b->first <= a->last;
+  return a->from == b->from && a->first <= b->last && b->first <= a->last;
+}
+
+static bool together_in_batch(const qni_pbuffer *a, const qni_pbuffer *b) {
+  return a->uniform || b->uniform || (a->from <= b->to && b->from <= a->to);
 }
 
 /* The lowest place for piece n that does not meet one of those before it. */
-static size_t lowest(const struct piece *list, int32_t n) {
+static size_t lowest(const struct piece *list, int32_t n, bool batch) {
   const struct piece *x = &list[n];
   size_t at = 0;
   for (bool moved = true; moved;) {
     moved = false;
     for (int32_t i = 0; i < n; i++) {
-      size_t begin = list[i].b->place, end = begin + (size_t)list[i].bytes;
-      if (!together(list[i].b, x->b) || at >= end || at + (size_t)x->bytes <= begin) continue;
+      const qni_pbuffer *b = list[i].b;
+      size_t begin = batch ? b->wide_place : b->place, end = begin + (size_t)list[i].bytes;
+      bool meet = batch ? together_in_batch(b, x->b) : together(b, x->b);
+      if (!meet || at >= end || at + (size_t)x->bytes <= begin) continue;
       at = end;
       moved = true;
     }
@@ -262,7 +308,7 @@ qn_status qni_plan_layout(qni_program *p, const qni_extent *most, size_t *bytes)
       list[n++] = (struct piece){&p->buffer[b], rounded(p, &p->buffer[b], most)};
   qsort(list, (size_t)n, sizeof *list, larger_first);
   for (int32_t i = 0; i < n; i++) {
-    list[i].b->place = lowest(list, i);
+    list[i].b->place = lowest(list, i, false);
     size_t end = list[i].b->place + (size_t)list[i].bytes;
     if (end > *bytes) *bytes = end;
   }
@@ -271,5 +317,25 @@ qn_status qni_plan_layout(qni_program *p, const qni_extent *most, size_t *bytes)
   return QN_OK;
 }
 
+qn_status qni_plan_layout_batch(qni_program *p, const qni_extent *batch) {
+  qni_arena memory = {0};
+  int32_t n = 0;
+  p->batch_bytes = 0;
+  struct piece *list = qni_arena_alloc(&memory, (size_t)(p->n_buffers + 1) * sizeof *list);
+  if (!list) return QN_E_NOMEM;
+  for (int32_t b = 0; b < p->n_buffers; b++)
+    if (in_batch(&p->buffer[b]))
+      list[n++] = (struct piece){&p->buffer[b], rounded(p, &p->buffer[b], batch)};
+  qsort(list, (size_t)n, sizeof *list, larger_first);
+  for (int32_t i = 0; i < n; i++) {
+    list[i].b->wide_place = lowest(list, i, true);
+    size_t end = list[i].b->wide_place + (size_t)list[i].bytes;
+    if (end > p->batch_bytes) p->batch_bytes = end;
+  }
+  qni_arena_free(&memory);
+  return QN_OK;
+}
+
+bool qni_plan_in_batch(const qni_pbuffer *b) { return in_batch(b); }
 bool qni_plan_in_arena(const qni_pbuffer *b) { return in_arena(b); }
 bool qni_plan_in_step(const qni_pbuffer *b) { return in_step(b); }

@@ -367,6 +367,7 @@ qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
     return QN_E_NOMEM;
   }
   memcpy(p->trace, traces, sizeof p->trace);
+  p->seed_entry = -1;
   p->fixed_L = extents[0].L == extents[1].L && extents[0].L == extents[2].L;
   struct merge m = {.p = p, .t = p->trace};
   qn_status st = qni_affines_start(&p->affines, extents);

@@ -33,9 +33,14 @@ typedef struct qni_pbuffer {
   int32_t producer;    /* entry that first writes a TEMP, or SEED; -1 */
   bool live;           /* something that counts needs it */
   bool varies;         /* depends on the slice */
+  bool wide;           /* depends on the batch, and is one for all slices */
   bool summed;         /* a sum over the slice's samples */
+  bool crosses;        /* of the batch's size: slices look at their part of it */
+  bool reduced;        /* slices' parts are added up when their segment ends */
   int32_t first, last; /* entries between which its memory is taken */
+  int32_t from, to;    /* segments that use it; from > to: none */
   size_t place;        /* in the arena; of hoisted ones in the step's memory */
+  size_t wide_place;   /* in the batch's memory */
 } qni_pbuffer;
 
 typedef struct qni_patch {  /* an integer argument that follows the slice */
@@ -47,7 +52,8 @@ enum qni_loss_kind {
   QNI_LOSS_SUM,     /* the loss is a sum over samples */
   QNI_LOSS_COUNT,   /* a mean; the slice's share is a number of elements */
   QNI_LOSS_WEIGHTS, /* a weighted mean; the share is a sum of weights */
-  QNI_LOSS_RATIO    /* a sum divided by another, which is the share */
+  QNI_LOSS_RATIO,   /* a sum divided by another, which is the share */
+  QNI_LOSS_WHOLE    /* made by what runs on the whole batch */
 };
 
 typedef struct qni_loss {
@@ -57,7 +63,13 @@ typedef struct qni_loss {
   int64_t ignore;          /* label that does not count, when there are labels */
 } qni_loss;
 
-enum qni_when { QNI_WHEN_DEAD, QNI_WHEN_STEP, QNI_WHEN_SLICE };
+enum qni_when { QNI_WHEN_DEAD, QNI_WHEN_STEP, QNI_WHEN_SLICE, QNI_WHEN_WHOLE };
+
+/* Even segments run slice by slice, odd ones on the whole batch. */
+typedef struct qni_segment {
+  const int32_t *entry;
+  int32_t n;
+} qni_segment;
 
 typedef struct qni_program {
   qni_trace *trace[QNI_TRIALS]; /* only [0] outlives the check against the last */
@@ -70,12 +82,20 @@ typedef struct qni_program {
   qni_entry *entry; /* trace[0]'s, with the seed entry put in */
   uint8_t *when;    /* enum qni_when, by entry */
   uint8_t *fills;   /* by entry: the life of a uniform buffer begins there */
+  int32_t *segment; /* by entry; -1: once per step */
+  const char **why; /* by entry: why it runs on the whole batch; NULL */
+  qni_segment *list; /* [n_segments] */
+  qni_segment once;  /* what runs once per step */
+  int32_t n_segments;
   int32_t *row;     /* random entries: function whose monomial tells the global row; -1 */
   int32_t n_entries, n_views, n_buffers, n_inputs, seed_entry;
   bool jagged; /* some input is */
   qni_loss loss;
   int32_t root;                 /* view of the loss */
+  int32_t *output;              /* views that the step returns; NULL: a loss */
+  int32_t n_outputs;
   size_t step_bytes;            /* of what is hoisted */
+  size_t batch_bytes;           /* of what crosses segments */
   int64_t (*form)[QNI_M_COUNT]; /* memory at the fullest moments: factors of monomials */
   int32_t n_forms;
   qni_arena memory;
@@ -85,7 +105,14 @@ typedef struct qni_program {
 qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
                           qni_program **program) QNI_WARN_UNUSED;
 void qni_program_free(qni_program *p);
-qn_status qni_program_analyse(qni_program *p) QNI_WARN_UNUSED; /* separate.c */
+void qni_program_live(qni_program *p); /* plan.c: what nothing counts on is dead */
+qn_status qni_program_analyse(qni_program *p) QNI_WARN_UNUSED; /* separate.c: what runs how */
+/* segment.c: in which order; forced entries are given in *more, and analysis begins anew. */
+qn_status qni_program_cut(qni_program *p, bool *again) QNI_WARN_UNUSED;
+/* The backward entry whose rows a sink of rows takes. */
+int32_t qni_program_maker(const qni_program *p, int32_t sink);
+/* Has the entry run on the whole batch; false: it does so already. */
+bool qni_program_force(qni_program *p, int32_t entry, const char *why, ...) QNI_PRINTF(3, 4);
 qn_status
 qni_program_loss(qni_program *p) QNI_WARN_UNUSED; /* loss.c: fills loss, puts in the seed entry */
 qn_status qni_program_schedule(qni_program *p) QNI_WARN_UNUSED; /* plan.c: what runs, and when */
@@ -103,8 +130,11 @@ qn_status qni_program_refuse(const qni_entry *e, const char *hint, const char *w
 /* Bytes that a slice of this extent needs at once. */
 int64_t qni_plan_bytes(const qni_program *p, const qni_extent *e);
 bool qni_plan_in_arena(const qni_pbuffer *b);
-bool qni_plan_in_step(const qni_pbuffer *b); /* hoisted */
+bool qni_plan_in_step(const qni_pbuffer *b);  /* hoisted */
+bool qni_plan_in_batch(const qni_pbuffer *b); /* of the whole batch */
 /* Places all buffers for slices up to this extent; *bytes of an arena. */
 qn_status qni_plan_layout(qni_program *p, const qni_extent *most, size_t *bytes) QNI_WARN_UNUSED;
+/* The same for what crosses segments, in a batch of this extent; batch_bytes is set. */
+qn_status qni_plan_layout_batch(qni_program *p, const qni_extent *batch) QNI_WARN_UNUSED;
 
 #endif

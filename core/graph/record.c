@@ -159,7 +159,7 @@ static qn_status new_entry(qni_trace *t, int32_t kind, int32_t n_in, int32_t n_o
   char *copy = qni_arena_alloc(&t->memory, bytes);
   qni_entry *e = &list[t->n_entries];
   *e = (qni_entry){
-      .kind = kind, .n_in = n_in, .n_out = n_out, .backward = t->in_backward, .leaf = -1};
+      .kind = kind, .n_in = n_in, .n_out = n_out, .backward = t->in_backward, .forward = -1, .leaf = -1};
   for (int32_t i = 0; i < QN_MAX_SAVED; i++) e->saved[i] = -1;
   bool reverse = kind == QNI_ENTRY_BACKWARD;
   e->in = id_list(t, reverse ? n_out : n_in);
@@ -252,6 +252,7 @@ static qn_status record_forward(qni_trace *t, const qn_call *c) {
   qn_status st = copies_in(t, c);
   if (!c->op->op->forward) return st;
   if (!st) st = new_entry(t, QNI_ENTRY_FORWARD, c->n_in, c->n_out, &e);
+  if (!st && c->node) c->node->entry = t->n_entries;
   if (!st) st = copy_call(t, c, e);
   if (!st) st = forward_views(t, c, e);
   return st ? st : copies_back(t, c);
@@ -281,6 +282,7 @@ static qn_status record_backward(qni_trace *t, const qn_call *c, qn_tensor *cons
   if (!st) st = new_entry(t, QNI_ENTRY_BACKWARD, c->n_in, c->n_out, &e);
   if (st) return st;
   memset(t->rows, 0, sizeof t->rows);
+  e->forward = c->node->entry - 1;
   e->like = id_list(t, c->n_in);
   if (!e->like) return QN_E_NOMEM;
   st = copy_call(t, c, e);

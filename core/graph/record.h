@@ -57,6 +57,7 @@ typedef struct qni_entry {
   int32_t saved[QN_MAX_SAVED]; /* FORWARD: new buffers; BACKWARD: all */
   int16_t *owner;              /* [n_in] */
   qni_value *attrs;            /* [n_params] */
+  int32_t forward;             /* BACKWARD: the entry that it goes back through, -1: a view */
   int32_t leaf;                /* of sinks: buffer */
   const char *source;          /* "recipe.lua:12", or "" */
 } qni_entry;

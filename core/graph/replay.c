@@ -133,11 +133,19 @@ static char *input_base(const qni_pbuffer *b, const qni_batch *batch, const qni_
   return (char *)t->view.data + (size_t)first * row_bytes(&t->view);
 }
 
-static char *base_of(const qni_worker *w, const qni_pbuffer *b, const qni_batch *batch,
-                     const qni_slice *s, char *step) {
+/* Bytes of a tensor of the batch that belong to samples before the slice. */
+static int64_t before_slice(const qni_program *p, const qni_pbuffer *b, const qni_slice *s) {
+  const qni_affine *f = &p->affines.list[b->bytes];
+  return f->scale * (f->monomial == QNI_M_N ? s->first_row : s->first_sample);
+}
+
+static char *base_of(const qni_program *p, const qni_worker *w, const qni_pbuffer *b,
+                     const qni_batch *batch, const qni_slice *s, char *step) {
   if (b->kind == QNI_BUFFER_INPUT) return input_base(b, batch, s);
   if (b->direct) return w->lanes->leaf[w->lanes->of_buffer[b->leaf]].lane[w->lane];
   if (b->kind == QNI_BUFFER_OFFSETS) return (char *)w->offsets;
+  if (qni_plan_in_batch(b) && (w->whole || !b->reduced))
+    return w->batch_memory + b->wide_place + (b->crosses ? before_slice(p, b, s) : 0);
   if (qni_plan_in_step(b)) return step + b->place;
   if (qni_plan_in_arena(b)) return w->arena + b->place;
   return b->holder ? b->holder->storage->data : NULL;
@@ -171,7 +179,7 @@ void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch
   for (int64_t b = 0; batch->offsets && b <= s->extent.B; b++)
     w->offsets[b] = batch->offsets[s->first_sample + b] - s->first_row;
   for (int32_t b = 0; b < p->n_buffers; b++)
-    w->base[b] = base_of(w, &p->buffer[b], batch, s, step_memory);
+    w->base[b] = base_of(p, w, &p->buffer[b], batch, s, step_memory);
   for (int32_t v = 0; v < p->n_views; v++) bind_view(p, w, v);
   bind_patches(p, w);
   qni_arena_reset(&w->replay.loose_memory);
@@ -320,26 +328,35 @@ static qn_status run_entry(const struct run *r, int32_t i) {
   }
 }
 
+static void fill_buffer(const qni_program *p, qni_worker *w, int32_t b) {
+  const qni_pbuffer *x = &p->buffer[b];
+  int64_t bytes = w->value[x->bytes];
+  for (int64_t i = 0; i < bytes; i += x->size) memcpy(w->base[b] + i, x->value, (size_t)x->size);
+}
+
 /* Tensors of one value whose life begins here. */
 static void fill_uniform(const struct run *r, int32_t entry) {
   for (int32_t b = 0; b < r->p->n_buffers; b++) {
     const qni_pbuffer *x = &r->p->buffer[b];
-    if (!x->uniform || x->first != entry) continue;
-    int64_t bytes = r->w->value[x->bytes];
-    for (int64_t i = 0; i < bytes; i += x->size)
-      memcpy(r->w->base[b] + i, x->value, (size_t)x->size);
+    if (x->uniform && x->first == entry && !x->crosses) fill_buffer(r->p, r->w, b);
   }
 }
 
+void qni_worker_fill(const qni_program *p, qni_worker *w) {
+  for (int32_t b = 0; b < p->n_buffers; b++)
+    if (p->buffer[b].uniform && p->buffer[b].live && p->buffer[b].crosses) fill_buffer(p, w, b);
+}
+
 qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch,
-                         qni_slice *slice, int32_t when, const qni_collector *collector) {
+                         qni_slice *slice, const qni_segment *entries,
+                         const qni_collector *collector) {
   struct run r = {p, w, batch, slice, collector};
   qn_status st = QN_OK;
-  for (int32_t i = 0; !st && i < p->n_entries; i++) {
-    if (p->when[i] != when) continue;
+  for (int32_t k = 0; !st && k < entries->n; k++) {
+    int32_t i = entries->entry[k];
     if (p->fills[i]) fill_uniform(&r, i);
     st = run_entry(&r, i);
-    if (!st && collector && collector->after) st = collector->after(collector->ctx, i);
+    if (!st && collector && collector->after) st = collector->after(collector->ctx, w, i);
   }
   return st;
 }

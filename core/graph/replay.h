@@ -23,15 +23,17 @@ typedef struct qni_batch { /* what a step is given */
   bool check; /* as in a recording: backward starts from 1, gradients are not added up */
 } qni_batch;
 
+typedef struct qni_worker qni_worker;
+
 /* Gets the parts of gradients; view or rows of a call that is over when it returns. */
 typedef struct qni_collector {
   void *ctx;
   qn_status (*dense)(void *ctx, int32_t leaf, const qn_view *part);
   qn_status (*rows)(void *ctx, int32_t leaf, const int64_t *ids, const qn_view *rows);
-  qn_status (*after)(void *ctx, int32_t entry); /* of each entry; may be NULL */
+  qn_status (*after)(void *ctx, const qni_worker *w, int32_t entry); /* of each; may be NULL */
 } qni_collector;
 
-typedef struct qni_worker {
+struct qni_worker {
   int64_t *value;            /* of the program's functions, for the slice */
   char **base;               /* [buffers] */
   qn_tensor *tensor;         /* [views] */
@@ -42,12 +44,14 @@ typedef struct qni_worker {
   int64_t max_offsets;
   qni_lanes *lanes; /* and the one whose slices run now */
   int32_t lane;
+  bool whole;         /* runs what is of the whole batch, or once per step */
+  char *batch_memory; /* of what crosses segments */
   char *arena;
   size_t arena_bytes;
   qn_call frame;
   qni_replay replay;
   qni_arena memory;
-} qni_worker;
+};
 
 qn_status qni_worker_start(const qni_program *p, qni_worker *w) QNI_WARN_UNUSED;
 void qni_worker_stop(qni_worker *w);
@@ -56,9 +60,11 @@ qn_status qni_worker_reserve(qni_worker *w, size_t arena_bytes, int64_t samples)
 /* Points all views at the slice. step_memory: where hoisted results lie. */
 void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch,
                      const qni_slice *slice, char *step_memory);
-/* Runs the bound entries of one kind: once per step, or of the slice. */
+/* Runs bound entries in order. */
 qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch,
-                         qni_slice *slice, int32_t when,
+                         qni_slice *slice, const qni_segment *entries,
                          const qni_collector *collector) QNI_WARN_UNUSED;
+/* Fills tensors of one value that several segments look at; the worker is of the whole batch. */
+void qni_worker_fill(const qni_program *p, qni_worker *w);
 
 #endif

@@ -13,6 +13,17 @@ typedef struct qni_runner {
   qni_lanes lanes;
   qni_worker *worker;
   int32_t n_workers;
+  qni_worker whole;   /* for what is of the whole batch, or once per step */
+  bool whole_started;
+  qni_slice batch;    /* all of the batch as one slice */
+  char *batch_memory; /* of what crosses segments, then parts of sums by lane */
+  size_t batch_bytes;
+  qni_extent batch_most;
+  int32_t *reduced; /* [n_reduced] buffers */
+  size_t *part;     /* and where their parts begin in batch_memory */
+  size_t part_bytes;
+  int32_t n_reduced;
+  qni_arena memory;
   qni_slice *slice;
   int64_t n_slices, max_slices;
   qni_extent most; /* that the layout has room for */
@@ -32,7 +43,7 @@ void qni_runner_stop(qni_runner *r);
 qn_status qni_runner_step(qni_runner *r, const qni_batch *batch, double *loss,
                           double *divisor) QNI_WARN_UNUSED;
 /* One slice on worker 0, for checks: `after` sees each entry. */
-qn_status qni_runner_one(qni_runner *r, const qni_batch *batch, qni_slice *slice,
+qn_status qni_runner_one(qni_runner *r, const qni_batch *batch, const qni_slice *slice,
                          const qni_collector *to) QNI_WARN_UNUSED;
 
 #endif

@@ -44,6 +44,7 @@ typedef struct qni_node {
   qni_value *attrs;        /* [n_params] */
   qni_saved saved[QN_MAX_SAVED];
   const char *source; /* "recipe.lua:12", or NULL */
+  int32_t entry;      /* of a recording, its place + 1; 0: none */
   qni_arena memory;
 } qni_node;
 

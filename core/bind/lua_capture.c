@@ -82,12 +82,15 @@ static qn_tensor *optional_tensor(lua_State *L, int index, const char *name) {
   return lua_isnoneornil(L, index) ? NULL : qni_bind_tensor(L, index, name);
 }
 
-/* c:finish(trial, loss): stops recording; loss nil: the step failed. */
+/* c:finish(trial, loss): stops recording; loss nil: the step failed; a list: what it returned. */
 static int finish(lua_State *L) {
-  qn_tensor *loss = optional_tensor(L, 3, "loss");
+  qn_tensor *list[MOST_INPUTS];
+  int32_t n = lua_istable(L, 3) ? read_list(L, 3, list) : 0;
+  qn_tensor *loss = n ? NULL : optional_tensor(L, 3, "loss");
   qni_error_reset();
-  qn_status st = qni_capture_end(self(L), trial(L), loss);
-  if (loss) qni_bind_check(L, st);
+  qn_status st = n ? qni_capture_end_outputs(self(L), trial(L), list, n)
+                   : qni_capture_end(self(L), trial(L), loss);
+  if (n || loss) qni_bind_check(L, st);
   return 0;
 }
 
@@ -119,14 +122,15 @@ static int watch_begin(lua_State *L) {
   return 0;
 }
 
-/* c:watch_end(loss): raises what is not as captured; loss nil: the function failed. */
+/* c:watch_end(results): raises what is not as captured; an empty list: the function failed. */
 static int watch_end(lua_State *L) {
   bool same;
   qni_error_copy why = {0};
-  qn_tensor *loss = optional_tensor(L, 2, "loss");
+  qn_tensor *list[MOST_INPUTS];
+  int32_t n = lua_istable(L, 2) ? read_list(L, 2, list) : 0;
   qni_error_reset();
-  qn_status st = qni_capture_watch_end(self(L), loss, &same, &why);
-  if (!st && loss && !same) {
+  qn_status st = qni_capture_watch_end(self(L), list, n, &same, &why);
+  if (!st && n && !same) {
     qni_error_give(&why);
     st = why.status;
   }
@@ -150,6 +154,37 @@ static int run(lua_State *L) {
   else
     lua_pushnil(L);
   return 2;
+}
+
+static void push_tensors(lua_State *L, qn_tensor **list, int32_t n) {
+  lua_createtable(L, n, 0);
+  for (int32_t i = 0; i < n; i++) {
+    qni_box *box = qni_bind_box(L);
+    qni_bind_fill(L, box, list[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+}
+
+/* c:infer(inputs): the outputs, as a list. */
+static int infer(lua_State *L) {
+  qn_tensor *list[MOST_INPUTS], *out[MOST_INPUTS];
+  int32_t n = read_list(L, 2, list);
+  qni_error_reset();
+  qni_bind_of(L)->running = L;
+  qni_bind_check(L, qni_capture_infer(self(L), list, n, out));
+  push_tensors(L, out, qni_capture_n_outputs(self(L)));
+  qni_bind_relieve(L);
+  return 1;
+}
+
+/* c:check_outputs(eager, replayed): raises where they differ. */
+static int check_outputs(lua_State *L) {
+  qn_tensor *eager[MOST_INPUTS], *replayed[MOST_INPUTS];
+  int32_t n = read_list(L, 2, eager);
+  if (read_list(L, 3, replayed) != n) qni_bind_bad_arg(L, 3, "replayed", "as many tensors");
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_check_outputs(eager, replayed, n));
+  return 0;
 }
 
 /* c:deliver(): held gradients are added to the parameters. */
@@ -259,13 +294,23 @@ static int describe(lua_State *L) {
   return 1;
 }
 
-/* c:line(i): entry i as text, or nil. */
-static int line(lua_State *L) {
-  char text[512];
-  if (!qni_capture_line(self(L), qni_bind_int(L, 2, "i") - 1, text, sizeof text))
-    lua_pushnil(L);
-  else
-    lua_pushstring(L, text);
+/* c:entry(i): entry i as a table, or nil. */
+static int entry(lua_State *L) {
+  qni_capture_entry x;
+  if (!qni_capture_entry_at(self(L), qni_bind_int(L, 2, "i") - 1, &x)) return lua_pushnil(L), 1;
+  lua_createtable(L, 0, 7);
+  qni_bind_set_str(L, "when", x.when);
+  qni_bind_set_str(L, "what", x.what);
+  if (x.segment >= 0) qni_bind_set_int(L, "segment", x.segment + 1);
+  if (x.shape[0]) qni_bind_set_str(L, "shape", x.shape);
+  if (x.why) qni_bind_set_str(L, "why", x.why);
+  qni_bind_set_int(L, "flops", x.flops);
+  lua_createtable(L, x.n_from, 0);
+  for (int32_t k = 0; k < x.n_from; k++) {
+    lua_pushinteger(L, x.from[k] + 1);
+    lua_rawseti(L, -2, k + 1);
+  }
+  lua_setfield(L, -2, "from");
   return 1;
 }
 
@@ -287,9 +332,11 @@ void qni_bind_open_capture(lua_State *L) {
                                      {"watch_end", watch_end},
                                      {"run", run},
                                      {"deliver", deliver},
+                                     {"infer", infer},
+                                     {"check_outputs", check_outputs},
                                      {"update", update},
                                      {"describe", describe},
-                                     {"line", line},
+                                     {"entry", entry},
                                      {NULL, NULL}};
   static const luaL_Reg functions[] = {{"capture_new", capture_new}, {NULL, NULL}};
   qni_bind_class(L, class, methods);

@@ -213,6 +213,13 @@ qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) 
   return QN_E_UNSUPPORTED;
 }
 
+qn_status qni_capture_end_outputs(qni_capture *c, int32_t trial, qn_tensor *const *outputs,
+                                  int32_t n) {
+  qn_status st = qni_trace_outputs(c->trace[trial], outputs, n);
+  qn_status end = qni_record_end(c->trace[trial]);
+  return st ? st : end;
+}
+
 /* ---- Building ---- */
 
 static qn_status check_recording(qni_capture *c) {
@@ -264,13 +271,14 @@ qn_status qni_capture_watch_begin(qni_capture *c) {
   return QN_OK;
 }
 
-qn_status qni_capture_watch_end(qni_capture *c, const qn_tensor *loss, bool *same,
+qn_status qni_capture_watch_end(qni_capture *c, qn_tensor *const *results, int32_t n, bool *same,
                                 qni_error_copy *why) {
-  qn_status st = qni_capture_end(c, 0, loss);
+  qn_status st = c->program->n_outputs ? qni_capture_end_outputs(c, 0, results, n)
+                                       : qni_capture_end(c, 0, n ? results[0] : NULL);
   *same = false;
   if (st)
     qni_error_take(why);
-  else if (loss)
+  else if (n)
     st = qni_watch_compare(c->program, c->trace[0], same, why);
   qni_trace_free(c->trace[0]);
   c->trace[0] = NULL;
@@ -347,6 +355,48 @@ qn_status qni_capture_step(qni_capture *c, qn_tensor *const *inputs, int32_t n, 
   if (!st) return QN_OK;
   qn_tensor_free(*loss);
   *loss = NULL;
+  return st;
+}
+
+/* ---- Steps without gradients ---- */
+
+int32_t qni_capture_n_outputs(const qni_capture *c) { return c->program->n_outputs; }
+
+static qn_tensor *batch_offsets(const qni_capture *c, qn_tensor *const *inputs) {
+  for (int32_t i = 0; i < c->n; i++)
+    if (!c->shared[i] && inputs[i]->offsets) return inputs[i]->offsets;
+  return NULL;
+}
+
+static qn_status hand_output(const qni_capture *c, qn_tensor *const *inputs, int32_t k,
+                             qn_tensor **out) {
+  const qni_pview *v = &c->program->view[c->program->output[k]];
+  const qn_view *from = &c->runner.whole.tensor[c->program->output[k]].view;
+  qn_status st = qni_tensor_empty(from->dtype, from->ndim, from->shape, out);
+  if (st) return st;
+  qni_view_copy(from, &(*out)->view);
+  qn_tensor *offsets = v->offsets >= 0 ? batch_offsets(c, inputs) : NULL;
+  if (offsets) (*out)->offsets = qn_tensor_retain(offsets);
+  return QN_OK;
+}
+
+qn_status qni_capture_infer(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                            qn_tensor **outputs) {
+  double value, divisor;
+  int32_t made = 0;
+  qn_status st = run_batch(c, inputs, n, &value, &divisor);
+  if (!st && !c->runner.n_slices)
+    st = qni_fail(QN_E_ARG, "a captured step without gradients was given an empty batch");
+  for (; !st && made < c->program->n_outputs; made++)
+    st = hand_output(c, inputs, made, &outputs[made]);
+  while (st && made > 0) qn_tensor_free(outputs[--made]);
+  return st;
+}
+
+qn_status qni_capture_check_outputs(qn_tensor *const *eager, qn_tensor *const *replayed,
+                                    int32_t n) {
+  qn_status st = QN_OK;
+  for (int32_t k = 0; !st && k < n; k++) st = qni_compare_output(eager[k], replayed[k], k);
   return st;
 }
 
@@ -450,25 +500,52 @@ void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
   }
 }
 
-static void shape_line(const qni_program *p, int32_t view, char *buf, size_t size) {
+static void shape_text(const qni_program *p, int32_t view, char *buf, size_t size) {
   char f[64];
   const qni_pview *v = &p->view[view];
-  size_t n = (size_t)snprintf(buf, size, " -> %s[", qni_dtype_name(v->dtype));
+  size_t n = (size_t)snprintf(buf, size, "%s[", qni_dtype_name(v->dtype));
   for (int32_t d = 0; d < v->ndim && n < size; d++)
     n += (size_t)snprintf(buf + n, size - n, "%s%s", d ? "," : "",
                           qni_affine_text(&p->affines.list[v->shape[d]], f, sizeof f));
   if (n < size) snprintf(buf + n, size - n, "]");
 }
 
-bool qni_capture_line(const qni_capture *c, int64_t i, char *buf, size_t size) {
+static bool writes(const qni_program *p, const qni_entry *e, int32_t buffer) {
+  int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out;
+  for (int32_t o = 0; o < n; o++)
+    if (e->out[o] >= 0 && p->view[e->out[o]].buffer == buffer) return true;
+  for (int32_t s = 0; e->kind == QNI_ENTRY_FORWARD && s < QN_MAX_SAVED; s++)
+    if (e->saved[s] >= 0 && p->view[e->saved[s]].buffer == buffer) return true;
+  return false;
+}
+
+/* Notes the last entry before i that wrote what a view shows. */
+static void come_from(const qni_program *p, int32_t i, int32_t view, qni_capture_entry *x) {
+  if (view < 0 || p->view[view].buffer < 0) return;
+  int32_t k = i - 1;
+  while (k >= 0 && (p->when[k] == QNI_WHEN_DEAD || !writes(p, &p->entry[k], p->view[view].buffer)))
+    k--;
+  for (int32_t n = 0; n < x->n_from; n++)
+    if (x->from[n] == k) return;
+  if (k >= 0 && x->n_from < 16) x->from[x->n_from++] = k;
+}
+
+bool qni_capture_entry_at(const qni_capture *c, int64_t i, qni_capture_entry *x) {
   static const char *const when[] = {"dropped", "step", "slice", "batch"};
   const qni_program *p = c->program;
-  char what[200], shape[200] = "";
   if (i < 0 || i >= p->n_entries) return false;
   const qni_entry *e = &p->entry[i];
-  int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out, first = -1;
-  for (int32_t o = 0; o < n && first < 0; o++) first = e->out[o];
-  if (first >= 0) shape_line(p, first, shape, sizeof shape);
-  snprintf(buf, size, "%-7s %s%s", when[p->when[i]], qni_entry_text(e, what, sizeof what), shape);
+  bool back = e->kind == QNI_ENTRY_BACKWARD;
+  int32_t first = -1;
+  *x = (qni_capture_entry){.when = when[p->when[i]], .segment = p->segment[i], .why = p->why[i]};
+  for (int32_t o = 0; o < (back ? e->n_in : e->n_out) && first < 0; o++) first = e->out[o];
+  if (first >= 0) shape_text(p, first, x->shape, sizeof x->shape);
+  qni_entry_text(e, x->what, sizeof x->what);
+  if (p->when[i] == QNI_WHEN_DEAD) return true;
+  if (e->kind == QNI_ENTRY_SINK_ROWS) x->from[x->n_from++] = qni_program_maker(p, (int32_t)i);
+  for (int32_t k = 0; k < (back ? e->n_out : e->n_in); k++) come_from(p, (int32_t)i, e->in[k], x);
+  for (int32_t s = 0; back && s < QN_MAX_SAVED; s++) come_from(p, (int32_t)i, e->saved[s], x);
+  if (c->runner.whole_started && c->runner.batch.extent.B)
+    x->flops = qni_worker_flops(p, (qni_worker *)(uintptr_t)&c->runner.whole, (int32_t)i);
   return true;
 }

@@ -26,6 +26,9 @@ qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_ex
 qn_status qni_capture_begin(qni_capture *c, int32_t trial) QNI_WARN_UNUSED;
 /* loss: what the step returned; NULL: it failed, only stops recording. */
 qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) QNI_WARN_UNUSED;
+/* The same for a step without gradients, which returns tensors. */
+qn_status qni_capture_end_outputs(qni_capture *c, int32_t trial, qn_tensor *const *outputs,
+                                  int32_t n) QNI_WARN_UNUSED;
 qn_status qni_capture_build(qni_capture *c) QNI_WARN_UNUSED;
 
 /* Sets the leaves' gradients aside, so that an eager step leaves its own alone. */
@@ -39,11 +42,11 @@ qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_
 
 /*
 ** Before a step: between begin and end the step's function is called on the inputs of trial 0.
-** *same false: what it does is not what was captured, *why is a line; capture it again. loss
-** NULL: the function failed.
+** *same false: what it does is not what was captured, *why is a line; capture it again.
+** results: the loss, or the outputs; none: the function failed.
 */
 qn_status qni_capture_watch_begin(qni_capture *c) QNI_WARN_UNUSED;
-qn_status qni_capture_watch_end(qni_capture *c, const qn_tensor *loss, bool *same,
+qn_status qni_capture_watch_end(qni_capture *c, qn_tensor *const *results, int32_t n, bool *same,
                                 qni_error_copy *why) QNI_WARN_UNUSED;
 
 /*
@@ -64,12 +67,33 @@ qn_status qni_capture_deliver(qni_capture *c) QNI_WARN_UNUSED;
 qn_status qni_capture_update(qni_capture *c, const qni_update *updates, int32_t n, double *norm,
                              bool *done) QNI_WARN_UNUSED;
 
+/* ---- Steps without gradients ---- */
+
+int32_t qni_capture_n_outputs(const qni_capture *c);
+/* The outputs for a batch, new references. */
+qn_status qni_capture_infer(qni_capture *c, qn_tensor *const *inputs, int32_t n,
+                            qn_tensor **outputs) QNI_WARN_UNUSED;
+/* Are they those of an eager call? */
+qn_status qni_capture_check_outputs(qn_tensor *const *eager, qn_tensor *const *replayed,
+                                    int32_t n) QNI_WARN_UNUSED;
+
 typedef struct qni_capture_info {
-  int64_t entries, hoisted, dropped, whole, segments, batch_bytes, arena_bytes, step_bytes, slices, lanes, parameters, budget;
+  int64_t entries, hoisted, dropped, whole, segments, batch_bytes, arena_bytes, step_bytes, slices,
+      lanes, parameters, budget;
   int32_t loss_kind;
 } qni_capture_info;
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info);
-/* Entry i as text, "slice  linear -> f32[N,64]  (recipe.lua:12)"; false when there is none. */
-bool qni_capture_line(const qni_capture *c, int64_t i, char *buf, size_t size);
+
+typedef struct qni_capture_entry {
+  const char *when;         /* "dropped", "step", "slice", "batch" */
+  int32_t segment;          /* -1: none */
+  char what[200];           /* "linear (recipe.lua:12)" */
+  char shape[160];          /* of its first result, "f32[N,64]"; "" */
+  const char *why;          /* it runs on the whole batch; NULL */
+  int64_t flops;            /* in the last batch; 0: not known */
+  int32_t n_from, from[16]; /* entries whose results it reads */
+} qni_capture_entry;
+/* Entry i; false when there is none. */
+bool qni_capture_entry_at(const qni_capture *c, int64_t i, qni_capture_entry *entry);
 
 #endif

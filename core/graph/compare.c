@@ -105,8 +105,7 @@ static qn_status ignore_rows(void *ctx, int32_t leaf, const int64_t *ids, const 
   return QN_OK;
 }
 
-qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch,
-                                const qni_slice *slice) {
+qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch, const qni_slice *slice) {
   struct check c = {r, r->p->trace[QNI_TRIALS - 1]};
   qni_collector to = {&c, ignore_dense, ignore_rows, compare_entry};
   return qni_runner_one(r, batch, slice, &to);
@@ -125,6 +124,17 @@ qn_status qni_compare_loss(double eager, double replayed, int32_t dtype) {
   qni_error_detail("eager: %.9g, captured: %.9g", eager, replayed);
   qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over "
                  "them; train eagerly");
+  return QN_E_UNSUPPORTED;
+}
+
+qn_status qni_compare_output(const qn_tensor *eager, const qn_tensor *replayed, int32_t index) {
+  bool same = eager->view.dtype == replayed->view.dtype && eager->view.ndim == replayed->view.ndim;
+  double off = same ? distance(&replayed->view, &eager->view) : (double)NAN;
+  if (off <= sum_tolerance(eager->view.dtype)) return QN_OK;
+  qni_fail(QN_E_UNSUPPORTED, "the captured step does not return what the eager one does");
+  qni_error_detail("result %d: relative difference %g, allowed %g", (int)index + 1, off,
+                   sum_tolerance(eager->view.dtype));
+  qni_error_hint("the samples are not independent; call the function eagerly");
   return QN_E_UNSUPPORTED;
 }
 

@@ -11,6 +11,8 @@
 qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch,
                                 const qni_slice *slice) QNI_WARN_UNUSED;
 qn_status qni_compare_loss(double eager, double replayed, int32_t dtype) QNI_WARN_UNUSED;
+qn_status qni_compare_output(const qn_tensor *eager, const qn_tensor *replayed,
+                             int32_t index) QNI_WARN_UNUSED;
 /* The gradient that a leaf has against a replayed one; index: for the message. */
 qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed,
                                int32_t index) QNI_WARN_UNUSED;

@@ -227,6 +227,7 @@ static qn_status find_loss(qni_program *p) {
 
 qn_status qni_program_loss(qni_program *p) {
   bool again = false;
+  if (p->root < 0) return QN_OK; /* a step without gradients */
   qn_status st = find_loss(p);
   if (st == QN_E_UNSUPPORTED && force_all_sums(p)) {
     qni_error_reset();

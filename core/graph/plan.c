@@ -92,7 +92,8 @@ static void make_direct(qni_program *p, int32_t sink) {
   const qni_entry *e = &p->entry[sink];
   const qni_pview *v = &p->view[e->in[0]];
   qni_pbuffer *b = &p->buffer[v->buffer];
-  if (b->kind != QNI_BUFFER_TEMP || b->producer < 0 || b->reduced || p->when[b->producer] != QNI_WHEN_SLICE)
+  if (b->kind != QNI_BUFFER_TEMP || b->producer < 0 || b->reduced ||
+      p->when[b->producer] != QNI_WHEN_SLICE)
     return;
   const qni_entry *maker = &p->entry[b->producer];
   if (maker->kind != QNI_ENTRY_BACKWARD || !(maker->op->op->flags & QN_OP_ADDS_GRADS)) return;

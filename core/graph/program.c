@@ -175,7 +175,8 @@ static qn_status merge_entries(struct merge *m) {
       if (!corresponds(&a->entry[e], &m->t[i]->entry[e]))
         return differ(&a->entry[e], "from here on the calls are others");
     if (a->n_entries != m->t[i]->n_entries || a->n_views != m->t[i]->n_views ||
-        a->n_buffers != m->t[i]->n_buffers || a->root != m->t[i]->root)
+        a->n_buffers != m->t[i]->n_buffers || a->root != m->t[i]->root ||
+        a->n_outputs != m->t[i]->n_outputs || !same_ids(a->output, m->t[i]->output, a->n_outputs))
       return differ(NULL, "some recordings have more calls");
   }
   for (int32_t e = 0; !st && e < a->n_entries; e++) {
@@ -245,7 +246,8 @@ static bool lists(const qni_trace *t, const int32_t *views, int32_t n, int32_t b
 
 /* Does buffer b only go from a forward to its backward? */
 static bool only_saved(const qni_trace *t, int32_t b) {
-  bool used = t->view[t->root].buffer == b;
+  bool used =
+      (t->root >= 0 && t->view[t->root].buffer == b) || lists(t, t->output, t->n_outputs, b);
   for (int32_t i = 0; i < t->n_entries && !used; i++) {
     const qni_entry *e = &t->entry[i];
     bool back = e->kind == QNI_ENTRY_BACKWARD;
@@ -321,7 +323,10 @@ static qn_status unite_views(qni_program *p) {
   }
   p->n_views = n;
   for (int32_t e = 0; e < p->trace[0]->n_entries; e++) renumber_entry(&p->trace[0]->entry[e], map);
-  p->root = map[p->trace[0]->root];
+  p->root = p->trace[0]->root < 0 ? -1 : map[p->trace[0]->root];
+  p->output = p->trace[0]->output;
+  p->n_outputs = p->trace[0]->n_outputs;
+  renumber(p->output, p->n_outputs, map);
   return QN_OK;
 }
 
@@ -343,7 +348,7 @@ static qn_status make_room(qni_program *p, const qni_trace *t) {
 static qn_status merge_all(struct merge *m) {
   qni_program *p = m->p;
   const qni_trace *t = m->t[0];
-  if (t->root < 0)
+  if (t->root < 0 && !t->n_outputs)
     return qni_program_refuse(NULL, "end the step with loss:backward() and return the loss",
                               "a captured step does not call backward()");
   qn_status st = merge_entries(m);

@@ -79,20 +79,20 @@ typedef struct qni_program {
   qni_pbuffer *buffer;
   qni_patch *patch;
   int32_t n_patches, max_patches;
-  qni_entry *entry; /* trace[0]'s, with the seed entry put in */
-  uint8_t *when;    /* enum qni_when, by entry */
-  uint8_t *fills;   /* by entry: the life of a uniform buffer begins there */
-  int32_t *segment; /* by entry; -1: once per step */
-  const char **why; /* by entry: why it runs on the whole batch; NULL */
+  qni_entry *entry;  /* trace[0]'s, with the seed entry put in */
+  uint8_t *when;     /* enum qni_when, by entry */
+  uint8_t *fills;    /* by entry: the life of a uniform buffer begins there */
+  int32_t *segment;  /* by entry; -1: once per step */
+  const char **why;  /* by entry: why it runs on the whole batch; NULL */
   qni_segment *list; /* [n_segments] */
   qni_segment once;  /* what runs once per step */
   int32_t n_segments;
-  int32_t *row;     /* random entries: function whose monomial tells the global row; -1 */
+  int32_t *row; /* random entries: function whose monomial tells the global row; -1 */
   int32_t n_entries, n_views, n_buffers, n_inputs, seed_entry;
   bool jagged; /* some input is */
   qni_loss loss;
-  int32_t root;                 /* view of the loss */
-  int32_t *output;              /* views that the step returns; NULL: a loss */
+  int32_t root;    /* view of the loss */
+  int32_t *output; /* views that the step returns; NULL: a loss */
   int32_t n_outputs;
   size_t step_bytes;            /* of what is hoisted */
   size_t batch_bytes;           /* of what crosses segments */

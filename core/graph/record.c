@@ -158,8 +158,12 @@ static qn_status new_entry(qni_trace *t, int32_t kind, int32_t n_in, int32_t n_o
   size_t bytes = source ? strlen(source) + 1 : 1;
   char *copy = qni_arena_alloc(&t->memory, bytes);
   qni_entry *e = &list[t->n_entries];
-  *e = (qni_entry){
-      .kind = kind, .n_in = n_in, .n_out = n_out, .backward = t->in_backward, .forward = -1, .leaf = -1};
+  *e = (qni_entry){.kind = kind,
+                   .n_in = n_in,
+                   .n_out = n_out,
+                   .backward = t->in_backward,
+                   .forward = -1,
+                   .leaf = -1};
   for (int32_t i = 0; i < QN_MAX_SAVED; i++) e->saved[i] = -1;
   bool reverse = kind == QNI_ENTRY_BACKWARD;
   e->in = id_list(t, reverse ? n_out : n_in);
@@ -177,6 +181,17 @@ qn_status qni_trace_input(qni_trace *t, qn_tensor *tensor, int32_t input) {
   if (st) return st;
   t->buffer[buffer].input = input;
   return tensor->offsets ? buffer_of(t, tensor->offsets, QNI_BUFFER_OFFSETS, &offsets) : QN_OK;
+}
+
+qn_status qni_trace_outputs(qni_trace *t, qn_tensor *const *outputs, int32_t n) {
+  qn_status st = QN_OK;
+  t->output = id_list(t, n);
+  t->n_forward = t->n_entries;
+  if (!t->output) return QN_E_NOMEM;
+  for (int32_t k = 0; !st && k < n; k++)
+    st = view_of(t, outputs[k], QNI_BUFFER_FOREIGN, &t->output[k]);
+  t->n_outputs = n;
+  return st;
 }
 
 /* ---- Entries ---- */

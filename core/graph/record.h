@@ -68,7 +68,9 @@ typedef struct qni_trace {
   qni_entry *entry;
   int32_t n_buffers, n_views, n_entries, max_buffers, max_views, max_entries;
   uint32_t first_instance, n_instances;
-  int32_t root; /* view of what backward started from, -1: none yet */
+  int32_t root;    /* view of what backward started from, -1: none yet */
+  int32_t *output; /* views that a step without gradients returned */
+  int32_t n_outputs;
   bool in_backward;
   bool watch;                            /* the step is looked at only: backward does nothing */
   bool dry;                              /* kernels do not run */
@@ -84,6 +86,8 @@ qn_status qni_trace_new(qni_trace **trace) QNI_WARN_UNUSED;
 void qni_trace_free(qni_trace *trace);
 /* Announces an input of the slice before the step runs. */
 qn_status qni_trace_input(qni_trace *t, qn_tensor *tensor, int32_t input) QNI_WARN_UNUSED;
+/* What a step without gradients returned, before recording ends. */
+qn_status qni_trace_outputs(qni_trace *t, qn_tensor *const *outputs, int32_t n) QNI_WARN_UNUSED;
 /* From begin to end this thread's calls are recorded; later calls draw the same random numbers. */
 void qni_record_begin(qni_trace *t);
 /* The first thing that made the recording useless, if any. */

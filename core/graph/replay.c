@@ -236,19 +236,35 @@ static qn_status close_frame(qn_call *c, qn_status st, int64_t begin) {
   }
   qni_arena_reset(&c->memory);
   if (qni_prof_on)
-    qni_prof_add(c->op->name, c->phase == QNI_PHASE_BACKWARD, begin, qni_prof_now(), 0, 0);
+    qni_prof_add(c->op->name, c->phase == QNI_PHASE_BACKWARD, begin, qni_prof_now(), 0,
+                 c->phase == QNI_PHASE_FORWARD && c->op->op->flops ? c->op->op->flops(&qni_host, c)
+                                                                   : 0);
   return st;
+}
+
+static void give_tensors(qni_worker *w, const qni_entry *e, qn_call *c) {
+  c->phase = QNI_PHASE_FORWARD;
+  for (int32_t i = 0; i < e->n_in; i++) c->input[i] = c->dense[i] = at(w, e->in[i]);
+  for (int32_t o = 0; o < e->n_out; o++) {
+    c->output[o] = at(w, e->out[o]);
+    c->out_view[o] = c->output[o]->view;
+  }
+}
+
+int64_t qni_worker_flops(const qni_program *p, qni_worker *w, int32_t entry) {
+  const qni_entry *e = &p->entry[entry];
+  const qni_batch none = {0};
+  qni_slice slice = {0};
+  if (e->kind != QNI_ENTRY_FORWARD || !e->op->op->flops) return 0;
+  qn_call *c = open_frame(&(struct run){.p = p, .w = w, .batch = &none, .slice = &slice}, entry);
+  give_tensors(w, e, c);
+  return e->op->op->flops(&qni_host, c);
 }
 
 static qn_status run_forward(const struct run *r, int32_t entry) {
   const qni_entry *e = &r->p->entry[entry];
   qn_call *c = open_frame(r, entry);
-  c->phase = QNI_PHASE_FORWARD;
-  for (int32_t i = 0; i < e->n_in; i++) c->input[i] = c->dense[i] = at(r->w, e->in[i]);
-  for (int32_t o = 0; o < e->n_out; o++) {
-    c->output[o] = at(r->w, e->out[o]);
-    c->out_view[o] = c->output[o]->view;
-  }
+  give_tensors(r->w, e, c);
   for (int32_t s = 0; s < QN_MAX_SAVED; s++) {
     r->w->replay.saved[s] = at(r->w, e->saved[s]);
     r->w->replay.loose[s] = e->saved[s] >= 0 && r->p->buffer[r->p->view[e->saved[s]].buffer].loose;

@@ -64,6 +64,8 @@ void qni_worker_bind(const qni_program *p, qni_worker *w, const qni_batch *batch
 qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch,
                          qni_slice *slice, const qni_segment *entries,
                          const qni_collector *collector) QNI_WARN_UNUSED;
+/* Floating operations of a forward entry at the sizes that are bound; 0: the op does not say. */
+int64_t qni_worker_flops(const qni_program *p, qni_worker *w, int32_t entry);
 /* Fills tensors of one value that several segments look at; the worker is of the whole batch. */
 void qni_worker_fill(const qni_program *p, qni_worker *w);
 

@@ -159,6 +159,19 @@ static bool check_sums(qni_program *p) {
   return forced;
 }
 
+/* What is returned is returned in full. */
+static bool check_outputs(qni_program *p) {
+  bool forced = false;
+  for (int32_t k = 0; k < p->n_outputs; k++) {
+    int32_t view = p->output[k];
+    const qni_pbuffer *b = view < 0 ? NULL : &p->buffer[p->view[view].buffer];
+    if (!b || b->producer < 0 || p->when[b->producer] != QNI_WHEN_SLICE) continue;
+    if (b->reduced || !can_cross(p, b))
+      forced |= qni_program_force(p, b->producer, "its result is returned");
+  }
+  return forced;
+}
+
 static bool check_entries(qni_program *p) {
   bool forced = false;
   for (int32_t i = 0; i < p->n_entries; i++) {
@@ -181,6 +194,7 @@ qn_status qni_program_cut(qni_program *p, bool *again) {
   find_spans(p);
   *again = check_entries(p);
   *again |= check_sums(p);
+  *again |= check_outputs(p);
   qni_arena_free(&memory);
   return QN_OK;
 }

@@ -241,8 +241,7 @@ int32_t qni_program_maker(const qni_program *p, int32_t sink) {
 
 static qn_status analyse_entry(qni_program *p, int32_t i, bool *again) {
   const qni_entry *e = &p->entry[i];
-  if (e->kind == QNI_ENTRY_SINK_ROWS)
-    return p->when[i] = p->when[qni_program_maker(p, i)], QN_OK;
+  if (e->kind == QNI_ENTRY_SINK_ROWS) return p->when[i] = p->when[qni_program_maker(p, i)], QN_OK;
   bool back = e->kind == QNI_ENTRY_BACKWARD;
   struct found f = {.varies = patched(p, i)};
   look_at_all(p, e, &f);
@@ -282,7 +281,8 @@ static bool find_rows(qni_program *p, int32_t i) {
   if (f < 0 && !back) f = batched_rows(p, e->out, e->n_out);
   if (f >= 0 && function(p, f)->monomial != QNI_M_B && function(p, f)->monomial != QNI_M_N) f = -1;
   p->row[i] = f;
-  return f < 0 && qni_program_force(p, i, "it draws along something that is not a row of the batch");
+  return f < 0 &&
+         qni_program_force(p, i, "it draws along something that is not a row of the batch");
 }
 
 /* ---- All ---- */
@@ -293,16 +293,17 @@ static void reset(qni_program *p) {
     bool batched = qni_affine_batched(function(p, x->bytes));
     x->producer = -1;
     x->wide = x->summed = x->crosses = x->reduced = false;
-    x->varies = x->kind == QNI_BUFFER_OFFSETS || x->uniform ||
-                (x->kind == QNI_BUFFER_INPUT && batched);
+    x->varies =
+        x->kind == QNI_BUFFER_OFFSETS || x->uniform || (x->kind == QNI_BUFFER_INPUT && batched);
   }
 }
 
 /* Backward starts from the share of a slice, or from 1 where the loss is of the whole batch. */
 static void start_backward(qni_program *p) {
-  bool varies = p->buffer[p->view[p->root].buffer].varies;
+  bool varies = p->root >= 0 && p->buffer[p->view[p->root].buffer].varies;
   for (int32_t b = 0; b < p->n_buffers; b++)
-    if (p->buffer[b].kind == QNI_BUFFER_SEED) p->buffer[b].varies = varies, p->buffer[b].wide = !varies;
+    if (p->buffer[b].kind == QNI_BUFFER_SEED)
+      p->buffer[b].varies = varies, p->buffer[b].wide = !varies;
 }
 
 static qn_status analyse_once(qni_program *p, bool *again) {

@@ -253,8 +253,8 @@ static qn_status run_slice(const struct lane_work *x, qni_worker *w, int32_t lan
   qni_collector to = {&at, add_dense, add_rows, NULL};
   w->lane = lane;
   qni_worker_bind(r->p, w, x->batch, &r->slice[i], r->step_memory);
-  qn_status st = qni_worker_run(r->p, w, x->batch, &r->slice[i], &r->p->list[x->segment],
-                                x->to ? x->to : &to);
+  qn_status st =
+      qni_worker_run(r->p, w, x->batch, &r->slice[i], &r->p->list[x->segment], x->to ? x->to : &to);
   if (!st) collect(r, w, x->segment, lane, i < QNI_LANES);
   return st;
 }

@@ -13,7 +13,7 @@ typedef struct qni_runner {
   qni_lanes lanes;
   qni_worker *worker;
   int32_t n_workers;
-  qni_worker whole;   /* for what is of the whole batch, or once per step */
+  qni_worker whole; /* for what is of the whole batch, or once per step */
   bool whole_started;
   qni_slice batch;    /* all of the batch as one slice */
   char *batch_memory; /* of what crosses segments, then parts of sums by lane */

@@ -30,8 +30,9 @@ typedef struct qni_update {
 bool qni_update_possible(const qni_lanes *l, const qni_update *u, int32_t n, bool clip);
 /*
 ** Updates every parameter that got a gradient, each element by its op's kernel from
-** scale * (lane_0 + lane_1 + ...). max_norm > 0: all are clipped, and *norm_sq is the sum of squares of
-** their gradients; if that is not finite, nothing is updated. The same bits as qni_lanes_deliver, grad_norm_sq and the ops.
+** scale * (lane_0 + lane_1 + ...). max_norm > 0: all are clipped, and *norm_sq is the sum of
+** squares of their gradients; if that is not finite, nothing is updated. The same bits as
+** qni_lanes_deliver, grad_norm_sq and the ops.
 */
 qn_status qni_update_run(qni_lanes *l, int64_t n_slices, double scale, const qni_update *u,
                          int32_t n, double *norm_sq) QNI_WARN_UNUSED;

@@ -16,14 +16,20 @@
 -- call the function too, on a trial slice and without running its ops, to see whether Lua
 -- still decides the same; where it does not, the step is captured again. docs/executor.md
 -- says what a step may do, and what is refused.
+-- With grad = false the function is a forward pass: it runs without gradients and may return
+-- any tensors, also in tables.
+--   local score = quern.capture(function(batch) return model:scores(batch) end, { grad = false })
 -- SPDX-License-Identifier: MIT
 
 local core = require "quern.core"
 local class = require "quern.class"
 local util = require "quern.util"
+local StepPlan = require "quern.step_plan"
 
 local TRIALS, MOST_KINDS = 3, 16
 local unpack = table.unpack
+
+local function quern_no_grad(fn, ...) return require("quern").no_grad(fn, ...) end
 
 ---@class quern.Capture
 local Capture = class("Capture")
@@ -99,19 +105,31 @@ local function trial_arguments(made, trial, args, count)
   return slice
 end
 
+-- Calls the function; what it returned, and the tensors in that: the loss, or all outputs.
+function Capture:call(args)
+  if self.grad then
+    local loss = self.fn(unpack(args, 1, args.n))
+    if core.is_tensor(loss) then return loss, { loss } end
+    util.fail("argument", "a captured step must return its loss", nil,
+              "end it with loss:backward() and return loss")
+  end
+  local results = table.pack(quern_no_grad(self.fn, unpack(args, 1, args.n)))
+  local flat = { tensors = {}, shared = {}, kind = {} }
+  for i = 1, results.n do flatten(results[i], tostring(i), flat, {}) end
+  if #flat.tensors > 0 then return results, flat.tensors end
+  util.fail("argument", "a captured step without gradients must return tensors", nil,
+            "return what is to come out of it")
+end
+
 function Capture:record(made, trial, args, count)
   local slice = trial_arguments(made, trial, args, count)
   made:begin(trial)
-  local ok, loss = pcall(self.fn, unpack(slice, 1, slice.n))
+  local ok, result, tensors = pcall(self.call, self, slice)
   if not ok then
     made:finish(trial, nil)
-    error(loss, 0)
+    error(result, 0)
   end
-  if not core.is_tensor(loss) then
-    made:finish(trial, nil)
-    util.fail("argument", "a captured step must return its loss", nil, "end it with loss:backward() and return loss")
-  end
-  made:finish(trial, loss)
+  made:finish(trial, self.grad and result or tensors)
 end
 
 -- Does the function still do what was captured? If not, why.
@@ -119,12 +137,42 @@ function Capture:unchanged(made, args, count)
   local scope <close> = core.scope_open()      -- luacheck: ignore 211
   local slice = trial_arguments(made, 1, args, count)
   made:watch_begin()
-  local ok, loss = pcall(self.fn, unpack(slice, 1, slice.n))
-  if ok and core.is_tensor(loss) then
-    return pcall(made.watch_end, made, loss)
-  end
+  local ok, result, tensors = pcall(self.call, self, slice)
+  if ok then return pcall(made.watch_end, made, tensors) end
   made:watch_end(nil)
-  return false, not ok and loss or "it does not return its loss"
+  return false, result
+end
+
+-- What comes out of a step without gradients, in the shape in which the function returned it.
+local function shaped(form, tensors)
+  local at, out = { n = 0 }, { n = form.n }
+  for i = 1, form.n do out[i] = rebuild(form[i], tostring(i), tensors, at) end
+  return unpack(out, 1, out.n)
+end
+
+-- The form of results: their tables, with one small tensor in place of all.
+local function form_of(value, tensor)
+  if core.is_tensor(value) then return tensor end
+  if type(value) ~= "table" then return value end
+  local out = {}
+  for k, v in pairs(value) do out[k] = form_of(v, tensor) end
+  return setmetatable(out, getmetatable(value))
+end
+
+function Capture:check_eager(made, flat, args)
+  if not self.grad then
+    local results, tensors = self:call(args)
+    made:check_outputs(tensors, made:infer(flat.tensors))
+    self.forms[flat.key] = form_of(results, require("quern").zeros({}):keep())
+    return
+  end
+  made:check_begin()
+  local ok, loss = pcall(self.call, self, args)
+  if not ok then
+    made:check_end(flat.tensors, nil)
+    error(loss, 0)
+  end
+  made:check_end(flat.tensors, loss)
 end
 
 -- A capture for a new kind of batch, checked against an eager step.
@@ -135,21 +183,15 @@ function Capture:make(flat, args)
     self:record(made, trial, args, #flat.tensors)
   end
   made:build()
-  made:check_begin()
-  local ok, loss = pcall(self.fn, table.unpack(args, 1, args.n))
-  if not ok then
-    made:check_end(flat.tensors, nil)
-    error(loss, 0)
-  end
-  made:check_end(flat.tensors, loss)
+  self:check_eager(made, flat, args)
   return made
 end
 
 function Capture:init(fn, options)
-  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1 }, "capture")
+  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1 }, "capture")
   if type(fn) ~= "function" then util.fail("argument", "capture needs a function: the training step") end
   self.fn, self.shared, self.kinds, self.count = fn, {}, {}, 0
-  self.watch = o.watch ~= false
+  self.watch, self.grad, self.forms = o.watch ~= false, o.grad ~= false, {}
   self.bytes = o.slice_kib and util.integer(o.slice_kib, "capture: slice_kib", 1) * 1024 or 0
   for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end
 end
@@ -176,13 +218,17 @@ function Capture:fitting(args)
     self.kinds[flat.key], self.count = made, self.count + 1
   end
   self.last = made
-  return made, flat.tensors
+  return made, flat.tensors, flat.key
 end
 
---- One step. Gradients are added to the parameters.
+--- One step. Gradients are added to the parameters; with grad = false: what the function returns.
 ---@return userdata loss
 ---@return number? mean_over what the loss is a mean over, a number of rows or a sum of weights; nil: a sum
 function Capture:__call(...)
+  if not self.grad then
+    local made, tensors, key = self:fitting(table.pack(...))
+    return shaped(self.forms[key], made:infer(tensors))
+  end
   local loss, mean_over = self:run(...)
   self.last:deliver()
   return loss, mean_over
@@ -208,26 +254,11 @@ function Capture:update(updates) return self.last:update(updates) end
 
 -- ---- Plans ---------------------------------------------------------------------------
 
---- What will run: a summary, then each entry with its result's shape and the recipe's line.
----@return string
-function Capture:plan()
-  if not self.last then return "not captured yet: call the step once" end
-  local d = self.last:describe()
-  local out = {
-    ("%d entries per slice, %d once per step, %d dropped; loss: %s"):format(d.entries, d.hoisted, d.dropped, d.loss),
-    ("arena %.0f KiB a worker (%.0f KiB may grow with the slice), %.0f KiB for what runs once per step"):format(
-      d.arena_bytes / 1024, d.budget / 1024, d.step_bytes / 1024),
-    ("last batch: %d slices in %d lanes; %d parameters"):format(d.slices, d.lanes, d.parameters),
-  }
-  for i = 1, math.huge do
-    local line = self.last:line(i)
-    if not line then break end
-    out[#out + 1] = line
-  end
-  return table.concat(out, "\n")
-end
+--- What will run.
+---@return quern.StepPlan
+function Capture:plan() return StepPlan(self.last) end
 
---- The summary as a table: entries, hoisted, dropped, arena_bytes, slices, lanes, ...
+--- The numbers alone: entries, hoisted, dropped, whole, segments, arena_bytes, slices, lanes, ...
 function Capture:describe() return self.last and self.last:describe() end
 
 return Capture

@@ -316,13 +316,30 @@ end
 local function plans_can_be_read()
   local step, _, batch = attention_model()
   local captured = quern.capture(step)
-  check.equal(captured:plan(), "not captured yet: call the step once")
+  check.equal(tostring(captured:plan()), "not captured yet: call the step once")
   captured(batch(lengths_a))
   captured(batch(lengths_a))
   local plan = captured:plan()
+  local text = tostring(plan)
   for _, words in ipairs { "loss: mean", "slices in 8 lanes", "attention", "f32[N,24]", "test_capture.lua:" } do
-    check.yes(plan:find(words, 1, true), words .. " is not in\n" .. plan)
+    check.yes(text:find(words, 1, true), words .. " is not in\n" .. text)
   end
+  local n = 0
+  for _, length in ipairs(lengths_a) do n = n + length end
+  check.yes(plan.flops >= 2 * n * 8 * (24 + 8 + 40), "products alone are more than " .. plan.flops)
+  check.equal({ plan.n_segments, #plan.segments, plan.parameters, plan.segments[1].kind }, { 1, 1, 9, "slices" })
+  check.yes(plan:dot():find("n%d+ %-> n%d+"), plan:dot())
+  -- one that is cut says why
+  local w = quern.normal({ 4, 3 }):requires_grad_(true)
+  local cut = quern.capture(function(b)
+    local loss = quern.mse(quern.batch_norm(b.x:matmul(w)), b.t)
+    loss:backward()
+    return loss
+  end)
+  cut { x = quern.normal { 20, 4 }, t = quern.normal { 20, 3 } }
+  text = tostring(cut:plan())
+  check.yes(text:find("whole batch", 1, true) and text:find("batch_norm", 1, true)
+            and text:find("couples the samples", 1, true), text)
 end
 
 -- What depends on parameters only runs once in a step.
@@ -477,6 +494,83 @@ local function what_couples_samples_runs_between_segments()
     local d = captured:describe()
     check.yes(d.whole > 0 and d.segments > 1, name .. " was not cut")
   end
+end
+
+-- Twenty steps of SGD on models with segments.
+local function segmented_bits_do_not_depend_on_workers()
+  local before, first = quern.threads(), {}
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    for _, name in ipairs { "batch norm", "contrast within the batch", "products of samples" } do
+      quern.seed(31)
+      local w, v = quern.normal({ 4, 3 }):requires_grad_(true), quern.normal({ 1, 3 }):requires_grad_(true)
+      local captured = quern.capture(coupled(w, v)[name], { slice_kib = 1 })
+      local optim = quern.optim.SGD({ w, v }, { lr = 0.01 })
+      for i = 1, 20 do
+        quern.step(i)
+        captured:run(xt(30 + i))
+        optim:fuse(captured)
+      end
+      local bits = bytes { w:detach(), v:detach() }
+      first[name] = first[name] or bits
+      check.yes(bits == first[name], ("%s: %d workers give other bits"):format(name, workers))
+    end
+  end
+  quern.threads(before)
+end
+
+-- ---- Without gradients -----------------------------------------------------------------
+
+local function forward_passes_return_what_eager_ones_do()
+  local before = quern.threads()
+  quern.seed(14)
+  local e, w = quern.normal { 40, 8 }, quern.normal { 40, 8 }
+  local norm = nn.LayerNorm(8)
+  local function forward(b)
+    local x = norm(quern.embedding(e, b.ids))
+    local scores = x:matmul(w:transpose(1, 2))
+    local best, which = quern.topk(scores, 3)
+    return x, { best = best, which = which, mean = x:mean(), mix = { (x - x:mean(1)):tanh() } }, b.seen * 2
+  end
+  local first
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    local captured = quern.capture(forward, { grad = false, slice_kib = 2 })
+    for _, lengths in ipairs { lengths_a, lengths_b, { 3 } } do
+      quern.seed(15)
+      local batch = { ids = jagged(lengths, function(n) return quern.randint({ n }, 0, 40) end),
+                      seen = quern.uniform { #lengths } }
+      local x, r, seen = quern.no_grad(forward, batch)
+      for _ = 1, 2 do
+        local cx, cr, cseen = captured(batch)
+        check.yes(cx.is_jagged and cx.shape[1] == x.shape[1])
+        check.equal(cr.which:totable(), r.which:totable())
+        for _, pair in ipairs { { cx, x }, { cr.best, r.best }, { cr.mean, r.mean }, { cr.mix[1], r.mix[1] },
+                                { cseen, seen } } do
+          check.yes(distance(pair[1], pair[2]) < 4e-6)
+        end
+        check.equal(cx.requires_grad, false)
+        if #lengths == #lengths_a then
+          local bits = bytes { cx, cr.best, cr.mean, cr.mix[1], cseen }
+          first = first or bits
+          check.yes(bits == first, workers .. " workers give other bits")
+        end
+      end
+    end
+    check.equal(captured.count, 1)
+  end
+  quern.threads(before)
+end
+
+local function results_of_forward_passes_are_new_each_time()
+  local w = weight()
+  local captured = quern.capture(function(b) return b.x:matmul(w) end, { grad = false })
+  local one = captured(xt(9))
+  local was = one:bytes()
+  captured(xt(9))
+  check.yes(one:bytes() == was, "a result was overwritten")
+  local e = check.fails(function() quern.capture(function() return 3 end, { grad = false })(xt(9)) end, "tensors")
+  check.equal(e.status, "argument")
 end
 
 -- ---- Refused -------------------------------------------------------------------------
@@ -739,7 +833,10 @@ end
 -- After a refusal the recipe goes on eagerly, with its gradients as they were.
 local function refusals_leave_gradients_alone()
   local w = weight()
-  local function step(b) return finish(quern.batch_norm(b.x:matmul(w)):square():mean()) end
+  local function step(b)
+    local y = b.x:matmul(w):square():mean()
+    return y:item() > 0 and finish(y) or y
+  end
   local batch = xt(10)
   finish(quern.mse(batch.x:matmul(w), batch.t))
   local was = w.grad:bytes()
@@ -769,6 +866,9 @@ return {
   { "persistent tensors are read anew", persistent_tensors_are_read_anew },
   { "shared tensors are not cut", shared_tensors_are_not_cut },
   { "reading values is refused", reading_values_is_refused },
+  { "forward passes return what eager ones do", forward_passes_return_what_eager_ones_do },
+  { "results of forward passes are new each time", results_of_forward_passes_are_new_each_time },
+  { "bits of steps in segments do not depend on workers", segmented_bits_do_not_depend_on_workers },
   { "what couples samples runs between segments", what_couples_samples_runs_between_segments },
   { "other calls for other slices are refused", other_calls_for_other_slices_are_refused },
   { "foreign tensors are refused", foreign_tensors_are_refused },

@@ -30,7 +30,7 @@ static int32_t read_list(lua_State *L, int index, qn_tensor **list) {
   return (int32_t)n;
 }
 
-/* capture_new(inputs, shared, bytes): a capture; shared is a list of booleans. */
+/* capture_new(inputs, shared, bytes, fuse): a capture; shared is a list of booleans. */
 static int capture_new(lua_State *L) {
   qn_tensor *inputs[MOST_INPUTS];
   bool shared[MOST_INPUTS];
@@ -46,6 +46,7 @@ static int capture_new(lua_State *L) {
   qni_error_reset();
   qni_bind_check(L, qni_capture_new(inputs, shared, n, budget, &made));
   owner->thing = made;
+  qni_capture_fuse(made, lua_isnoneornil(L, 4) || lua_toboolean(L, 4));
   return 1;
 }
 
@@ -283,6 +284,7 @@ static int describe(lua_State *L) {
   qni_bind_set_int(L, "dropped", info.dropped);
   qni_bind_set_int(L, "whole", info.whole);
   qni_bind_set_int(L, "segments", info.segments);
+  qni_bind_set_int(L, "fused", info.fused);
   qni_bind_set_int(L, "batch_bytes", info.batch_bytes);
   qni_bind_set_int(L, "arena_bytes", info.arena_bytes);
   qni_bind_set_int(L, "step_bytes", info.step_bytes);

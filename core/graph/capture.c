@@ -27,6 +27,7 @@ struct qni_capture {
   qni_extent extent[QNI_TRIALS];
   qni_trace *trace[QNI_TRIALS];
   int64_t budget;
+  bool fuse;
   qni_program *program;
   qni_runner runner;
   bool started;
@@ -155,6 +156,7 @@ qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t 
   qni_capture *c = *capture = qni_mem_zalloc(1, sizeof *c);
   if (!c) return QN_E_NOMEM;
   c->budget = budget;
+  c->fuse = true;
   qn_status st = start(c, inputs, shared, n);
   if (!st) return QN_OK;
   qni_capture_free(c);
@@ -168,6 +170,8 @@ static void free_trial(qni_capture *c, int32_t t) {
     c->trial[t][i] = NULL;
   }
 }
+
+void qni_capture_fuse(qni_capture *c, bool on) { c->fuse = on; }
 
 void qni_capture_free(qni_capture *c) {
   if (!c) return;
@@ -244,7 +248,7 @@ qn_status qni_capture_build(qni_capture *c) {
   qni_trace *traces[QNI_TRIALS];
   memcpy(traces, c->trace, sizeof traces);
   memset(c->trace, 0, sizeof c->trace);
-  qn_status st = qni_program_new(traces, c->extent, &c->program);
+  qn_status st = qni_program_new(traces, c->extent, c->fuse, &c->program);
   if (!st && c->budget <= 0) c->budget = usual_budget(c->program);
   if (!st) st = qni_runner_start(c->program, c->budget, &c->runner);
   c->started = c->program != NULL;
@@ -481,6 +485,14 @@ qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_
 
 /* ---- In words ---- */
 
+static int64_t fused_entries(const qni_program *p) {
+  int64_t n = 0;
+  for (int32_t s = 0; s < p->n_segments; s++)
+    for (int32_t k = 0; k < p->list[s].n; k += p->list[s].run[k])
+      if (p->list[s].run[k] > 1) n += p->list[s].run[k];
+  return n;
+}
+
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
   const qni_program *p = c->program;
   *info = (qni_capture_info){.arena_bytes = (int64_t)c->runner.arena_bytes,
@@ -490,6 +502,7 @@ void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
                              .parameters = c->runner.lanes.n,
                              .budget = c->budget,
                              .segments = p->n_segments,
+                             .fused = fused_entries(p),
                              .batch_bytes = (int64_t)c->runner.batch_bytes,
                              .loss_kind = p->loss.kind};
   for (int32_t i = 0; i < p->n_entries; i++) {

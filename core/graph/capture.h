@@ -20,6 +20,7 @@ typedef struct qni_capture qni_capture;
 /* shared[i]: input i is not cut (those without dimensions never are). budget 0: the usual one. */
 qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
                           qni_capture **capture) QNI_WARN_UNUSED;
+void qni_capture_fuse(qni_capture *c, bool on); /* element-wise entries; before build; default on */
 void qni_capture_free(qni_capture *c);
 /* Inputs of a trial slice, borrowed, and its sizes. */
 qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_extent *extent);
@@ -78,8 +79,8 @@ qn_status qni_capture_check_outputs(qn_tensor *const *eager, qn_tensor *const *r
                                     int32_t n) QNI_WARN_UNUSED;
 
 typedef struct qni_capture_info {
-  int64_t entries, hoisted, dropped, whole, segments, batch_bytes, arena_bytes, step_bytes, slices,
-      lanes, parameters, budget;
+  int64_t entries, hoisted, dropped, whole, segments, fused, batch_bytes, arena_bytes, step_bytes,
+      slices, lanes, parameters, budget;
   int32_t loss_kind;
 } qni_capture_info;
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info);

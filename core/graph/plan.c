@@ -12,7 +12,7 @@
 
 #include "graph/program.h"
 
-enum { ALIGN = 64 };
+enum { ALIGN = 64, PIECE_BYTES = QNI_PIECE * 8 /* of the widest type */ };
 
 /* ---- What counts ---- */
 
@@ -147,12 +147,13 @@ static void find_lives(qni_program *p) {
 /* ---- Sizes ---- */
 
 static int64_t rounded(const qni_program *p, const qni_pbuffer *b, const qni_extent *e) {
-  int64_t bytes = qni_affine_value(&p->affines.list[b->bytes], e);
+  int64_t bytes = b->piece ? PIECE_BYTES : qni_affine_value(&p->affines.list[b->bytes], e);
   return (bytes + ALIGN - 1) & ~(int64_t)(ALIGN - 1);
 }
 
 static void add_form(const qni_program *p, const qni_pbuffer *b, int64_t *form, int64_t sign) {
-  const qni_affine *f = &p->affines.list[b->bytes];
+  const qni_affine piece = {.add = PIECE_BYTES};
+  const qni_affine *f = b->piece ? &piece : &p->affines.list[b->bytes];
   form[f->monomial] += sign * f->scale;
   form[QNI_M_ONE] += sign * (f->add + ALIGN - 1);
 }
@@ -188,7 +189,7 @@ static void segment_forms(qni_program *p, const qni_segment *s) {
   }
 }
 
-static qn_status find_forms(qni_program *p) {
+qn_status qni_program_forms(qni_program *p) {
   p->form = qni_arena_alloc(&p->memory, (size_t)(p->n_entries + 1) * sizeof *p->form);
   if (!p->form) return QN_E_NOMEM;
   for (int32_t s = 0; s < p->n_segments; s += 2) segment_forms(p, &p->list[s]);
@@ -202,7 +203,7 @@ static qn_status list_of(qni_program *p, int32_t segment, int32_t when, qni_segm
   if (!entry) return QN_E_NOMEM;
   for (int32_t i = 0; i < p->n_entries; i++)
     if (p->when[i] == when && p->segment[i] == segment) entry[n++] = i;
-  *list = (qni_segment){entry, n};
+  *list = (qni_segment){.entry = entry, .n = n};
   return QN_OK;
 }
 
@@ -232,8 +233,7 @@ qn_status qni_program_schedule(qni_program *p) {
   find_direct(p);
   find_lives(p);
   qn_status st = mark_fills(p);
-  if (!st) st = make_order(p);
-  return st ? st : find_forms(p);
+  return st ? st : make_order(p);
 }
 
 int64_t qni_plan_bytes(const qni_program *p, const qni_extent *e) {

@@ -364,7 +364,7 @@ static qn_status merge_all(struct merge *m) {
   return st;
 }
 
-qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
+qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, bool fuse,
                           qni_program **program) {
   qni_program *p = *program = qni_mem_zalloc(1, sizeof *p);
   if (!p) {
@@ -380,6 +380,8 @@ qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
   if (!st) st = qni_program_analyse(p);
   if (!st) st = qni_program_loss(p);
   if (!st) st = qni_program_schedule(p);
+  if (!st) st = qni_program_fuse(p, fuse);
+  if (!st) st = qni_program_forms(p);
   if (!st) return QN_OK;
   qni_program_free(p);
   *program = NULL;

@@ -11,7 +11,7 @@
 #include "graph/affine.h"
 #include "graph/record.h"
 
-enum { QNI_LANES = 8 };
+enum { QNI_LANES = 8, QNI_PIECE = 2048 /* elements that fused entries do at a time */ };
 
 typedef struct qni_pview { /* a trace view with functions (of program->affines) for numbers */
   int32_t buffer, offsets, dtype, ndim;
@@ -36,6 +36,7 @@ typedef struct qni_pbuffer {
   bool wide;           /* depends on the batch, and is one for all slices */
   bool summed;         /* a sum over the slice's samples */
   bool crosses;        /* of the batch's size: slices look at their part of it */
+  bool piece;          /* lives inside a fused run: memory for one piece */
   bool reduced;        /* slices' parts are added up when their segment ends */
   int32_t first, last; /* entries between which its memory is taken */
   int32_t from, to;    /* segments that use it; from > to: none */
@@ -69,6 +70,7 @@ enum qni_when { QNI_WHEN_DEAD, QNI_WHEN_STEP, QNI_WHEN_SLICE, QNI_WHEN_WHOLE };
 typedef struct qni_segment {
   const int32_t *entry;
   int32_t n;
+  int32_t *run; /* [n] so many entries from here on are fused; 1: none */
 } qni_segment;
 
 typedef struct qni_program {
@@ -102,7 +104,7 @@ typedef struct qni_program {
 } qni_program;
 
 /* One program out of recordings that agree; traces are taken over, also on failure. */
-qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
+qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, bool fuse,
                           qni_program **program) QNI_WARN_UNUSED;
 void qni_program_free(qni_program *p);
 void qni_program_live(qni_program *p); /* plan.c: what nothing counts on is dead */
@@ -116,6 +118,9 @@ bool qni_program_force(qni_program *p, int32_t entry, const char *why, ...) QNI_
 qn_status
 qni_program_loss(qni_program *p) QNI_WARN_UNUSED; /* loss.c: fills loss, puts in the seed entry */
 qn_status qni_program_schedule(qni_program *p) QNI_WARN_UNUSED; /* plan.c: what runs, and when */
+
+qn_status qni_program_fuse(qni_program *p, bool on) QNI_WARN_UNUSED; /* fuse.c: after schedule */
+qn_status qni_program_forms(qni_program *p) QNI_WARN_UNUSED; /* plan.c: after it; memory by slice */
 
 /* Number of dimensions of a view that grow with the samples; *odd: one is more than a multiple. */
 int32_t qni_view_batched(const qni_program *p, int32_t view, bool *odd);

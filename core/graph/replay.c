@@ -363,16 +363,74 @@ void qni_worker_fill(const qni_program *p, qni_worker *w) {
     if (p->buffer[b].uniform && p->buffer[b].live && p->buffer[b].crosses) fill_buffer(p, w, b);
 }
 
+/* ---- Fused runs ---- */
+
+enum { MOST_MOVING = 256 };
+
+struct moving { /* the views of a run, which go over the elements together */
+  int32_t n, view[MOST_MOVING];
+  qn_view whole[MOST_MOVING];
+  int64_t elements;
+};
+
+static void move_view(const struct run *r, int32_t id, struct moving *m) {
+  if (id < 0) return;
+  const qn_view *v = &r->w->tensor[id].view;
+  int64_t n = qni_view_count(v);
+  for (int32_t i = 0; i < m->n; i++)
+    if (m->view[i] == id) return;
+  if (n > m->elements) m->elements = n;
+  m->whole[m->n] = *v;
+  m->view[m->n++] = id;
+}
+
+static void move_entry(const struct run *r, const qni_entry *e, struct moving *m) {
+  bool back = e->kind == QNI_ENTRY_BACKWARD;
+  for (int32_t i = 0; i < (back ? e->n_out : e->n_in); i++) move_view(r, e->in[i], m);
+  for (int32_t i = 0; i < (back ? e->n_in : e->n_out); i++) move_view(r, e->out[i], m);
+  for (int32_t i = 0; back && i < e->n_in; i++) move_view(r, e->like[i], m);
+  for (int32_t i = 0; i < QN_MAX_SAVED; i++) move_view(r, e->saved[i], m);
+}
+
+static void show_piece(const struct run *r, const struct moving *m, int64_t begin, int64_t n) {
+  for (int32_t i = 0; i < m->n; i++) {
+    qn_view *v = &r->w->tensor[m->view[i]].view;
+    int32_t b = r->p->view[m->view[i]].buffer;
+    if (qni_view_count(&m->whole[i]) == 1 && m->elements > 1) continue; /* one number for all */
+    bool piece = b >= 0 && r->p->buffer[b].piece;
+    v->ndim = 1;
+    v->shape[0] = n;
+    v->stride[0] = 1;
+    if (m->whole[i].data && !piece)
+      v->data = (char *)m->whole[i].data + (size_t)begin * qni_dtype_size(v->dtype);
+  }
+}
+
+static qn_status run_pieces(const struct run *r, const int32_t *entry, int32_t n) {
+  struct moving m = {.n = 0};
+  qn_status st = QN_OK;
+  for (int32_t k = 0; k < n; k++) move_entry(r, &r->p->entry[entry[k]], &m);
+  for (int64_t at = 0; !st && at < m.elements; at += QNI_PIECE) {
+    show_piece(r, &m, at, m.elements - at < QNI_PIECE ? m.elements - at : QNI_PIECE);
+    for (int32_t k = 0; !st && k < n; k++) st = run_entry(r, entry[k]);
+  }
+  for (int32_t i = 0; i < m.n; i++) r->w->tensor[m.view[i]].view = m.whole[i];
+  return st;
+}
+
 qn_status qni_worker_run(const qni_program *p, qni_worker *w, const qni_batch *batch,
                          qni_slice *slice, const qni_segment *entries,
                          const qni_collector *collector) {
   struct run r = {p, w, batch, slice, collector};
   qn_status st = QN_OK;
-  for (int32_t k = 0; !st && k < entries->n; k++) {
-    int32_t i = entries->entry[k];
-    if (p->fills[i]) fill_uniform(&r, i);
-    st = run_entry(&r, i);
-    if (!st && collector && collector->after) st = collector->after(collector->ctx, w, i);
+  for (int32_t k = 0, n; !st && k < entries->n; k += n) {
+    const int32_t *list = entries->entry + k;
+    n = entries->run ? entries->run[k] : 1;
+    for (int32_t i = 0; i < n; i++)
+      if (p->fills[list[i]]) fill_uniform(&r, list[i]);
+    st = n > 1 ? run_pieces(&r, list, n) : run_entry(&r, list[0]);
+    for (int32_t i = 0; !st && collector && collector->after && i < n; i++)
+      st = collector->after(collector->ctx, w, list[i]);
   }
   return st;
 }

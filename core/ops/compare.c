@@ -110,7 +110,7 @@ static qn_status masked_fill_compose(const qn_host *h, qn_call *c) {
          "Whether a is " says " b, element by element, with broadcasting.",                        \
          "y = (a " sign " b), as bool. A number takes the tensor's element type. No gradient.",    \
          "print(quern." #word "(quern.tensor{1,2,3}, 2))",                                         \
-         .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = word##_forward)
+         .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = word##_forward)
 COMPARE(eq, "==", "equal to");
 COMPARE(ne, "~=", "different from");
 COMPARE(lt, "<", "less than");
@@ -120,34 +120,34 @@ COMPARE(ge, ">=", "at least");
 
 QNI_OP(not_op, QN_BATCH_ROWS, "logical_not(a: any[...] strided) -> y: bool[...]",
        "True where a is 0 or false.", "y = not a. No gradient.",
-       "print(quern.logical_not(quern.tensor{0,1,2}))", .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS,
-       .forward = not_forward);
+       "print(quern.logical_not(quern.tensor{0,1,2}))",
+       .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = not_forward);
 QNI_OP(and_op, QN_BATCH_ROWS,
        "logical_and(a: any[~...] strided, b: any[~...] strided) -> y: bool[...]",
        "True where both are.", "y = a and b; all but 0 is true. No gradient.",
        "print(quern.logical_and(quern.tensor{0,1,2}, quern.tensor{1,1,0}))",
-       .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = and_forward);
+       .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = and_forward);
 QNI_OP(or_op, QN_BATCH_ROWS,
        "logical_or(a: any[~...] strided, b: any[~...] strided) -> y: bool[...]",
        "True where at least one is.", "y = a or b; all but 0 is true. No gradient.",
        "print(quern.logical_or(quern.tensor{0,1,0}, quern.tensor{1,1,0}))",
-       .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = or_forward);
+       .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD | QN_OP_NAN_STOPS, .forward = or_forward);
 QNI_OP(
     where_op, QN_BATCH_ROWS,
     "where(cond: bool[~...] strided, a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
     "Picks from a where cond is true, else from b, with broadcasting.",
     "y = cond ? a : b. Gradient: da = dy where cond, db = dy elsewhere; what is not picked gets 0.",
     "print(quern.where(quern.gt(quern.tensor{1,2,3}, 2), quern.tensor{1,2,3}, 0))",
-    .flags = QN_OP_NAN_STOPS, .forward = where_forward, .backward = where_backward,
-    .compose = where_compose);
+    .flags = QN_OP_POINTWISE | QN_OP_NAN_STOPS, .forward = where_forward,
+    .backward = where_backward, .compose = where_compose);
 QNI_OP(
     masked_fill_op, QN_BATCH_ROWS,
     "masked_fill(x: t[...] strided, mask: bool[~...] strided, value: num) -> y: t[...]",
     "Replaces the elements where mask is true by a number.",
     "y = mask ? value : x; the mask is broadcast to x. Gradient: dx = dy where the mask is false.",
     "print(quern.masked_fill(quern.tensor{1,2,3}, quern.gt(quern.tensor{1,2,3}, 2), -1))",
-    .flags = QN_OP_NAN_STOPS, .forward = masked_fill_forward, .backward = masked_fill_backward,
-    .compose = masked_fill_compose);
+    .flags = QN_OP_POINTWISE | QN_OP_NAN_STOPS, .forward = masked_fill_forward,
+    .backward = masked_fill_backward, .compose = masked_fill_compose);
 
 const qn_op *const qni_ops_compare[] = {&eq_op, &ne_op,    &lt_op,          &le_op,
                                         &gt_op, &ge_op,    &not_op,         &and_op,

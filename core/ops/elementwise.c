@@ -248,44 +248,46 @@ QNI_OP(add_op, QN_BATCH_ROWS, "add(a: t[~...] strided, b: t[~...] strided) -> y:
        "have one "
        "element type; a number takes the tensor's.",
        "print(quern.add(quern.tensor{1,2}, quern.tensor{3,4}))", .forward = add_forward,
-       .backward = add_backward, .compose = add_compose);
+       .backward = add_backward, .compose = add_compose, .flags = QN_OP_POINTWISE);
 QNI_OP(sub_op, QN_BATCH_ROWS, "sub(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "Difference of two tensors, with broadcasting.", "y = a - b. Gradient: da = dy, db = -dy.",
        "print(quern.sub(quern.tensor{3,4}, quern.tensor{1,2}))", .forward = sub_forward,
-       .backward = sub_backward, .compose = sub_compose);
+       .backward = sub_backward, .compose = sub_compose, .flags = QN_OP_POINTWISE);
 QNI_OP(mul_op, QN_BATCH_ROWS, "mul(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "Product of two tensors element by element, with broadcasting.",
        "y = a b. Gradient: da = b dy, db = a dy.",
        "print(quern.mul(quern.tensor{1,2}, quern.tensor{3,4}))", .forward = mul_forward,
-       .backward = mul_backward, .compose = mul_compose);
+       .backward = mul_backward, .compose = mul_compose, .flags = QN_OP_POINTWISE);
 QNI_OP(div_op, QN_BATCH_ROWS, "div(a: f[~...] strided, b: f[~...] strided) -> y: f[...]",
        "Quotient of two floating tensors, with broadcasting.",
        "y = a / b. Gradient: da = dy / b, db = -dy a / b^2. For integers see floor_divide.",
        "print(quern.div(quern.tensor{1,2}, quern.tensor{4,4}))", .forward = div_forward,
-       .backward = div_backward, .compose = div_compose);
+       .backward = div_backward, .compose = div_compose, .flags = QN_OP_POINTWISE);
 QNI_OP(floor_divide_op, QN_BATCH_ROWS,
        "floor_divide(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "Quotient rounded down, with broadcasting; for integers too.",
        "y = floor(a / b). No gradient. An integer divisor of 0 is an error.",
-       "print(quern.floor_divide(quern.tensor{7,-7}, quern.tensor{2,2}))", .flags = QN_OP_NO_GRAD,
-       .forward = floor_divide_forward);
+       "print(quern.floor_divide(quern.tensor{7,-7}, quern.tensor{2,2}))",
+       .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD, .forward = floor_divide_forward);
 QNI_OP(remainder_op, QN_BATCH_ROWS,
        "remainder(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "What floor_divide leaves over; it has the divisor's sign.",
        "y = a - b floor(a / b). Gradient: da = dy, db = -dy floor(a / b). An integer divisor of 0 "
        "is an error.",
        "print(quern.remainder(quern.tensor{7,-7}, quern.tensor{3,3}))",
-       .forward = remainder_forward, .compose = remainder_compose);
+       .forward = remainder_forward, .compose = remainder_compose, .flags = QN_OP_POINTWISE);
 QNI_OP(maximum_op, QN_BATCH_ROWS, "maximum(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "The larger of two elements, with broadcasting.",
        "y = max(a, b); NaN wins. The gradient goes to the larger, half to each at a tie.",
        "print(quern.maximum(quern.tensor{1,5}, quern.tensor{3,4}))", .forward = maximum_forward,
-       .backward = maximum_backward, .compose = maximum_compose, .kink = tie_kink);
+       .backward = maximum_backward, .compose = maximum_compose, .kink = tie_kink,
+       .flags = QN_OP_POINTWISE);
 QNI_OP(minimum_op, QN_BATCH_ROWS, "minimum(a: t[~...] strided, b: t[~...] strided) -> y: t[...]",
        "The smaller of two elements, with broadcasting.",
        "y = min(a, b); NaN wins. The gradient goes to the smaller, half to each at a tie.",
        "print(quern.minimum(quern.tensor{1,5}, quern.tensor{3,4}))", .forward = minimum_forward,
-       .backward = minimum_backward, .compose = minimum_compose, .kink = tie_kink);
+       .backward = minimum_backward, .compose = minimum_compose, .kink = tie_kink,
+       .flags = QN_OP_POINTWISE);
 QNI_OP(sum_to_op, QN_BATCH_COUPLED, "sum_to(x: t[?] strided, shape: [int]) -> y: t[?]",
        "Sums over dimensions so that the shape becomes a given one; undoes broadcasting.",
        "y = sum of x over every leading dimension that `shape` lacks and every dimension that is 1 "

@@ -69,16 +69,16 @@ static qn_status copy_forward(const qn_host *h, qn_call *c) {
 
 QNI_OP(add_op, QN_BATCH_ROWS, "add_(x!: t[...] strided, y: t[~...] strided) -> x",
        "Adds y to x in place.", "x <- x + y; y is broadcast to x.",
-       "print(quern.add_(quern.tensor{1,2}, 1))", .forward = add_forward);
+       "print(quern.add_(quern.tensor{1,2}, 1))", .forward = add_forward, .flags = QN_OP_POINTWISE);
 QNI_OP(sub_op, QN_BATCH_ROWS, "sub_(x!: t[...] strided, y: t[~...] strided) -> x",
        "Subtracts y from x in place.", "x <- x - y; y is broadcast to x.",
-       "print(quern.sub_(quern.tensor{1,2}, 1))", .forward = sub_forward);
+       "print(quern.sub_(quern.tensor{1,2}, 1))", .forward = sub_forward, .flags = QN_OP_POINTWISE);
 QNI_OP(mul_op, QN_BATCH_ROWS, "mul_(x!: t[...] strided, y: t[~...] strided) -> x",
        "Multiplies x by y in place.", "x <- x y; y is broadcast to x.",
-       "print(quern.mul_(quern.tensor{1,2}, 3))", .forward = mul_forward);
+       "print(quern.mul_(quern.tensor{1,2}, 3))", .forward = mul_forward, .flags = QN_OP_POINTWISE);
 QNI_OP(div_op, QN_BATCH_ROWS, "div_(x!: f[...] strided, y: f[~...] strided) -> x",
        "Divides x by y in place.", "x <- x / y; y is broadcast to x.",
-       "print(quern.div_(quern.tensor{1,2}, 2))", .forward = div_forward);
+       "print(quern.div_(quern.tensor{1,2}, 2))", .forward = div_forward, .flags = QN_OP_POINTWISE);
 QNI_OP(fill_op, QN_BATCH_ROWS, "fill_(x!: t[...] strided, value: num) -> x",
        "Sets every element to a number.", "x <- value.", "print(quern.fill_(quern.tensor{1,2}, 7))",
        .flags = QN_OP_NAN_STOPS, .forward = fill_forward);
@@ -87,8 +87,8 @@ QNI_OP(zero_op, QN_BATCH_ROWS, "zero_(x!: t[...] strided) -> x", "Sets every ele
        .forward = zero_forward);
 QNI_OP(copy_op, QN_BATCH_ROWS, "copy_(x!: any[...] strided, y: any[~...] strided) -> x",
        "Copies y into x, converting the element type.", "x <- y; y is broadcast to x.",
-       "print(quern.copy_(quern.tensor{1,2}, quern.tensor{3,4}))", .flags = QN_OP_NAN_STOPS,
-       .forward = copy_forward);
+       "print(quern.copy_(quern.tensor{1,2}, quern.tensor{3,4}))",
+       .flags = QN_OP_POINTWISE | QN_OP_NAN_STOPS, .forward = copy_forward);
 
 const qn_op *const qni_ops_elementwise_inplace[] = {&add_op,  &sub_op,  &mul_op,  &div_op,
                                                     &fill_op, &zero_op, &copy_op, NULL};

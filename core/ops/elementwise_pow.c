@@ -88,7 +88,8 @@ QNI_OP(pow_op, QN_BATCH_ROWS, "pow(a: f[~...] strided, b: f[~...] strided) -> y:
        "y = a^b. Gradient: da = dy b a^(b-1), db = dy y log a. A negative base with a fractional "
        "exponent "
        "gives NaN.",
-       "print(quern.pow(quern.tensor{1,2,3}, 2))", .flags = QN_OP_NAN_STOPS | QN_OP_DOMAIN,
-       .forward = pow_forward, .backward = pow_backward, .compose = pow_compose);
+       "print(quern.pow(quern.tensor{1,2,3}, 2))",
+       .flags = QN_OP_POINTWISE | QN_OP_NAN_STOPS | QN_OP_DOMAIN, .forward = pow_forward,
+       .backward = pow_backward, .compose = pow_compose);
 
 const qn_op *const qni_ops_elementwise_pow[] = {&pow_op, NULL};

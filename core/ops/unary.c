@@ -104,45 +104,49 @@ static qn_status clamp_kink(const qn_host *h, qn_call *c) {
          .forward = name##_forward, __VA_ARGS__)
 
 UNARY(neg, "t", "Minus x.", "y = -x. Gradient: dx = -dy.", .backward = neg_backward,
-      .compose = neg_compose);
+      .compose = neg_compose, .flags = QN_OP_POINTWISE);
 UNARY(abs, "t", "Absolute value.", "y = |x|. Gradient: dx = sign(x) dy, 0 at 0.",
-      .backward = abs_backward, .compose = abs_compose, .kink = zero_kink);
+      .backward = abs_backward, .compose = abs_compose, .kink = zero_kink,
+      .flags = QN_OP_POINTWISE);
 UNARY(exp, "f", "Exponential.", "y = e^x. Gradient: dx = y dy.", .backward = exp_backward,
-      .compose = exp_compose);
+      .compose = exp_compose, .flags = QN_OP_POINTWISE);
 UNARY(log, "f", "Natural logarithm.", "y = ln x; -inf at 0, NaN below. Gradient: dx = dy / x.",
-      .flags = QN_OP_DOMAIN, .backward = log_backward, .compose = log_compose);
+      .flags = QN_OP_POINTWISE | QN_OP_DOMAIN, .backward = log_backward, .compose = log_compose);
 UNARY(log1p, "f", "ln(1 + x), exact for small x.", "y = ln(1 + x). Gradient: dx = dy / (1 + x).",
-      .flags = QN_OP_DOMAIN, .backward = log1p_backward, .compose = log1p_compose);
+      .flags = QN_OP_POINTWISE | QN_OP_DOMAIN, .backward = log1p_backward,
+      .compose = log1p_compose);
 UNARY(sqrt, "f", "Square root.", "y = sqrt x; NaN below 0. Gradient: dx = dy / (2 y).",
-      .flags = QN_OP_DOMAIN, .backward = sqrt_backward, .compose = sqrt_compose);
+      .flags = QN_OP_POINTWISE | QN_OP_DOMAIN, .backward = sqrt_backward, .compose = sqrt_compose);
 UNARY(rsqrt, "f", "One over the square root.", "y = 1 / sqrt x. Gradient: dx = -y^3 dy / 2.",
-      .flags = QN_OP_DOMAIN, .backward = rsqrt_backward, .compose = rsqrt_compose);
+      .flags = QN_OP_POINTWISE | QN_OP_DOMAIN, .backward = rsqrt_backward,
+      .compose = rsqrt_compose);
 UNARY(square, "t", "x times x.", "y = x^2. Gradient: dx = 2 x dy.", .backward = square_backward,
-      .compose = square_compose);
+      .compose = square_compose, .flags = QN_OP_POINTWISE);
 UNARY(reciprocal, "f", "One over x.", "y = 1 / x. Gradient: dx = -y^2 dy.",
-      .backward = reciprocal_backward, .compose = reciprocal_compose);
+      .backward = reciprocal_backward, .compose = reciprocal_compose, .flags = QN_OP_POINTWISE);
 UNARY(sin, "f", "Sine of x in radians.", "y = sin x. Gradient: dx = cos(x) dy.",
-      .backward = sin_backward, .compose = sin_compose);
+      .backward = sin_backward, .compose = sin_compose, .flags = QN_OP_POINTWISE);
 UNARY(cos, "f", "Cosine of x in radians.", "y = cos x. Gradient: dx = -sin(x) dy.",
-      .backward = cos_backward, .compose = cos_compose);
+      .backward = cos_backward, .compose = cos_compose, .flags = QN_OP_POINTWISE);
 UNARY(erf, "f", "Error function.",
       "y = 2 / sqrt(pi) * integral of e^(-t^2) from 0 to x. Gradient: "
       "dx = 2 / sqrt(pi) e^(-x^2) dy.",
-      .backward = erf_backward, .compose = erf_compose);
+      .backward = erf_backward, .compose = erf_compose, .flags = QN_OP_POINTWISE);
 UNARY(floor, "f", "Largest whole number not above x.", "y = floor x. No gradient.",
-      .flags = QN_OP_NO_GRAD);
+      .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD);
 UNARY(ceil, "f", "Smallest whole number not below x.", "y = ceil x. No gradient.",
-      .flags = QN_OP_NO_GRAD);
+      .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD);
 UNARY(round, "f", "Nearest whole number; halves go to the even one.", "y = round x. No gradient.",
-      .flags = QN_OP_NO_GRAD);
+      .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD);
 UNARY(sign, "t", "-1, 0 or 1 as x is negative, zero or positive.", "y = sign x. No gradient.",
-      .flags = QN_OP_NO_GRAD);
+      .flags = QN_OP_POINTWISE | QN_OP_NO_GRAD);
 QNI_OP(clamp_op, QN_BATCH_ROWS,
        "clamp(x: t[...] strided, min: num? = nil, max: num? = nil) -> y: t[...]",
        "x kept between two bounds; either may be left out.",
        "y = min(max(x, min), max). Gradient: dx = dy where min <= x <= max, else 0.",
        "print(quern.clamp(quern.tensor{-1, 0.5, 2}, 0, 1))", .forward = clamp_forward,
-       .backward = clamp_backward, .compose = clamp_compose, .kink = clamp_kink);
+       .backward = clamp_backward, .compose = clamp_compose, .kink = clamp_kink,
+       .flags = QN_OP_POINTWISE);
 
 const qn_op *const qni_ops_unary[] = {&neg_op,  &abs_op,   &exp_op,    &log_op,        &log1p_op,
                                       &sqrt_op, &rsqrt_op, &square_op, &reciprocal_op, &sin_op,

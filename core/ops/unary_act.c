@@ -115,29 +115,31 @@ QNI_COMPOSE(softplus_compose,
          doc, "print(quern." #name "(quern.tensor{-1, 0, 1}))", .forward = name##_forward,         \
          .backward = name##_backward, .compose = name##_compose, __VA_ARGS__)
 
-ACT(tanh, "", "Hyperbolic tangent.", "y = tanh x. Gradient: dx = (1 - y^2) dy.", .flags = 0);
+ACT(tanh, "", "Hyperbolic tangent.", "y = tanh x. Gradient: dx = (1 - y^2) dy.",
+    .flags = QN_OP_POINTWISE);
 ACT(sigmoid, "", "Logistic function.", "y = 1 / (1 + e^-x). Gradient: dx = y (1 - y) dy.",
-    .flags = 0);
+    .flags = QN_OP_POINTWISE);
 ACT(silu, "", "x times its logistic function (swish).",
-    "y = x sigma(x). Gradient: dx = sigma(x) (1 + x (1 - sigma(x))) dy.", .flags = 0);
+    "y = x sigma(x). Gradient: dx = sigma(x) (1 + x (1 - sigma(x))) dy.", .flags = QN_OP_POINTWISE);
 ACT(relu, "", "x where positive, else 0.", "y = max(x, 0). Gradient: dx = dy where x > 0, else 0.",
-    .kink = zero_kink);
+    .kink = zero_kink, .flags = QN_OP_POINTWISE);
 ACT(gelu, ", form: enum{erf|tanh} = erf", "Gaussian error linear unit.",
     "y = x Phi(x). Gradient: dx = (Phi(x) + x phi(x)) dy. form = \"tanh\" takes "
     "Phi(x) = (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2.",
-    .cite = "Hendrycks and Gimpel 2016");
+    .cite = "Hendrycks and Gimpel 2016", .flags = QN_OP_POINTWISE);
 QNI_OP(leaky_relu_op, QN_BATCH_ROWS,
        "leaky_relu(x: f[...] strided, slope: num = 0.01) -> y: f[...]",
        "x where positive, else slope times x.",
        "y = x > 0 ? x : slope x. Gradient: dx = dy or slope dy.",
        "print(quern.leaky_relu(quern.tensor{-1, 0, 1}, 0.1))", .forward = leaky_forward,
-       .backward = leaky_backward, .compose = leaky_compose, .kink = zero_kink);
+       .backward = leaky_backward, .compose = leaky_compose, .kink = zero_kink,
+       .flags = QN_OP_POINTWISE);
 ACT(elu, ", alpha: num = 1", "Exponential linear unit.",
     "y = x > 0 ? x : alpha (e^x - 1). Gradient: dx = dy or alpha e^x dy.", .kink = zero_kink,
-    .cite = "Clevert, Unterthiner and Hochreiter 2016, eq. 15");
+    .cite = "Clevert, Unterthiner and Hochreiter 2016, eq. 15", .flags = QN_OP_POINTWISE);
 ACT(softplus, ", beta: num = 1", "Smooth form of relu.",
     "y = ln(1 + e^(beta x)) / beta, without overflow. Gradient: dx = sigma(beta x) dy.",
-    .flags = 0);
+    .flags = QN_OP_POINTWISE);
 
 const qn_op *const qni_ops_unary_act[] = {&tanh_op, &sigmoid_op,  &silu_op,
                                           &relu_op, &gelu_op,     &leaky_relu_op,

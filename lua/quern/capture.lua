@@ -25,6 +25,7 @@ local core = require "quern.core"
 local class = require "quern.class"
 local util = require "quern.util"
 local StepPlan = require "quern.step_plan"
+local execution = require "quern.execution"
 
 local TRIALS, MOST_KINDS = 3, 16
 local unpack = table.unpack
@@ -177,7 +178,7 @@ end
 
 -- A capture for a new kind of batch, checked against an eager step.
 function Capture:make(flat, args)
-  local made = core.capture_new(flat.tensors, flat.shared, self.bytes)
+  local made = core.capture_new(flat.tensors, flat.shared, self.bytes, self.fuse)
   for trial = 1, TRIALS do
     local scope <close> = core.scope_open()      -- luacheck: ignore 211
     self:record(made, trial, args, #flat.tensors)
@@ -188,9 +189,10 @@ function Capture:make(flat, args)
 end
 
 function Capture:init(fn, options)
-  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1 }, "capture")
+  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1, fuse = 1 }, "capture")
   if type(fn) ~= "function" then util.fail("argument", "capture needs a function: the training step") end
   self.fn, self.shared, self.kinds, self.count = fn, {}, {}, 0
+  self.fuse = o.fuse ~= false and execution.fuse
   self.watch, self.grad, self.forms = o.watch ~= false, o.grad ~= false, {}
   self.bytes = o.slice_kib and util.integer(o.slice_kib, "capture: slice_kib", 1) * 1024 or 0
   for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end

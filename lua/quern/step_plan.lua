@@ -59,8 +59,8 @@ function StepPlan:summary()
   local live = 0
   for _, s in ipairs(self.segments) do live = live + s.entries end
   local out = {
-    ("%d entries per batch, %d once per step, %d dropped; loss: %s"):format(live, self.hoisted, self.dropped,
-                                                                           self.loss),
+    ("%d entries per batch (%d of them fused), %d once per step, %d dropped; loss: %s"):format(
+      live, self.fused, self.hoisted, self.dropped, self.loss),
     ("arena %s a worker (%s may grow with the slice), %s for what runs once per step"):format(
       kib(self.arena_bytes), kib(self.budget), kib(self.step_bytes)),
     ("last batch: %d slices in %d lanes, %.2f GFLOP forward; %d parameters"):format(

@@ -519,6 +519,42 @@ local function segmented_bits_do_not_depend_on_workers()
   quern.threads(before)
 end
 
+-- Element-wise runs done piece by piece have the bits of ops done one by one, also where pieces end.
+local function fused_runs_have_the_bits_of_single_ops()
+  local function model()
+    quern.seed(41)
+    local w, a = quern.normal({ 6, 48 }):requires_grad_(true), quern.normal({ 48 }):requires_grad_(true)
+    local function step(b)
+      local y = b.x:matmul(w)
+      local gate = quern.sigmoid(y * 2 - 0.5)
+      local z = quern.where(quern.gt(y, 0), y * gate, quern.tanh(y)) + y:square() * 0.125
+      z = (z + 1):exp():log1p() / (z:abs() + 1)
+      return finish(quern.mse(quern.silu(z) - z:neg(), b.t) + (a * 3):tanh():square():mean())
+    end
+    return step, { w, a }
+  end
+  for _, n in ipairs { 1, 7, 43, 300 } do
+    local first
+    for _, fuse in ipairs { true, false } do
+      for _, kib in ipairs { 4, 4096 } do
+        local step, parameters = model()
+        local captured = quern.capture(step, { fuse = fuse, slice_kib = kib })
+        quern.seed(42)
+        local batch = { x = quern.normal { n, 6 }, t = quern.normal { n, 48 } }
+        run(captured, parameters, batch, 1)
+        local loss, grads = run(captured, parameters, batch, 1)
+        local plan = captured:plan()
+        check.yes(fuse and plan.fused > 20 or not fuse and plan.fused == 0, "fused: " .. plan.fused)
+        if kib == 4096 then
+          local bits = bytes(grads) .. ("%a"):format(loss)
+          first = first or bits
+          check.yes(bits == first, n .. " samples: fusing changes bits")
+        end
+      end
+    end
+  end
+end
+
 -- ---- Without gradients -----------------------------------------------------------------
 
 local function forward_passes_return_what_eager_ones_do()
@@ -866,6 +902,7 @@ return {
   { "persistent tensors are read anew", persistent_tensors_are_read_anew },
   { "shared tensors are not cut", shared_tensors_are_not_cut },
   { "reading values is refused", reading_values_is_refused },
+  { "fused runs have the bits of single ops", fused_runs_have_the_bits_of_single_ops },
   { "forward passes return what eager ones do", forward_passes_return_what_eager_ones_do },
   { "results of forward passes are new each time", results_of_forward_passes_are_new_each_time },
   { "bits of steps in segments do not depend on workers", segmented_bits_do_not_depend_on_workers },

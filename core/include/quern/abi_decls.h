@@ -248,7 +248,9 @@ enum qn_op_flags {
   QN_OP_DOMAIN = 16,    /* some finite inputs have no finite result: log, sqrt, ... */
   QN_OP_ROW_GRADS = 32, /* may call grad_rows: backward takes memory when out(i) is called, which
                                 is NULL then if memory is short; return QN_OK, the host knows */
-  QN_OP_ADDS_GRADS = 64 /* backward asks adds(i) for each gradient that it gives */
+  QN_OP_ADDS_GRADS = 64, /* backward asks adds(i) for each gradient that it gives */
+  QN_OP_POINTWISE = 128  /* for inputs of one shape (or one element), forward and backward go
+                            element by element: any part of the elements may be done by itself */
 };
 
 typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);

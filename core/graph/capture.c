@@ -241,7 +241,8 @@ static qn_status check_recording(qni_capture *c) {
 */
 static int64_t usual_budget(const qni_program *p) {
   int64_t cache = qni_cpu_l2() / 10 * 7, fixed = qni_plan_bytes(p, &(qni_extent){0, 0, 1});
-  return 2 * fixed < cache ? cache : 4 * fixed > cache ? 4 * fixed : cache;
+  int64_t budget = 2 * fixed < cache ? cache : 4 * fixed > cache ? 4 * fixed : cache;
+  return (budget + 1023) / 1024 * 1024; /* so that slice_kib says it in full */
 }
 
 qn_status qni_capture_build(qni_capture *c) {

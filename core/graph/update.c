@@ -139,6 +139,17 @@ static qn_status sum_and_step(void *ctx, int64_t first, int64_t last) {
   return st;
 }
 
+/* What the mask leaves out does not move, and does not count in the norm. */
+static void drop_masked(const struct pass *p, int64_t begin, int64_t n) {
+  for (int64_t i = begin; p->job.mask && i < begin + n; i++) {
+    if (p->job.mask[i]) continue;
+    if (p->wide)
+      ((double *)(void *)p->flat)[i] = 0;
+    else
+      ((float *)(void *)p->flat)[i] = 0;
+  }
+}
+
 /* First pass of clipping: whole chunks, as grad_norm_sq takes them. */
 static qn_status sum_and_square(void *ctx, int64_t first, int64_t last) {
   const struct pass *p = ctx;
@@ -146,6 +157,7 @@ static qn_status sum_and_square(void *ctx, int64_t first, int64_t last) {
   for (int64_t k = first; k < last; k++) {
     int64_t at = k * CHUNK, n = p->n - at < CHUNK ? p->n - at : CHUNK;
     sum_block(p, at, n, p->flat + at * size);
+    drop_masked(p, at, n);
     p->part[k] = qni_optim()->sum_square[p->wide](n, p->flat + at * size);
   }
   return QN_OK;
@@ -184,6 +196,7 @@ static qn_status squares(qni_lanes *l, double scale, const qni_update *u, int32_
     if (!qni_lanes_flat(s)) return QN_E_NOMEM;
     struct pass p = pass_of(s, scale);
     p.part = s->part;
+    p.job.mask = u[i].mask ? u[i].mask->view.data : NULL;
     st = qni_pool_run(chunks, 1, sum_and_square, &p);
     for (int64_t k = 0; !st && k < chunks; k++) *norm_sq += s->part[k];
   }

@@ -483,6 +483,7 @@ function Fit:run()
   end
   if self.options.restore_best ~= false then self:load_best() end
   self:hook("finish")
+  if runs.current and self.captured then runs.current.plans[self.name] = self.captured:plan() end
   quern.step(BETWEEN_STEP + self.number)   -- keys what comes between trainings
   self.model:eval()
   return { name = self.name, model = self.model, epochs = self.epoch, steps = self.step, history = self.history,

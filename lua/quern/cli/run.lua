@@ -22,6 +22,9 @@ end
 
 local function show_profile(run)
   print(quern.profile("table"))
+  for name, plan in util.sorted(run.plans) do
+    print(("\n%s, captured: %s"):format(name, table.concat(plan:summary(), "\n  ")))
+  end
   quern.profile("trace", run.folder .. "/trace.json")
 end
 

@@ -1,7 +1,7 @@
 # Quern. `make demo` and `make test` do all set-up on a fresh Debian machine.
 #
 #   make            build/quern, libquern.so, plugins         make lint     format, layers, cppcheck, luacheck
-#   make demo       train HSTU on MovieLens-100K              make asan     C tests, address + undefined + leak
+#   make demo       train HSTU, prune it, make it sparse       make asan     C tests, address + undefined + leak
 #   make test       build and run all tests                   make tsan     C tests under the thread sanitizer
 #   make install    PREFIX=/usr/local, DESTDIR=               make cover    line coverage of core/ by the C tests
 #   make bench      benchmarks (peers: see tests/bench)       make fuzz     each fuzz target for FUZZ_SECONDS

@@ -161,6 +161,7 @@ qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const b
     c.grad_in[i] = (qni_grad){0};
     if (wanted[i] && qni_dtype_floating(node->in_like[i].dtype)) c.needs |= 1ull << i;
   }
+  for (int32_t o = 0; o < c.n_out; o++) c.grad_out[o] = NULL;
   st = run(&c, grads_out, create);
   for (int32_t i = 0; !st && i < c.n_in; i++)
     if (c.grad_in[i].dense) st = check_shape(&c, i);

@@ -12,6 +12,7 @@ local quern = require "quern"
 local nn = require "quern.nn"
 local util = require "quern.util"
 local Context = require "hstu.context"
+local Paths = require "hstu.paths"
 local inputs = require "hstu.inputs"
 
 ---@class hstu.Backbone: quern.Module
@@ -125,6 +126,16 @@ function Backbone:encode(batch)
 end
 
 function Backbone:forward(batch) return self:encode(batch) end
+
+--- The output for one token that is the mean of all items: for counting paths of weights (prune.flow).
+---@return userdata [1,dim]
+function Backbone:flow()
+  local x = quern.mean(self:catalogue(), 1, true)
+  if self.width > self.dim then
+    x = quern.concat({ x, quern.ones({ 1, self.width - self.dim }, x.dtype) }, 2)
+  end
+  return quern.narrow(self:transform(x, Paths()), 2, 1, self.dim)
+end
 
 --- The user vectors: what encode gives at the last token of each sequence.
 ---@param batch table

@@ -54,6 +54,7 @@ function Block:mix(m, context, number)
   if self.rope then q, k = context:rope(q), context:rope(k) end
   local y = context:attend(number, q, k, v, self.bp, self.bt, { n = s.n, score = s.score })
   y = y:reshape({ y.shape[1], s.heads * s.dv })
+  if context.gate then return context:gate(u, y, s) end
   if s.gate then return quern.norm_gate(u, y, { parts = s.parts, eps = s.eps, dropout = s.dropout }) end
   y = quern.layer_norm(y, { eps = s.eps })
   return s.dropout > 0 and quern.dropout(y, { p = s.dropout, training = true }) or y

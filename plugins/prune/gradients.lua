@@ -116,6 +116,23 @@ function gradients.sum(model, params, loss, batches)
   return out, sum / n
 end
 
+--- One update by an optimizer on one batch.
+---@param model quern.Module
+---@param loss fun(model, batch): userdata
+---@param batch table
+---@param optimizer quern.Optimizer
+function gradients.step(model, loss, batch, optimizer)
+  model:zero_grad()
+  quern.scope(function()
+    do
+      local recorder <close> = record()     -- luacheck: ignore 211
+      loss(model, batch):backward()
+    end
+    optimizer:step()
+  end)
+  model:zero_grad()
+end
+
 -- ---- Hessian times vector --------------------------------------------------------------------------------
 
 local function tensors(params)

@@ -4,7 +4,10 @@
 */
 #include "prune.h"
 
-static const qn_op *const ops[] = {&prune_topk_select_op, NULL};
+static const qn_op *const ops[] = {&prune_topk_select_op, &prune_csr_linear_op,
+                                   &prune_csr_embedding_op, &prune_csr_make_op, NULL};
+
+static const char *const requires_ids[] = {"qn.math/1", NULL};
 
 QN_EXPORT extern const qn_plugin qn_plugin_entry;
 const qn_plugin qn_plugin_entry = {
@@ -17,5 +20,6 @@ const qn_plugin qn_plugin_entry = {
     .id = "org.quern.prune",
     .name = "prune",
     .version = "1.0.0",
+    .requires_ids = requires_ids,
     .ops = ops,
 };

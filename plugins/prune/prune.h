@@ -12,9 +12,12 @@
 
 #include "quern/abi.h"
 
-extern const qn_op prune_topk_select_op;
+extern const qn_op prune_topk_select_op, prune_csr_linear_op, prune_csr_embedding_op;
+extern const qn_op prune_csr_make_op;
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static inline int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
 
 static inline int64_t count_of(const qn_view *v) {
   int64_t n = 1;

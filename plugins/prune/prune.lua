@@ -16,6 +16,7 @@ local gradients = require "prune.gradients"
 
 require "prune.simple"
 require "prune.saliency"
+require "prune.synflow"
 
 return {
   Mask = require "prune.mask",
@@ -24,5 +25,7 @@ return {
   select = select.mask, count = select.count, erk = select.erk,
   parameters = groups.of, define_group = groups.define,
   batches = gradients.batches, gradients = gradients.sum, hessian = gradients.hessian,
+  variant = require("prune.variants").run,
+  flow = require "prune.flow", csr = require "prune.csr", compile = require "prune.compile",
   copy = gradients.copy, restore = gradients.restore,
 }

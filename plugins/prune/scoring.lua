@@ -12,6 +12,7 @@
 local quern = require "quern"
 local class = require "quern.class"
 local util = require "quern.util"
+local thing = require "quern.thing"
 local groups = require "prune.groups"
 local select = require "prune.select"
 local gradients = require "prune.gradients"
@@ -45,9 +46,28 @@ function scoring.register(scorer)
   return scorer
 end
 
---- Names of all scorers.
+--- Names of all scorers, those of plugins in C too.
 ---@return string[]
-function scoring.names() return util.keys(registry) end
+function scoring.names()
+  local all = {}
+  for name in pairs(registry) do all[name] = true end
+  for _, name in ipairs(thing.names "scorer") do all[name] = true end
+  return util.keys(all)
+end
+
+-- A scorer that a plugin offers in C ("qn.scorer/1") as one of ours.
+local function from_c(name)
+  local inner = thing.scorer(name)
+  return { name = name, needs = { data = inner.needs_grad }, score = function(job)
+    local grads, list, out = inner.needs_grad and job:gradients() or {}, {}, {}
+    for i, p in ipairs(job.params) do
+      list[i] = { name = p.name, role = p.role, value = p.tensor, mask = job.alive and job.alive.kept[p.name],
+                  grad = grads[p.name] and grads[p.name]:to(p.tensor.dtype) }
+    end
+    for i, s in ipairs(inner:score(list)) do out[job.params[i].name] = s end
+    return out
+  end }
+end
 
 --- A scorer by name; a scorer itself is returned as it is.
 ---@param how string|prune.Scorer
@@ -55,6 +75,11 @@ function scoring.names() return util.keys(registry) end
 function scoring.find(how)
   if type(how) == "table" and type(how.score) == "function" then return how end
   local scorer = registry[how]
+  if not scorer and type(how) == "string" then
+    for _, name in ipairs(thing.names "scorer") do
+      if name == how then return from_c(name) end
+    end
+  end
   if not scorer then
     util.fail("not_found", ("prune: there is no scorer %q"):format(tostring(how)), nil,
               util.suggest(tostring(how), scoring.names()))

@@ -12,7 +12,7 @@ static void selection_is_exact(void **state) {
   for (int64_t n = 1; n <= 400000; n = n * 7 + 1) {
     qn_tensor *x = gc_new(QN_F32, NULL, 1, &n);
     float *v = qn_tensor_view(x)->data;
-    for (int64_t i = 0; i < n; i++) v[i] = (float)(int)(gc_noise(n, i) * 20) / 4;
+    for (int64_t i = 0; i < n; i++) v[i] = (float)(int)(gc_noise((uint64_t)n, i) * 20) / 4;
     for (int64_t k = 0; k <= n; k += n / 3 + 1) {
       qn_tensor *kept = op_out("topk_select", ARGS(gc_tensor(x), gc_int("k", k)));
       const uint8_t *keep = qn_tensor_view(kept)->data;
@@ -59,7 +59,7 @@ static void products_equal_dense_ones(void **state) {
     qn_tensor *w = gc_new(QN_F64, NULL, 2, (int64_t[]){O, I}), *made[3], *b;
     double *v = qn_tensor_view(w)->data;
     for (int64_t i = 0; i < O * I; i++)
-      v[i] = gc_noise(round, 2 * i) > 0.6 ? gc_noise(round, 2 * i + 1) : 0;
+      v[i] = gc_noise((uint64_t)round, 2 * i) > 0.6 ? gc_noise((uint64_t)round, 2 * i + 1) : 0;
     qn_tensor *x = gradcheck_noise(100, 1, 0, 2, (int64_t[]){n, I});
     b = gradcheck_noise(101, 1, 0, 1, &O);
     op_outs("csr_make", ARGS(gc_tensor(w)), made, 3);

@@ -4,8 +4,9 @@
 */
 #include "prune.h"
 
-static const qn_op *const ops[] = {&prune_topk_select_op, &prune_csr_linear_op,
-                                   &prune_csr_embedding_op, &prune_csr_make_op, NULL};
+static const qn_op *const ops[] = {&prune_topk_select_op,   &prune_csr_linear_op,
+                                   &prune_csr_embedding_op, &prune_csr_make_op,
+                                   &prune_npb_kernels_op,   NULL};
 
 static const char *const requires_ids[] = {"qn.math/1", NULL};
 

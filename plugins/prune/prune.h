@@ -13,7 +13,7 @@
 #include "quern/abi.h"
 
 extern const qn_op prune_topk_select_op, prune_csr_linear_op, prune_csr_embedding_op;
-extern const qn_op prune_csr_make_op;
+extern const qn_op prune_csr_make_op, prune_npb_kernels_op;
 
 static inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 

@@ -17,6 +17,7 @@ local gradients = require "prune.gradients"
 require "prune.simple"
 require "prune.saliency"
 require "prune.synflow"
+require "prune.paths"
 
 return {
   Mask = require "prune.mask",

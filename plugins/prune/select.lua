@@ -78,8 +78,12 @@ function select.erk(shapes, d)
   end
 end
 
--- Weights to keep by parameter, under layer or erk.
-local function shares(params, d, alloc)
+--- Weights to keep of each parameter under "layer" or "erk"; together exactly the group's count.
+---@param params quern.Parameter[]
+---@param d number
+---@param alloc string
+---@return integer[]
+function select.shares(params, d, alloc)
   local wanted, limits, shapes, total = {}, {}, {}, 0
   for i, p in ipairs(params) do limits[i], shapes[i], total = numel(p), p.tensor.shape, total + numel(p) end
   local densities = alloc == "erk" and select.erk(shapes, d)
@@ -176,7 +180,7 @@ local function select_group(params, scores, alive, d, o)
   local alloc, kept, total = o.alloc or "global", {}, 0
   for _, p in ipairs(params) do total = total + numel(p) end
   if alloc == "global" then return take(params, scores, alive, select.count(total, d), o) end
-  for i, k in ipairs(shares(params, d, alloc)) do
+  for i, k in ipairs(select.shares(params, d, alloc)) do
     kept[params[i].name] = take({ params[i] }, scores, alive, k, o)[params[i].name]
   end
   return kept

@@ -1,4 +1,4 @@
---- Sparse products beside dense ones, in turns, and selection among ten million scores.
+--- Sparse products beside dense ones, in turns; a compiled HSTU; selection among ten million scores.
 --
 --   quern lua tests/bench/bench_prune.lua [rounds]
 --
@@ -51,6 +51,24 @@ local function compare(m, k, n, sparsity)
   return ("%.1f (%.1f..%.1f)"):format(mid, ratios[1], ratios[#ratios])
 end
 
+-- A wide HSTU with 95 % of its matrices pruned, 16 sequences of 64 events.
+local function wide_hstu()
+  local hstu = quern.plugin "hstu"
+  quern.seed(1)
+  local model, ids = hstu.model { items = 2000, dim = 256, blocks = 2, heads = 4, max_len = 64 }, {}
+  prune.mask("erk", model, nil, { density = 0.05 }):bind(model)
+  for b = 1, 16 do
+    ids[b] = {}
+    for i = 1, 64 do ids[b][i] = (b * i * 7) % 2000 + 1 end
+  end
+  local items = quern.jagged(ids, "i64")
+  local batch = { items = items, times = items, next_times = items, longest = 64, n_sequences = 16 }
+  local compiled = prune.compile(model, { tokens = 16 * 64 })
+  print("HSTU, d 256, 2 blocks, 4 heads, 95 % of the dense matrices pruned")
+  print(compiled)
+  print((compiled:bench { run = function(m) m:encode(batch) end }))
+end
+
 quern.no_grad(function()
   print(("%d threads, %s; dense / sparse time"):format(quern.threads(), quern.system().isa or ""))
   local rows = { { "m,k,n" } }
@@ -61,6 +79,7 @@ quern.no_grad(function()
     rows[#rows + 1] = row
   end
   print(quern.util.table(rows))
+  wide_hstu()
   local scores = quern.normal { shape = { 10000000 } }
   for _, k in ipairs { 1000, 1000000, 9000000 } do
     local times = {}

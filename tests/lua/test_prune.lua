@@ -50,11 +50,12 @@ return {
     } do
       local model, data = make { 12, 20, 4 }
       local mask = prune.mask("random", model, nil, { density = 0.2 }):bind(model)
-      local steps, moved = 0, model.layer[1].weight:detach():clone()
-      quern.fit(model, data, { epochs = 3, optim = o, clip = 0.5, progress = false, hooks = { {
+      local steps, moved, ema = 0, model.layer[1].weight:detach():clone(), quern.ema(model, { decay = 0.9 })
+      quern.fit(model, data, { epochs = 3, optim = o, clip = 0.5, progress = false, hooks = { ema, {
         after_step = function()
           steps = steps + 1
           check.equal(nonzero_where_pruned(model, mask), 0, o.name)
+          check.equal(ema:with(model, function() return nonzero_where_pruned(model, mask) end), 0, "average")
         end } } })
       check.equal(steps, 9)
       check.yes(truths(quern.ne(moved, model.layer[1].weight)) > 0, "the kept ones move")

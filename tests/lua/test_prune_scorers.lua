@@ -111,6 +111,66 @@ return {
     check.yes(revived, "FORCE brought none back")
   end },
 
+  { "NPB's greedy choice against all choices", function()
+    local random = quern.det.random(5)
+    local function value(m, paths, o)
+      local I, O, nodes, sum, kernels, ins, outs = #paths, o.outputs, 0, 0, 0, {}, {}
+      for i = 1, I do
+        for j = 1, O do
+          if m[i][j] > 0 then kernels, ins[i], outs[j] = kernels + 1, 1, 1 end
+          sum = sum + paths[i] * m[i][j]
+        end
+      end
+      for _ in pairs(ins) do nodes = nodes + 1 end
+      for _ in pairs(outs) do nodes = nodes + 1 end
+      local sorted, most, left = table.move(paths, 1, I, 1, {}), 0, o.budget
+      table.sort(sorted, function(a, b) return a > b end)
+      for _, p in ipairs(sorted) do
+        local n = math.min(left, O * o.cap)
+        most, left = most + p * n, left - n
+      end
+      return o.alpha * nodes / (I + O) + (1 - o.alpha) * sum / most + o.beta * kernels / o.budget
+    end
+    local equal, cases = 0, 0
+    for _ = 1, 40 do
+      local I, O, cap = random:range(1, 3), random:range(1, 3), random:range(1, 2)
+      local o = { outputs = O, cap = cap, budget = random:range(1, I * O * cap),
+                  beta = ({ 0, 0.3, 1 })[random:range(1, 3)], alpha = ({ 0.01, 0.5, 0.9 })[random:range(1, 3)] }
+      local paths, best, m = {}, -1, {}
+      for i = 1, I do paths[i], m[i] = random:range(1, 6) + 0.0, {} end
+      local function all(at, left)
+        if at == I * O then
+          if left == 0 then best = math.max(best, value(m, paths, o)) end
+          return
+        end
+        for k = 0, math.min(cap, left) do
+          m[at // O + 1][at % O + 1] = k
+          all(at + 1, left - k)
+        end
+      end
+      all(0, o.budget)
+      local got = value(quern.npb_kernels(quern.tensor(paths, "f64"), o):totable(), paths, o)
+      check.yes(got > 0.9 * best, ("%g of %g"):format(got, best))
+      equal, cases = equal + (math.abs(got - best) < 1e-12 and 1 or 0), cases + 1
+    end
+    check.yes(equal >= 0.8 * cases, ("%d of %d cases are the best"):format(equal, cases))
+    local one = quern.tensor({ 1 }, "f64")
+    check.fails(function() quern.npb_kernels(one, { outputs = 2, budget = 3 }) end, "budget is 3")
+  end },
+
+  { "NPB and PHEW keep paths: little of what they keep is dead", function()
+    quern.seed(13)
+    local model = Net({ 40, 30, 20, 5 }, "relu")
+    local random = prune.mask("erk", model, nil, { density = 0.05, guard = "report" })
+    for _, how in ipairs { "npb", "phew" } do
+      local mask = prune.mask(how, model, nil, { density = 0.05 })
+      check.equal(mask:count(), random:count(), how)
+      check.yes(mask:effective() > random:effective(), how)
+    end
+    check.near(prune.mask("phew", model, nil, { density = 0.05 }):effective(), 0.05, 2e-3)
+    check.fails(function() prune.mask("phew", hstu.model { items = 9, dim = 8 }, nil, { density = 0.5 }) end, "chain")
+  end },
+
   { "GraSP's worked example", function()
     local model = weights(Net({ 2, 1 }, "none"), { { { 0.5, -0.25 } } })
     local batch = { x = quern.tensor { { 1, 2 } }, y = quern.tensor { { 1 } } }
@@ -158,7 +218,8 @@ return {
     local model, data = Net({ 10, 14, 6 }, "relu", nil, true), batches(3, 10, 6)
     local before = {}
     for name, t in pairs(model:state()) do before[name] = t:detach():clone() end
-    for _, how in ipairs { "random", "erk", "magnitude", "snip", "itersnip", "force", "grasp", "synflow", "prospr1" } do
+    for _, how in ipairs { "random", "erk", "magnitude", "snip", "itersnip", "force", "grasp", "synflow", "prospr1",
+                           "npb", "phew" } do
       local mask = prune.mask(how, model, data, { density = 0.2, guard = "report" })
       check.equal(mask:count(), prune.count(10 * 14 + 14 * 6, 0.2), how)
       for name, t in pairs(model:state()) do

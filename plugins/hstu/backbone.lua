@@ -85,17 +85,27 @@ end
 ---@param batch table
 function Backbone.tokens_of(batch) return batch.tokens or batch.items end
 
+-- A compiled table (prune.compile) has no dense rows: those of a batch become a table of their own.
+local function looked_up(self, ids)
+  local rows = self.item(ids:values())
+  local n, dim = rows.shape[1], rows.shape[2]
+  return quern.jagged(quern.arange(1, n + 1, 1, "i64"), ids:offsets()),
+    quern.concat { quern.zeros({ 1, dim }, rows.dtype), rows }
+end
+
 --- sqrt(width) E[id] + P[place], E with side information, and dropout.
 ---@param batch table
 ---@param places userdata? i64 [T], where the tokens stand; default: from each sequence's start
 ---@return userdata x jagged [T,width]
 function Backbone:embed(batch, places)
   local ids, scale, drop = self.tokens_of(batch), math.sqrt(self.width), self.training and self.dropout or 0
+  local weight = self.item.weight
   if not self.side and not places then
-    return quern.sequence_embedding(ids, self.item.weight, self.position,
+    if not weight then ids, weight = looked_up(self, ids) end
+    return quern.sequence_embedding(ids, weight, self.position,
                                     { scale = scale, dropout = drop, sparse = self.sparse })
   end
-  local e = quern.embedding(self.item.weight, ids, { sparse = self.sparse })
+  local e = weight and quern.embedding(weight, ids, { sparse = self.sparse }) or self.item(ids)
   e = (self.side and self.side:apply(e, ids, batch) or e) * scale
   if self.position then
     places = places or quern.sequence_places(ids, { most = self.position.shape[1] })
@@ -146,18 +156,26 @@ function Backbone:users(batch)
   return quern.index_select(x:values(), last, 1)
 end
 
---- Rows 0..items of the table: what is predicted.
----@return userdata [items+1,dim]
+--- Rows 0..items of the table: what is predicted; nil where it is compiled.
+---@return userdata? [items+1,dim]
 function Backbone:catalogue()
   local w = self.item.weight
-  return self.actions > 0 and quern.narrow(w, 1, 1, self.items + 1) or w
+  return w and self.actions > 0 and quern.narrow(w, 1, 1, self.items + 1) or w
 end
 
---- The table that user vectors are multiplied with.
----@return userdata [items+1,dim]
+--- Scores of all items, where the table is compiled; else nil: multiply with table().
+---@param users userdata [B,dim]
+---@return userdata? [B,items+1]
+function Backbone:scores(users)
+  if self.item.weight then return nil end
+  return quern.narrow(self.item:scores(users, self.norm == "l2"), 2, 1, self.items + 1)
+end
+
+--- The table that user vectors are multiplied with; nil where it is compiled.
+---@return userdata? [items+1,dim]
 function Backbone:table()
   local w = self:catalogue()
-  if self.norm == "none" then return w end
+  if self.norm == "none" or not w then return w end
   return quern.l2_normalize(w, { eps = 1e-6 })
 end
 

@@ -70,8 +70,9 @@ function ranking.ranks(model, data, phase, options)
     for batch in batches_of(data, phase, o.batch or 256, o.domain) do
       quern.scope(function()
         local seen = o.filter_seen ~= false and batch.items or nil
-        local rank = quern.rank_targets(model:users(batch), items, batch.last_targets, seen, keep,
-                                        { ties = o.ties or "average" })
+        local users, ties = model:users(batch), { ties = o.ties or "average" }
+        local rank = items and quern.rank_targets(users, items, batch.last_targets, seen, keep, ties)
+          or quern.rank_scores(model:scores(users), batch.last_targets, seen, keep, ties)
         append(ranks, rank)
         if batch.target_ratings then
           local last = batch.items:offsets():narrow(1, 2, batch.n_sequences) - 1

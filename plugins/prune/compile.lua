@@ -6,6 +6,9 @@
 --   print(compiled:bench { run = function(m) m:encode(batch) end, dense = model_before })
 --   compiled:restore()                                  -- the dense maps again
 --
+-- With tables = true, embeddings of which less than half is left are kept by rows too, for memory; the model
+-- must go through them (hstu's models do).
+--
 -- The model is changed in place. Results equal the dense ones up to rounding: sums run over fewer terms in
 -- another order. The kept values stay parameters, so a compiled model can be trained on its pattern.
 -- SPDX-License-Identifier: MIT
@@ -73,6 +76,29 @@ function CsrLinear:bytes() return bytes_of(self.values, self.starts, self.cols, 
 function CsrLinear:describe()
   return ("%d -> %d, %d kept"):format(self.inputs, self.outputs, self.values:numel())
 end
+
+---@class prune.CsrEmbedding: quern.Module
+local CsrEmbedding = nn.class "CsrEmbedding"
+
+function CsrEmbedding:init(embedding)
+  local weight = embedding.weight:detach()
+  self.rows, self.dim, self.table = weight.shape[1], weight.shape[2], Csr(weight)
+  self.unit = Csr(quern.l2_normalize(weight, { eps = 1e-6 }))
+end
+
+---@param ids userdata
+---@return userdata [...,D]
+function CsrEmbedding:forward(ids) return self.table:rows(ids) end
+
+--- Products of vectors with all rows, or with the rows brought to length 1.
+---@param users userdata [N,D]
+---@param unit boolean?
+---@return userdata [N,V]
+function CsrEmbedding:scores(users, unit) return (unit and self.unit or self.table):linear(users) end
+
+function CsrEmbedding:bytes() return self.table:bytes() + self.unit.values:numel() * 4 end
+
+function CsrEmbedding:describe() return ("%d x %d, %d kept"):format(self.rows, self.dim, self.table.values:numel()) end
 
 ---@class prune.CompactLinear: quern.Module
 local CompactLinear = nn.class "CompactLinear"
@@ -158,9 +184,27 @@ local function consider(self, name, owner, key, linear, o)
   self.parts[#self.parts + 1] = part
 end
 
+-- A table of which less than half is left, by rows.
+local function consider_table(self, name, owner, key, embedding)
+  local w = embedding.weight:detach()
+  local density = quern.sum(quern.ne(w, 0):cast "i64"):item() / math.max(w:numel(), 1)
+  if density >= 0.5 then return end
+  local ids = quern.remainder(quern.arange(0, self.tokens, 1, "i64"), w.shape[1])
+  local part = { name = name, shape = w.shape, density = density, owner = owner, key = key, linear = embedding,
+                 before = bytes_of(w), format = "csr", module = CsrEmbedding(embedding) }
+  local forms = { dense = embedding, csr = part.module }
+  for form, m in pairs(forms) do forms[form] = function() return m(ids) end end
+  part.seconds = in_turns(forms, self.turns)
+  part.after = part.module:bytes()
+  self.parts[#self.parts + 1] = part
+end
+
+local known = { format = 1, tokens = 1, turns = 1, only = 1, tables = 1 }
+
 function Compiled:init(model, options)
-  local o = util.options(options, { format = 1, tokens = 1, turns = 1, only = 1 }, "prune.compile")
-  o = { format = o.format or "auto", only = o.only or function() return true end, tokens = o.tokens, turns = o.turns }
+  local o = util.options(options, known, "prune.compile")
+  o = { format = o.format or "auto", only = o.only or function() return true end, tokens = o.tokens, turns = o.turns,
+        tables = o.tables }
   if not formats[o.format] then
     util.fail("argument", ("prune.compile: unknown format %q"):format(tostring(o.format)), nil,
               util.suggest(tostring(o.format), util.keys(formats)))
@@ -171,11 +215,10 @@ function Compiled:init(model, options)
   quern.no_grad(function()
     for path, owner in model:named_modules() do
       for _, key in ipairs(owner._order) do
-        local linear = rawget(owner, key)
-        if type(linear) == "table" and linear.class_name == "Linear" then
-          local name = (path == "" and "" or path .. ".") .. key
-          if o.only(name, linear) then consider(self, name, owner, key, linear, o) end
-        end
+        local m, name = rawget(owner, key), (path == "" and "" or path .. ".") .. key
+        local kind = type(m) == "table" and m.class_name
+        if kind == "Linear" and o.only(name, m) then consider(self, name, owner, key, m, o) end
+        if kind == "Embedding" and o.tables and o.only(name, m) then consider_table(self, name, owner, key, m) end
       end
     end
   end)

@@ -159,6 +159,25 @@ return {
     end
   end },
 
+  { "a compiled item table gives the same ranks from less memory", function()
+    local data = quern.data.sequences { set = "dirichlet", protocol = "standard", max_len = 10,
+      dirichlet = { n_items = 60, n_categories = 4, n_records = 40, length = 10 } }
+    for _, norm in ipairs { "l2", "none" } do
+      quern.seed(9)
+      local model = hstu.model { items = data.n_items, dim = 16, blocks = 1, max_len = 10, rab = "pos", norm = norm }
+      prune.mask("magnitude", model, nil, { groups = { dense = 0.2, embedding = 0.1 }, min_per_row = 1,
+                                           guard = "report" }):bind(model)
+      local before = hstu.ranks(model, data, "test")
+      local compiled = prune.compile(model, { tables = true, turns = 1, tokens = 20 })
+      local part = compiled.parts[1]
+      check.equal({ part.name, part.format, model.item.weight }, { "item", "csr", nil })
+      check.yes(part.after < 0.5 * part.before)
+      check.near(hstu.ranks(model, data, "test"), before, 1e-9, norm)
+      compiled:restore()
+      check.equal(hstu.ranks(model, data, "test"), before)
+    end
+  end },
+
   { "a compiled model can be trained on its pattern", function()
     quern.seed(8)
     local model = Net { 6, 10, 3 }

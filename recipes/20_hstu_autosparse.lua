@@ -15,51 +15,77 @@ local r = quern.recipe {
     model = { kind = { "enum", "hstu", "what is pruned", of = { "hstu", "sasrec" } },
               dim = { "int", 50, "width", min = 1 }, blocks = { "int", 2, "depth", min = 1 },
               heads = { "int", 1, "of attention", min = 1 }, dropout = { "num", 0.2, "", min = 0, max = 0.99 } },
-    prune = { methods = { "str", "snip", "scorers, separated by commas" },
+    prune = { methods = { "str", "snip", "scorers, separated by commas; taught: AutoSparse by a small HSTU" },
               sparsities = { "str", "80,90,95,98", "per cent of the dense matrices' weights that are pruned" },
               variant = { "enum", "pai", "pai: at the initial weights; lth: tickets; post: trained weights",
                           of = { "pai", "lth", "post" } },
               embedding = { "num", 0, "per cent of the item table that is pruned too", min = 0, max = 99.9 } },
-    train = { seeds = { "int", 1, "runs of each", min = 1 }, lr = { "num", 1e-3, "learning rate", min = 0 },
-              batch = { "int", 32, "sequences", min = 1 }, epochs = { "int", 40, "at most", min = 1 },
-              patience = { "int", 5, "evaluations, one in two epochs, without a better NDCG@10", min = 0 } },
+    teach = { dim = { "int", 32, "width of the teacher", min = 1 }, rounds = { "int", 10, "of rewind pruning", min = 2 },
+              epochs = { "int", 3, "of each round", min = 1 } },
+    train = { seeds = { "int", 1, "runs of each", min = 1 }, epochs = { "int", 20, "of each training", min = 1 },
+              lr = { "num", 4e-3, "learning rate, falling by cosine", min = 0 },
+              batch = { "int", 32, "sequences", min = 1 } },
   },
   sizes = {
     smoke = { data = { max_len = 50 }, model = { dim = 32, blocks = 1 }, train = { epochs = 2 },
-              prune = { sparsities = "90" } },
+              prune = { sparsities = "90" }, teach = { rounds = 2, epochs = 1 } },
     small = {},
-    full = { train = { seeds = 3 }, prune = { methods = "random,erk,magnitude,snip,force,synflow" } },
+    full = { train = { seeds = 3 }, prune = { methods = "snip,magnitude,erk,random,force,synflow" } },
   },
 }
 
-function r:experiment(cfg, data, seed)
-  local m, t, loss, fits = cfg.model, cfg.train, hstu.softmax { negatives = "full" }, 0
-  local function make()
-    quern.seed(seed)
-    local shared = { items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads, dropout = m.dropout,
-                     max_len = cfg.data.max_len }
-    if m.kind == "sasrec" then return hstu.sasrec(shared) end
-    shared.rab = data.has_times and "pos+time" or "pos"
-    return hstu.model(shared)
-  end
-  local function train(model, share)
-    fits = fits + 1
-    quern.fit(model, data, { name = ("seed-%d-%d"):format(seed, fits), seed = seed, batch = t.batch, bucket = false,
-      epochs = math.max(1, math.ceil(t.epochs * share)), loss = loss, every = 2, select = "NDCG@10",
-      patience = t.patience,
-      optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 } },
-      evaluate = function(x) return hstu.evaluate(x, data, "valid") end })
-  end
-  local dense = make()
-  train(dense, 1)
-  return { make = make, train = train, loss = loss, dense = dense, test = hstu.evaluate(dense, data, "test") }
+function r:make(cfg, data, seed, dim)
+  local m = cfg.model
+  quern.seed(seed)
+  local shared = { items = data.n_items, dim = dim, blocks = m.blocks, heads = m.heads, dropout = m.dropout,
+                   max_len = cfg.data.max_len }
+  if m.kind == "sasrec" then return hstu.sasrec(shared) end
+  shared.rab = data.has_times and "pos+time" or "pos"
+  return hstu.model(shared)
 end
 
--- Scores of one pruned model beside the dense one, and the model.
+function r:train(cfg, data, model, how)
+  local t, epochs = cfg.train, how.epochs or cfg.train.epochs
+  local steps = epochs * math.ceil(data:rows "train" / t.batch)
+  quern.fit(model, data, { name = how.name, seed = how.seed, epochs = epochs, folder = how.folder, resume = how.resume,
+    batch = t.batch, bucket = false, loss = self.loss, optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 } },
+    schedule = { name = "cosine", steps = steps, warmup = steps // 20 } })
+end
+
+-- AutoSparse's scorer from iterative rewind pruning of a small HSTU with a seed of its own.
+function r:teach(cfg, data)
+  local autosparse = quern.plugin "autosparse"
+  local teacher = autosparse.irp { model = self:make(cfg, data, self.seed + 100, cfg.teach.dim), data = data,
+    loss = self.loss, batch = cfg.train.batch, rounds = cfg.teach.rounds, final = 0.01, name = "teacher",
+    train = function(model, how)
+      how.epochs = cfg.teach.epochs
+      self:train(cfg, data, model, how)
+    end }
+  local scorer = autosparse.fit { from = teacher, seed = self.seed, name = "scorer", progress = false }
+  self:log(tostring(scorer))
+  return scorer
+end
+
+-- The dense run of a seed, and how to make and train others like it.
+function r:dense(cfg, data, seed)
+  local e, fits = {}, 0
+  function e.make() return self:make(cfg, data, seed, cfg.model.dim) end
+  function e.train(model, share)
+    fits = fits + 1
+    self:train(cfg, data, model, { name = ("seed-%d-%d"):format(seed, fits), seed = seed,
+                                   epochs = math.ceil(cfg.train.epochs * share) })
+  end
+  e.model = e.make()
+  e.train(e.model, 1)
+  e.test = hstu.evaluate(e.model, data, "test")
+  return e
+end
+
+-- One pruned model beside the dense one of the same seed.
 function r:pruned(cfg, data, e, how, sparsity)
   local embedding = cfg.prune.embedding
   local model, mask = prune.variant { variant = cfg.prune.variant, how = how, make = e.make, train = e.train,
-    dense = e.dense, data = data, loss = e.loss, score = { batch = cfg.train.batch }, select = { guard = "report",
+    dense = e.model, data = data, loss = self.loss, score = { batch = cfg.train.batch }, select = { guard = "report",
       groups = { dense = 1 - sparsity / 100, embedding = embedding > 0 and 1 - embedding / 100 or nil } } }
   local out = hstu.evaluate(model, data, "test")
   out["of dense"] = out["NDCG@10"] / e.test["NDCG@10"]
@@ -67,28 +93,36 @@ function r:pruned(cfg, data, e, how, sparsity)
   return out, model
 end
 
+function r:tell(label, results)
+  local mean = hstu.mean(results)
+  self:report(label, mean)
+  self:log(("%s: NDCG@10 %.4f, HR@10 %.4f"):format(label, mean["NDCG@10"], mean["HR@10"]))
+end
+
 function r:main(cfg)
   local generated = cfg.data.set == "dirichlet"
   local data = quern.data.sequences { set = cfg.data.set, protocol = "standard", max_len = cfg.data.max_len,
     dirichlet = generated and { n_items = 2000, n_categories = 20, n_records = 2000, length = 64 } or nil }
   self:log(tostring(data))
-  local runs, dense, sparsest = {}, {}, nil
+  self.loss = hstu.softmax { negatives = "full" }
+  local runs, dense, scorers, sparsest = {}, {}, {}, nil
   for i = 1, cfg.train.seeds do
-    runs[i] = self:experiment(cfg, data, self.seed + i - 1)
+    runs[i] = self:dense(cfg, data, self.seed + i - 1)
     dense[i] = runs[i].test
   end
-  self:report("dense", hstu.mean(dense))
-  for how in cfg.prune.methods:gmatch "[^,%s]+" do
-    for s in cfg.prune.sparsities:gmatch "[^,%s]+" do
+  self:tell("dense", dense)
+  for s in cfg.prune.sparsities:gmatch "[^,%s]+" do
+    for how in cfg.prune.methods:gmatch "[^,%s]+" do
+      scorers[how] = scorers[how] or how == "taught" and self:teach(cfg, data) or how
       local results = {}
-      for i, e in ipairs(runs) do results[i], sparsest = self:pruned(cfg, data, e, how, tonumber(s)) end
-      self:report(("%s, %s %% pruned"):format(how, s), hstu.mean(results))
+      for i, e in ipairs(runs) do results[i], sparsest = self:pruned(cfg, data, e, scorers[how], tonumber(s)) end
+      self:tell(("%s, %s %% pruned"):format(how, s), results)
     end
   end
   local batch = data:batches("test", 16)()
   local compiled = prune.compile(sparsest, { tokens = batch.n_tokens })
   self:log(tostring(compiled))
-  self:log((compiled:bench { run = function(model) model:encode(batch) end, dense = runs[1].dense }))
+  self:log((compiled:bench { run = function(model) model:encode(batch) end, dense = runs[1].model }))
 end
 
 return r

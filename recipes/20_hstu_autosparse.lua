@@ -15,12 +15,12 @@ local r = quern.recipe {
     model = { kind = { "enum", "hstu", "what is pruned", of = { "hstu", "sasrec" } },
               dim = { "int", 50, "width", min = 1 }, blocks = { "int", 2, "depth", min = 1 },
               heads = { "int", 1, "of attention", min = 1 }, dropout = { "num", 0.2, "", min = 0, max = 0.99 } },
-    prune = { methods = { "str", "snip", "scorers, separated by commas; taught: AutoSparse by a small HSTU" },
+    prune = { methods = { "str", "snip", "scorers, separated by commas; taught: AutoSparse by a small model" },
               sparsities = { "str", "80,90,95,98", "per cent of the dense matrices' weights that are pruned" },
               variant = { "enum", "pai", "pai: at the initial weights; lth: tickets; post: trained weights",
                           of = { "pai", "lth", "post" } },
               embedding = { "num", 0, "per cent of the item table that is pruned too", min = 0, max = 99.9 } },
-    teach = { dim = { "int", 32, "width of the teacher", min = 1 }, rounds = { "int", 10, "of rewind pruning", min = 2 },
+    teach = { dim = { "int", 32, "width of the teacher", min = 1 }, rounds = { "int", 10, "of rewinding", min = 2 },
               epochs = { "int", 3, "of each round", min = 1 } },
     train = { seeds = { "int", 1, "runs of each", min = 1 }, epochs = { "int", 20, "of each training", min = 1 },
               lr = { "num", 4e-3, "learning rate, falling by cosine", min = 0 },
@@ -44,53 +44,49 @@ function r:make(cfg, data, seed, dim)
   return hstu.model(shared)
 end
 
-function r:train(cfg, data, model, how)
-  local t, epochs = cfg.train, how.epochs or cfg.train.epochs
-  local steps = epochs * math.ceil(data:rows "train" / t.batch)
+function r:train(cfg, data, model, how, epochs)
+  local t, steps = cfg.train, epochs * math.ceil(data:rows "train" / cfg.train.batch)
   quern.fit(model, data, { name = how.name, seed = how.seed, epochs = epochs, folder = how.folder, resume = how.resume,
     batch = t.batch, bucket = false, loss = self.loss, optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 } },
     schedule = { name = "cosine", steps = steps, warmup = steps // 20 } })
 end
 
--- AutoSparse's scorer from iterative rewind pruning of a small HSTU with a seed of its own.
+-- AutoSparse's scorer from iterative rewind pruning of a small model with a seed of its own.
 function r:teach(cfg, data)
   local autosparse = quern.plugin "autosparse"
   local teacher = autosparse.irp { model = self:make(cfg, data, self.seed + 100, cfg.teach.dim), data = data,
     loss = self.loss, batch = cfg.train.batch, rounds = cfg.teach.rounds, final = 0.01, name = "teacher",
-    train = function(model, how)
-      how.epochs = cfg.teach.epochs
-      self:train(cfg, data, model, how)
-    end }
+    train = function(model, how) self:train(cfg, data, model, how, cfg.teach.epochs) end }
   local scorer = autosparse.fit { from = teacher, seed = self.seed, name = "scorer", progress = false }
   self:log(tostring(scorer))
   return scorer
 end
 
--- The dense run of a seed, and how to make and train others like it.
-function r:dense(cfg, data, seed)
-  local e, fits = {}, 0
-  function e.make() return self:make(cfg, data, seed, cfg.model.dim) end
-  function e.train(model, share)
-    fits = fits + 1
-    self:train(cfg, data, model, { name = ("seed-%d-%d"):format(seed, fits), seed = seed,
-                                   epochs = math.ceil(cfg.train.epochs * share) })
+-- The metrics of one scorer (nil: dense) at one sparsity for each seed, and the last model.
+function r:runs(cfg, data, dense, how, sparsity)
+  local results, embedding, last = {}, 1 - cfg.prune.embedding / 100, nil
+  for i = 1, cfg.train.seeds do
+    local seed, mask = self.seed + i - 1, nil
+    local function make() return self:make(cfg, data, seed, cfg.model.dim) end
+    local function train(model, share)
+      self:train(cfg, data, model, { seed = seed }, math.ceil(cfg.train.epochs * share))
+    end
+    if how then
+      last, mask = prune.variant { variant = cfg.prune.variant, how = how, make = make, train = train, data = data,
+        dense = dense.models[i], loss = self.loss, score = { batch = cfg.train.batch }, select = { guard = "report",
+          groups = { dense = 1 - sparsity / 100, embedding = embedding < 1 and embedding or nil } } }
+    else
+      last = make()
+      train(last, 1)
+      dense.models[i] = last
+    end
+    results[i] = hstu.evaluate(last, data, "test")
+    if how then
+      results[i]["of dense"] = results[i]["NDCG@10"] / dense.results[i]["NDCG@10"]
+      results[i].density, results[i].effective = mask:density(), mask:effective()
+    end
   end
-  e.model = e.make()
-  e.train(e.model, 1)
-  e.test = hstu.evaluate(e.model, data, "test")
-  return e
-end
-
--- One pruned model beside the dense one of the same seed.
-function r:pruned(cfg, data, e, how, sparsity)
-  local embedding = cfg.prune.embedding
-  local model, mask = prune.variant { variant = cfg.prune.variant, how = how, make = e.make, train = e.train,
-    dense = e.model, data = data, loss = self.loss, score = { batch = cfg.train.batch }, select = { guard = "report",
-      groups = { dense = 1 - sparsity / 100, embedding = embedding > 0 and 1 - embedding / 100 or nil } } }
-  local out = hstu.evaluate(model, data, "test")
-  out["of dense"] = out["NDCG@10"] / e.test["NDCG@10"]
-  out.density, out.effective = mask:density(), mask:effective()
-  return out, model
+  return results, last
 end
 
 function r:tell(label, results)
@@ -105,24 +101,21 @@ function r:main(cfg)
     dirichlet = generated and { n_items = 2000, n_categories = 20, n_records = 2000, length = 64 } or nil }
   self:log(tostring(data))
   self.loss = hstu.softmax { negatives = "full" }
-  local runs, dense, scorers, sparsest = {}, {}, {}, nil
-  for i = 1, cfg.train.seeds do
-    runs[i] = self:dense(cfg, data, self.seed + i - 1)
-    dense[i] = runs[i].test
-  end
-  self:tell("dense", dense)
+  local dense, scorers, sparse = { models = {} }, {}, nil
+  dense.results = self:runs(cfg, data, dense)
+  self:tell("dense", dense.results)
   for s in cfg.prune.sparsities:gmatch "[^,%s]+" do
     for how in cfg.prune.methods:gmatch "[^,%s]+" do
       scorers[how] = scorers[how] or how == "taught" and self:teach(cfg, data) or how
-      local results = {}
-      for i, e in ipairs(runs) do results[i], sparsest = self:pruned(cfg, data, e, scorers[how], tonumber(s)) end
+      local results
+      results, sparse = self:runs(cfg, data, dense, scorers[how], tonumber(s))
       self:tell(("%s, %s %% pruned"):format(how, s), results)
     end
   end
   local batch = data:batches("test", 16)()
-  local compiled = prune.compile(sparsest, { tokens = batch.n_tokens })
+  local compiled = prune.compile(sparse, { tokens = batch.n_tokens, tables = cfg.prune.embedding > 50 })
   self:log(tostring(compiled))
-  self:log((compiled:bench { run = function(model) model:encode(batch) end, dense = runs[1].model }))
+  self:log((compiled:bench { run = function(model) model:encode(batch) end, dense = dense.models[1] }))
 end
 
 return r

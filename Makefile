@@ -6,7 +6,7 @@
 #   make install    PREFIX=/usr/local, DESTDIR=               make cover    line coverage of core/ by the C tests
 #   make bench      benchmarks (peers: see tests/bench)       make fuzz     each fuzz target for FUZZ_SECONDS
 #   make size       lines by folder, and against main         make crash    KILLS kills at random, resumed to equal bits
-#   make clean
+#   make clean                                            make kit      the whole conformance kit on core and plugins
 #
 # CC=clang, BUILD=dir, OPT=-O0, SAN=address,undefined, ISAS=plain, J=jobs may be given.
 ifeq ($(origin CC),default)
@@ -48,14 +48,14 @@ KERNEL_C := $(wildcard core/kernels/*.c)
 BIND_O   := $(patsubst %.c,$(BUILD)/%.o,$(wildcard core/bind/*.c))
 CORE_O   := $(CORE_C:%.c=$(BUILD)/%.o) $(foreach i,$(ISAS),$(KERNEL_C:core/kernels/%.c=$(BUILD)/core/kernels/$(i)/%.o))
 PLUGINS  := $(patsubst plugins/%/plugin.lua,%,$(wildcard plugins/*/plugin.lua))
-PLUGIN_F := $(patsubst %,$(BUILD)/%,$(filter-out %.c %.h %.md,$(wildcard plugins/*/*.*))) \
+PLUGIN_F := $(patsubst %,$(BUILD)/%,$(filter-out %.c %.h,$(wildcard plugins/*/*.*))) \
             $(foreach p,$(PLUGINS),$(if $(wildcard plugins/$(p)/*.c),$(ISAS:%=$(BUILD)/plugins/$(p)/$(p).%.so)))
 TESTS    := $(patsubst tests/c/%.c,$(BUILD)/tests/%,$(wildcard tests/c/test_*.c))
 BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*.c))
 BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all tests benches demo test ctest luatest crash install lint asan tsan cover fuzz bench size clean setup-%
+.PHONY: all tests benches demo test ctest luatest kit crash install lint asan tsan cover fuzz bench size clean setup-%
 all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -90,7 +90,7 @@ $(BUILD)/plugins/%: plugins/%
 $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libcore.a
 	@mkdir -p $(@D)
 	@echo '  LD $@'; $(CC) $(BASE) -Itests/c -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS) -lcmocka
-$(BUILD)/bad_plugins/%.so: tests/bad_plugins/%.c tests/bad_plugins/bad.h core/include/quern/abi_decls.h
+$(BUILD)/bad_plugins/%.so: tests/bad_plugins/%.c tests/bad_plugins/bad.h core/include/quern/abi.h core/include/quern/abi_decls.h
 	@mkdir -p $(@D)
 	@echo '  LD $@'; $(CC) $(filter-out -MMD -MP -Icore,$(BASE)) -shared -o $@ $< $(LINK) -lm
 $(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libcore.a
@@ -110,6 +110,8 @@ ctest: tests $(PLUGIN_F)
 	@tests/run.sh $(BUILD) c
 luatest: all $(BAD)
 	@tests/run.sh $(BUILD) lua
+kit: all $(BAD)
+	@for p in core $(PLUGINS:%=$(BUILD)/plugins/%); do $(BUILD)/quern plugin check $$p --fuzz 10 || exit 1; done
 crash: all
 	@QUERN_KILLS=$(KILLS) QUERN_TEARS=5000 QUERN_FAULTS=500 $(BUILD)/quern lua tests/lua/run.lua test_crash test_disk
 install: all

@@ -8,16 +8,14 @@
 */
 #include <dlfcn.h>
 #include <inttypes.h>
-#include <locale.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "api/load.h"
 #include "base/sha256.h"
 #include "exec/cpu.h"
+#include "exec/process.h"
 #include "graph/call.h"
 
 enum { PATH_ROOM = 4096 };
@@ -62,51 +60,13 @@ qn_status qni_load_find(const char *path, char *file, size_t room) {
   return QN_OK;
 }
 
-/* ---- Process state around dlopen ---- */
-
-struct state {
-  uint32_t fp_control;
-  mode_t umask;
-  sigset_t signals;
-  char locale[128], folder[PATH_ROOM];
-};
-
-static void state_read(struct state *s) {
-  const char *locale = setlocale(LC_ALL, NULL);
-  s->fp_control = qni_cpu_fp_control();
-  s->umask = umask(0);
-  umask(s->umask);
-  sigprocmask(SIG_SETMASK, NULL, &s->signals);
-  snprintf(s->locale, sizeof s->locale, "%s", locale ? locale : "");
-  if (!getcwd(s->folder, sizeof s->folder)) s->folder[0] = 0;
-}
-
-/* Restores `before`; names the first thing that differed, or NULL. */
-static const char *state_restore(const struct state *before) {
-  struct state now;
-  state_read(&now);
-  const char *changed = NULL;
-  for (int signal = 1; signal < 32; signal++)
-    if (sigismember(&before->signals, signal) != sigismember(&now.signals, signal))
-      changed = "the signal mask";
-  if (strcmp(before->folder, now.folder)) changed = "the working folder";
-  if (before->umask != now.umask) changed = "the umask";
-  if (strcmp(before->locale, now.locale)) changed = "the locale";
-  if (before->fp_control != now.fp_control) changed = "the floating-point control register";
-  if (!changed) return NULL;
-  qni_cpu_fp_restore(before->fp_control);
-  umask(before->umask);
-  sigprocmask(SIG_SETMASK, &before->signals, NULL);
-  setlocale(LC_ALL, before->locale);
-  if (before->folder[0] && chdir(before->folder)) changed = "the working folder, which is gone,";
-  return changed;
-}
+/* ---- Opening ---- */
 
 static qn_status open_library(const char *file, void **library) {
-  struct state before;
-  state_read(&before);
+  qni_process before;
+  qni_process_read(&before);
   *library = dlopen(file, RTLD_NOW | RTLD_LOCAL);
-  const char *changed = state_restore(&before);
+  const char *changed = qni_process_restore(&before);
   if (!*library) {
     qni_fail(QN_E_PLUGIN, "the system's loader refuses %s", file);
     qni_error_detail("%s", dlerror());

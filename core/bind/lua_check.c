@@ -22,20 +22,28 @@ static int checks(lua_State *L) {
   return 1;
 }
 
-/* check_here(path, name, seed): passed, findings. May crash: that is why checks run in children. */
+/*
+** check_here(path, name, {seed, quick, seconds, recorded}): passed, findings, notes. May crash:
+** that is why checks run in children.
+*/
 static int check_here(lua_State *L) {
   const char *path = qni_bind_str(L, 1, "path"), *name = qni_bind_str(L, 2, "name");
-  int64_t seed = qni_bind_int(L, 3, "seed");
+  lua_settop(L, 3);
+  qni_check_options o = {.seed = (uint64_t)qni_bind_field_int(L, 3, "seed", 1),
+                         .quick = qni_bind_field_bool(L, 3, "quick", false),
+                         .seconds = qni_bind_field_num(L, 3, "seconds", 0),
+                         .recorded = qni_bind_field_str(L, 3, "recorded", NULL)};
   qni_owner *owner = qni_bind_own(L, NULL, qni_bind_release_memory);
   bool passed = false;
   qni_error_reset();
-  char *text = owner->thing = qni_mem_zalloc(1, QNI_CHECK_TEXT);
+  char *text = owner->thing = qni_mem_zalloc(2, QNI_CHECK_TEXT);
   if (!text) qni_bind_check(L, QN_E_NOMEM);
-  qni_bind_check(L, qni_check_run(path, name, (uint64_t)seed, text, &passed));
+  qni_bind_check(L, qni_check_run(path, name, &o, text, text + QNI_CHECK_TEXT, &passed));
   lua_pushboolean(L, passed);
   lua_pushstring(L, text);
+  lua_pushstring(L, text + QNI_CHECK_TEXT);
   qni_bind_disown(owner);
-  return 2;
+  return 3;
 }
 
 /* ---- Children ---- */

@@ -11,7 +11,7 @@ typedef struct qni_child_result {
   int exit_code; /* -1 if a signal ended it */
   int signal;    /* 0 if it exited */
   bool timed_out;
-  char output[16384]; /* what it wrote to stdout and stderr, cut at the end */
+  char output[65536]; /* what it wrote to stdout and stderr, cut at the end */
 } qni_child_result;
 
 typedef struct qni_child {

@@ -14,7 +14,7 @@
 #include "graph/call.h"
 #include "graph/tape.h"
 
-enum { MAX_FLOATS = 16 };
+enum { MAX_FLOATS = 16, MAX_COORDINATES = 12 };
 static const double STEP = 1e-5, TOLERANCE = 2e-5;
 
 static double noise(uint32_t stream, int64_t i) {
@@ -116,6 +116,13 @@ static double difference(const qn_opref *op, const qni_sample *sample, qn_tensor
   return (up - down) / (2 * h);
 }
 
+/* What D(h) and D(h/2) differ by is the differences' own error. */
+static bool slopes_fit(const qn_opref *op, double slope, double wide, double measured) {
+  bool outside = (op->op->flags & QN_OP_DOMAIN) && !(isfinite(slope) && isfinite(measured));
+  double allowed = TOLERANCE * fmax(1, fabs(measured)) + fabs(wide - measured);
+  return outside || (isfinite(measured) && fabs(slope - measured) <= allowed);
+}
+
 static void slope_agrees(qni_check_context *x, const qn_opref *op, const qni_sample *sample,
                          qn_tensor *t, int32_t i) {
   char text[1024];
@@ -124,12 +131,98 @@ static void slope_agrees(qni_check_context *x, const qn_opref *op, const qni_sam
   double slope = slope_of(t, d), wide = difference(op, sample, t, d, STEP),
          measured = difference(op, sample, t, d, STEP / 2);
   qn_tensor_free(d);
-  bool outside = (op->op->flags & QN_OP_DOMAIN) && !(isfinite(slope) && isfinite(measured));
-  double allowed = TOLERANCE * fmax(1, fabs(measured)) + fabs(wide - measured);
-  if (outside || (isfinite(measured) && fabs(slope - measured) <= allowed)) return;
+  if (slopes_fit(op, slope, wide, measured)) return;
   qni_check_find(
       x, "%s: gradient of tensor %d is %.9g along a random direction, differences give %.9g",
       qni_check_describe(op, sample, text, sizeof text), (int)i + 1, slope, measured);
+}
+
+/* Along every coordinate of a small tensor, one after the other. */
+static void coordinates_agree(qni_check_context *x, const qn_opref *op, const qni_sample *sample,
+                              qn_tensor *t, int32_t i) {
+  char text[1024];
+  qn_tensor *e = NULL;
+  size_t before = strlen(x->text);
+  if (qni_tensor_count(t) > MAX_COORDINATES ||
+      qni_tensor_zeros(QN_F64, t->view.ndim, t->view.shape, &e))
+    return;
+  for (int64_t k = 0; k < qni_tensor_count(t) && strlen(x->text) == before; k++) {
+    ((double *)e->view.data)[k] = 1;
+    double slope = slope_of(t, e), wide = difference(op, sample, t, e, STEP),
+           measured = difference(op, sample, t, e, STEP / 2);
+    ((double *)e->view.data)[k] = 0;
+    if (!slopes_fit(op, slope, wide, measured))
+      qni_check_find(x, "%s: gradient of tensor %d at element %lld is %.9g, differences give %.9g",
+                     qni_check_describe(op, sample, text, sizeof text), (int)i + 1,
+                     (long long)k + 1, slope, measured);
+  }
+  qn_tensor_free(e);
+}
+
+/*
+** g(x) = <grad f(x), v>: along d, differences of g equal <grad g, d>; for ops whose backward is
+** made of ops (compose).
+*/
+static qn_status slope_at(const qn_opref *op, const qni_sample *sample, qn_tensor *const *floats,
+                          int32_t n, qn_tensor **second, double *value_of_g) {
+  qni_outputs out = {0};
+  qn_tensor *first[MAX_FLOATS] = {NULL};
+  for (int32_t i = 0; i < n; i++) floats[i]->requires_grad = true;
+  qn_status st = qni_check_call(op, sample, &out);
+  qn_tensor *w = !st && out.n ? noise_like(out.t[0], 100) : NULL;
+  if (!st && (!w || !out.t[0]->requires_grad)) st = QN_E_UNSUPPORTED;
+  if (!st) st = qn_grad(out.t[0], w, floats, n, QN_BACKWARD_CREATE, first);
+  *value_of_g = 0;
+  for (int32_t i = 0; !st && i < n; i++) {
+    if (!first[i]) continue;
+    qn_tensor *v = noise_like(first[i], 300 + (uint32_t)i), *part[MAX_FLOATS] = {NULL};
+    *value_of_g += v ? dot(first[i], v) : NAN;
+    if (v && second && first[i]->requires_grad)
+      st = qn_grad(first[i], v, floats, n, QN_BACKWARD_KEEP, part);
+    for (int32_t k = 0; k < n; k++) {
+      if (!st && part[k] && second)
+        for (int64_t e = 0; e < qni_tensor_count(part[k]); e++)
+          ((double *)second[k]->view.data)[e] += ((double *)part[k]->view.data)[e];
+      qn_tensor_free(part[k]);
+    }
+    qn_tensor_free(v);
+  }
+  for (int32_t i = 0; i < n; i++) qn_tensor_free(first[i]), floats[i]->requires_grad = false;
+  qn_tensor_free(w);
+  qni_outputs_free(&out);
+  return st;
+}
+
+static void second_order_agrees(qni_check_context *x, const qn_opref *op, const qni_sample *sample,
+                                qn_tensor *const *floats, int32_t n) {
+  qn_tensor *second[MAX_FLOATS] = {NULL};
+  double g, up, down, up2, down2;
+  char text[1024];
+  qn_status st = op->op->compose ? QN_OK : QN_E_UNSUPPORTED;
+  for (int32_t i = 0; !st && i < n; i++)
+    st = qni_tensor_zeros(QN_F64, floats[i]->view.ndim, floats[i]->view.shape, &second[i]);
+  if (!st) st = slope_at(op, sample, floats, n, second, &g);
+  for (int32_t i = 0; !st && i < n; i++) {
+    qn_tensor *d = noise_like(floats[i], 400 + (uint32_t)i);
+    if (!d) break;
+    double slope = dot(second[i], d);
+    move(floats[i], d, STEP);
+    st = slope_at(op, sample, floats, n, NULL, &up);
+    move(floats[i], d, -2 * STEP);
+    if (!st) st = slope_at(op, sample, floats, n, NULL, &down);
+    move(floats[i], d, 1.5 * STEP);
+    if (!st) st = slope_at(op, sample, floats, n, NULL, &up2);
+    move(floats[i], d, -STEP);
+    if (!st) st = slope_at(op, sample, floats, n, NULL, &down2);
+    move(floats[i], d, 0.5 * STEP);
+    double wide = (up - down) / (2 * STEP), measured = (up2 - down2) / STEP;
+    if (!st && isfinite(slope) && isfinite(measured) && !slopes_fit(op, slope, wide, measured))
+      qni_check_find(
+          x, "%s: second order of tensor %d is %.9g along a direction, differences give %.9g",
+          qni_check_describe(op, sample, text, sizeof text), (int)i + 1, slope, measured);
+    qn_tensor_free(d);
+  }
+  for (int32_t i = 0; i < n; i++) qn_tensor_free(second[i]);
 }
 
 static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
@@ -147,7 +240,9 @@ static void slopes_agree(qni_check_context *x, const qn_opref *op, qni_sample *s
     return;
   }
   for (int32_t i = 0; i < n; i++) slope_agrees(x, op, sample, floats[i], i);
+  for (int32_t i = 0; i < n && !x->quick; i++) coordinates_agree(x, op, sample, floats[i], i);
   for (int32_t i = 0; i < n; i++) qn_tensor_clear_grad(floats[i]);
+  second_order_agrees(x, op, sample, floats, n);
 }
 
 static qn_status run_gradient(qni_check_context *x) {

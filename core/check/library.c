@@ -2,13 +2,17 @@
 ** Checks of the library file and what loading it does: symbols, hygiene, versions, schemas.
 ** SPDX-License-Identifier: MIT
 */
-#include <dirent.h>
 #include <elf.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "api/load.h"
 #include "base/file.h"
 #include "check/list.h"
+#include "exec/pool.h"
+#include "exec/process.h"
 
 /* ---- symbols: one export, no forbidden import ---- */
 
@@ -125,29 +129,78 @@ static enum refusal refusal_of(qn_status st) {
   return st == QN_E_VERSION ? REFUSED_VERSION : st == QN_E_FORMAT ? REFUSED_SCHEMA : REFUSED_LOAD;
 }
 
-static int entries_of(const char *folder) {
-  int n = 0;
-  DIR *d = opendir(folder);
-  while (d && readdir(d)) n++;
-  if (d) closedir(d);
-  return n;
+/* ---- What the ops change, looked at in a child of the child: a crash is others' finding ---- */
+
+static void call_and_compare(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
+  qni_process before, after;
+  qni_result r;
+  qni_process_read(&before);
+  (void)!qni_check_both(op, sample, &r);
+  qni_process_read(&after);
+  qni_result_free(&r);
+  const char *changed = qni_process_changed(&before, &after);
+  if (changed)
+    qni_check_find(x, "%s changes %s of the whole process", op->name, changed);
+  else if (after.threads != before.threads)
+    qni_check_find(x, "%s starts a thread; h->parallel has them", op->name);
+  else if (after.files != before.files)
+    qni_check_find(x, "%s leaves a file open", op->name);
+}
+
+static void try_ops(qni_check_context *x, const qn_plugin *entry) {
+  qni_sample_options o = {.max_size = 7};
+  qni_check_context few = *x;
+  few.samples = 3;
+  few.n_ops = 1;
+  (void)!qni_pool_start(1);
+  for (int32_t i = 0; i < qni_registry_op_count() && !x->text[0]; i++) {
+    const qn_opref *op = qni_registry_op(i);
+    few.ops = &op;
+    alarm(1); /* an op that never returns is others' finding too */
+    if (op->plugin->entry == entry) (void)!qni_check_each(&few, &o, call_and_compare);
+  }
+}
+
+static qn_status run_ops_apart(qni_check_context *x, const qn_plugin *entry) {
+  int ends[2];
+  fflush(NULL);
+  qni_pool_stop(); /* a fork has the calling thread alone */
+  if (pipe(ends)) return qni_fail(QN_E_IO, "no pipe for a helper process");
+  pid_t child = fork();
+  if (child == 0) {
+    try_ops(x, entry);
+    (void)!write(ends[1], x->text, strlen(x->text));
+    _exit(0);
+  }
+  close(ends[1]);
+  size_t used = strlen(x->text);
+  ssize_t n;
+  while (child > 0 && used < QNI_CHECK_TEXT - 1 &&
+         (n = read(ends[0], x->text + used, QNI_CHECK_TEXT - 1 - used)) > 0)
+    used += (size_t)n;
+  x->text[used] = 0;
+  close(ends[0]);
+  if (child > 0) waitpid(child, NULL, 0);
+  return child < 0 ? qni_fail(QN_E_IO, "the helper process could not be started") : QN_OK;
 }
 
 static qn_status run_load(qni_check_context *x) {
-  const qn_plugin *entry;
-  int threads = entries_of("/proc/self/task"), files = entries_of("/proc/self/fd");
-  if (!x->path) return QN_OK;
-  qn_status st = qni_load_plugin(x->path, &entry);
-  if (st) return refusal_of(st) == REFUSED_LOAD ? st : QN_OK;
-  if (entries_of("/proc/self/task") != threads)
-    qni_check_find(x, "starts a thread while it is loaded");
-  if (entries_of("/proc/self/fd") != files)
-    qni_check_find(x, "leaves a file open after it was loaded");
-  return QN_OK; /* control register, locale, signals, umask and folder: the loader refuses a change by name */
+  const qn_plugin *entry = NULL;
+  qni_process before, after;
+  qni_process_read(&before);
+  if (x->path) {
+    qn_status st = qni_load_plugin(x->path, &entry);
+    if (st) return refusal_of(st) == REFUSED_LOAD ? st : QN_OK;
+    qni_process_read(&after);
+    if (after.threads != before.threads) qni_check_find(x, "starts a thread while it is loaded");
+    if (after.files != before.files) qni_check_find(x, "leaves a file open after it was loaded");
+  }
+  return x->text[0] ? QN_OK : run_ops_apart(x, entry);
 }
 
 const qni_check qni_check_load = {
-    "load", "L1", "loads without touching threads, files or process state", false, run_load};
+    "load", "L1", "neither loading nor any op touches threads, files or process state", false,
+    run_load};
 
 /* ---- versions: too new, too old, cut short: refused, never a crash ---- */
 
@@ -156,25 +209,53 @@ static void must_refuse(qni_check_context *x, const qn_plugin *p, const char *wh
   if (!qni_load_check(x->path, p)) qni_check_find(x, "the host accepts %s", what);
 }
 
+/* Ends of the descriptor's fields: cut after each but the last, it must be refused. */
+static const size_t ends[] = {
+#define END(field) offsetof(qn_plugin, field) + sizeof(((qn_plugin *)0)->field)
+    END(magic), END(struct_size), END(abi_major), END(abi_minor), END(abi_minor_least),
+    END(build), END(id),          END(name),      END(version),   END(requires_ids),
+    END(ops),   END(init),        END(fini),
+#undef END
+};
+
+static void cut_short(qni_check_context *x) {
+  char what[64];
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++) {
+    qn_plugin p;
+    memset(&p, 0, sizeof p);
+    memcpy(&p, x->entry, ends[i]);
+    p.struct_size = (uint32_t)ends[i];
+    snprintf(what, sizeof what, "a descriptor cut after %zu bytes", ends[i]);
+    must_refuse(x, &p, what);
+  }
+}
+
 static qn_status run_versions(qni_check_context *x) {
   if (!x->path) return QN_OK;
   qn_status st = qni_load_plugin(x->path, &x->entry);
   if (st) return refusal_of(st) == REFUSED_VERSION ? st : QN_OK;
-  qn_plugin p = *x->entry;
-  if (p.abi_minor_least > p.abi_minor)
-    qni_check_find(x, "needs minor %d at least, but was built with %d", p.abi_minor_least,
-                   p.abi_minor);
+  const qn_plugin *e = x->entry;
+  qn_plugin p = *e;
+  if (e->abi_minor_least > e->abi_minor)
+    qni_check_find(x, "needs minor %d at least, but was built with %d", e->abi_minor_least,
+                   e->abi_minor);
+  if (e->reserved) qni_check_find(x, "fills .reserved with %d; leave it 0", e->reserved);
   p.abi_major = QN_ABI_MAJOR + 1;
   must_refuse(x, &p, "a plugin of the next major version");
-  p = *x->entry;
+  p = *e;
   p.abi_minor_least = QN_ABI_MINOR + 1;
   must_refuse(x, &p, "a plugin that needs a newer host");
-  p = *x->entry;
-  p.struct_size = (uint32_t)offsetof(qn_plugin, query);
-  must_refuse(x, &p, "a descriptor that is cut short");
-  p = *x->entry;
+  p = *e;
   p.magic[0] = 'X';
   must_refuse(x, &p, "a descriptor with another magic");
+  cut_short(x);
+  for (int32_t minor = e->abi_minor_least; minor <= QN_ABI_MINOR + 3; minor++) {
+    p = *e;
+    p.abi_minor = (uint16_t)minor;
+    qni_error_reset();
+    if (qni_load_check(x->path, &p))
+      qni_check_find(x, "is refused when built with minor %d: %s", minor, qn_error_last()->what);
+  }
   return QN_OK;
 }
 

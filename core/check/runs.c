@@ -5,53 +5,16 @@
 #include "base/mem.h"
 #include "check/list.h"
 #include "exec/pool.h"
-#include "graph/tape.h"
-
-/* Forward and, where there is one, backward; the first output's gradient is its own value. */
-static qn_status run_both(const qn_opref *op, qni_sample *sample, qni_outputs *out,
-                          qn_tensor **grads, int32_t *n_grads) {
-  qn_tensor *floats[QN_MAX_TENSORS];
-  int32_t n = qni_check_floats(sample, floats, QN_MAX_TENSORS);
-  bool differentiate = qni_check_differentiable(op);
-  *n_grads = 0;
-  for (int32_t i = 0; i < n; i++) {
-    qn_tensor_clear_grad(floats[i]);
-    floats[i]->requires_grad = differentiate;
-  }
-  qn_status st = qni_check_call(op, sample, out);
-  for (int32_t o = 0; !st && o < out->n; o++) {
-    if (!out->t[o]->requires_grad) continue;
-    qn_tensor *seed = NULL;
-    st = qni_tensor_detach(out->t[o], &seed);
-    if (!st) st = qn_backward(out->t[o], seed, QN_BACKWARD_KEEP);
-    qn_tensor_free(seed);
-  }
-  for (int32_t i = 0; i < n; i++) {
-    qn_tensor *g = floats[i]->grad ? floats[i]->grad : floats[i]->grad_rows;
-    if (!st && g) grads[(*n_grads)++] = qn_tensor_retain(g);
-    qn_tensor_clear_grad(floats[i]);
-    floats[i]->requires_grad = false;
-  }
-  return st;
-}
-
-static void free_all(qni_outputs *out, qn_tensor **grads, int32_t n) {
-  qni_outputs_free(out);
-  for (int32_t i = 0; i < n; i++) qn_tensor_free(grads[i]);
-}
 
 /* ---- bounds: buffers end at a guard page, then begin at one ---- */
 
 static void stays_inside(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
-  qni_outputs out = {0};
-  qn_tensor *grads[QN_MAX_TENSORS];
-  int32_t n = 0;
+  qni_result r;
   char text[1024];
-  if (run_both(op, sample, &out, grads, &n)) {
-    qni_outputs_free(&out);
-    return;
-  }
-  free_all(&out, grads, n);
+  qn_status st = qni_check_both(op, sample, &r);
+  qni_result_free(&r);
+  if (st) return;
+  x->n_judged++;
   int64_t damaged = qni_mem_guard_damage();
   if (damaged)
     qni_check_find(x, "%s writes outside its buffers (%lld of them)",
@@ -88,29 +51,23 @@ static void compare(qni_check_context *x, const qn_opref *op, const qni_sample *
 }
 
 static void bits_agree(qni_check_context *x, const qn_opref *op, qni_sample *sample) {
-  static const int32_t workers[] = {1, 2, 3, 7, 2};
-  qni_outputs first = {0};
-  qn_tensor *first_grads[QN_MAX_TENSORS];
-  int32_t n_first = 0;
+  static const int32_t workers[] = {1, 2, 3, 7, 2, 7, 1, 3, 2, 7};
+  qni_result first, again;
   if (op->op->det != QN_DET_BITWISE || qni_check_writes(op) || qni_pool_resize(1)) return;
-  if (run_both(op, sample, &first, first_grads, &n_first)) {
-    free_all(&first, first_grads, n_first);
-    return;
-  }
-  for (int32_t i = 0; i < 5; i++) {
-    qni_outputs out = {0};
-    qn_tensor *grads[QN_MAX_TENSORS];
-    int32_t n = 0;
+  qn_status st = qni_check_both(op, sample, &first);
+  for (int32_t i = 0; !st && i < (x->quick ? 4 : 10); i++) {
     if (qni_pool_resize(workers[i])) break;
     qni_pool_shake(i > 1);
-    if (!run_both(op, sample, &out, grads, &n) && n == n_first) {
-      compare(x, op, sample, first.t, out.t, out.n, "output", workers[i]);
-      compare(x, op, sample, first_grads, grads, n, "gradient", workers[i]);
+    st = qni_check_both(op, sample, &again);
+    if (!st && again.n_grads == first.n_grads) {
+      compare(x, op, sample, first.out.t, again.out.t, first.out.n, "output", workers[i]);
+      compare(x, op, sample, first.grad, again.grad, first.n_grads, "gradient", workers[i]);
+      x->n_judged++;
     }
-    free_all(&out, grads, n);
+    qni_result_free(&again);
   }
   qni_pool_shake(false);
-  free_all(&first, first_grads, n_first);
+  qni_result_free(&first);
 }
 
 static qn_status run_determinism(qni_check_context *x) {

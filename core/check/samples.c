@@ -20,6 +20,38 @@ void qni_outputs_free(qni_outputs *out) {
   out->n = 0;
 }
 
+qn_status qni_check_both(const qn_opref *op, qni_sample *sample, qni_result *r) {
+  qn_tensor *floats[QN_MAX_TENSORS];
+  int32_t n = qni_check_floats(sample, floats, QN_MAX_TENSORS);
+  bool differentiate = qni_check_differentiable(op);
+  *r = (qni_result){0};
+  for (int32_t i = 0; i < n; i++) {
+    qn_tensor_clear_grad(floats[i]);
+    floats[i]->requires_grad = differentiate;
+  }
+  qn_status st = qni_check_call(op, sample, &r->out);
+  for (int32_t o = 0; !st && o < r->out.n; o++) {
+    if (!r->out.t[o]->requires_grad) continue;
+    qn_tensor *seed = NULL;
+    st = qni_tensor_detach(r->out.t[o], &seed);
+    if (!st) st = qn_backward(r->out.t[o], seed, QN_BACKWARD_KEEP);
+    qn_tensor_free(seed);
+  }
+  for (int32_t i = 0; i < n; i++) {
+    qn_tensor *g = floats[i]->grad ? floats[i]->grad : floats[i]->grad_rows;
+    if (!st && g) r->grad[r->n_grads++] = qn_tensor_retain(g);
+    qn_tensor_clear_grad(floats[i]);
+    floats[i]->requires_grad = false;
+  }
+  return st;
+}
+
+void qni_result_free(qni_result *r) {
+  qni_outputs_free(&r->out);
+  for (int32_t i = 0; i < r->n_grads; i++) qn_tensor_free(r->grad[i]);
+  r->n_grads = 0;
+}
+
 static bool same_shape(const qn_view *a, const qn_view *b) {
   bool same = a->ndim == b->ndim && a->dtype == b->dtype;
   for (int32_t d = 0; same && d < a->ndim; d++) same = a->shape[d] == b->shape[d];
@@ -112,7 +144,7 @@ const char *qni_check_describe(const qn_opref *op, const qni_sample *sample, cha
 static qn_status each_sample(qni_check_context *x, const qn_opref *op,
                              const qni_sample_options *options, qni_sample_body body) {
   size_t before = strlen(x->text);
-  for (int32_t i = 0; i < QNI_CHECK_SAMPLES && strlen(x->text) == before; i++) {
+  for (int32_t i = 0; i < x->samples && strlen(x->text) == before; i++) {
     qni_sample_options o = *options;
     o.seed = x->seed * 1000003u + (uint64_t)i;
     qni_sample sample;

@@ -46,7 +46,9 @@ static struct {
           .done = PTHREAD_COND_INITIALIZER,
           .owner = PTHREAD_MUTEX_INITIALIZER};
 
+enum { RUNNING, CANCELLED, COUNTING };
 static atomic_int cancelled, shaking;
+static atomic_llong chunks_left; /* when COUNTING */
 static _Thread_local int32_t worker_index;
 static _Thread_local bool inside;
 
@@ -67,9 +69,17 @@ static void shake(void) {
 
 /* ---- Chunks ---- */
 
+/* Whether this chunk must not run. */
+static bool stopped(void) {
+  int state = atomic_load_explicit(&cancelled, memory_order_relaxed);
+  if (state == RUNNING) return false;
+  if (state == COUNTING && atomic_fetch_sub(&chunks_left, 1) > 1) return false;
+  atomic_store(&cancelled, CANCELLED);
+  return true;
+}
+
 static qn_status run_chunk(qn_range_fn fn, void *ctx, int64_t n, int64_t grain, int64_t chunk) {
-  if (atomic_load_explicit(&cancelled, memory_order_relaxed))
-    return qni_fail(QN_E_CANCELLED, "stopped on request");
+  if (stopped()) return qni_fail(QN_E_CANCELLED, "stopped on request");
   if (atomic_load_explicit(&shaking, memory_order_relaxed)) shake();
   int64_t begin = chunk * grain, rest = n - begin;
   return fn(ctx, begin, begin + (rest < grain ? rest : grain));
@@ -312,5 +322,12 @@ qn_status qni_pool_resize(int32_t threads) {
 int32_t qni_pool_threads(void) { return pool.threads ? pool.threads : 1; }
 int32_t qni_pool_worker(void) { return worker_index; }
 bool qni_pool_inside(void) { return inside; }
-void qni_pool_cancel(bool on) { atomic_store(&cancelled, on); }
+void qni_pool_cancel(bool on) { atomic_store(&cancelled, on ? CANCELLED : RUNNING); }
+
+void qni_pool_cancel_after(int64_t n) {
+  atomic_store(&chunks_left, n);
+  atomic_store(&cancelled, COUNTING);
+}
+
+bool qni_pool_cancelled(void) { return atomic_load(&cancelled) == CANCELLED; }
 void qni_pool_shake(bool on) { atomic_store(&shaking, on); }

@@ -31,6 +31,9 @@ enum qni_local { QNI_LOCAL_OP, QNI_LOCAL_GEMM, QNI_LOCAL_COUNT };
 void *qni_pool_slot(enum qni_local slot, size_t bytes);
 /* Asks running loops to stop at the next chunk with QN_E_CANCELLED; false clears. [any, signal-safe] */
 void qni_pool_cancel(bool on);
+/* Test aids: the same at the n-th chunk from now (1 = next); whether loops are stopped. */
+void qni_pool_cancel_after(int64_t n);
+bool qni_pool_cancelled(void);
 /* Test aid: delays chunks at random so that schedules differ. */
 void qni_pool_shake(bool on);
 

@@ -7,6 +7,8 @@
 */
 #include "exec/rng.h"
 
+#include <stdatomic.h>
+
 #include <string.h>
 
 #include "exec/cpu.h"
@@ -53,7 +55,7 @@ void qni_rng_fill(const qni_rng_key *key, int64_t row, int64_t col, int64_t n, u
 /* ---- The run's position ---- */
 
 static uint64_t current_seed, current_step;
-static uint32_t next_instance;
+static atomic_uint next_instance; /* ops may be called by several threads */
 
 void qni_rng_seed(uint64_t seed) {
   current_seed = seed;

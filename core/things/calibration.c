@@ -67,9 +67,11 @@ static qn_status result(const qn_host *h, qn_call *c) {
 static qn_status load(const qn_host *h, qn_call *c) {
   const qn_view *v = qni_store_of(h)->find(c, "bins");
   int64_t bins = h->arg_int(c, "bins");
-  if (v && v->dtype == QN_F64 && v->ndim == 2 && v->shape[0] == 3 && v->shape[1] == bins)
+  if (qni_store_of(h)->count(c) == 1 && v && v->dtype == QN_F64 && v->ndim == 2 &&
+      v->shape[0] == 3 && v->shape[1] == bins)
     return QN_OK;
-  return h->fail(c, QN_E_FORMAT, "the state has no tensor bins of f64[3,%lld]", (long long)bins);
+  return h->fail(c, QN_E_FORMAT, "the state is not one tensor bins of f64[3,%lld]",
+                 (long long)bins);
 }
 
 static const qn_op op = {

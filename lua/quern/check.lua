@@ -38,27 +38,62 @@ local function mark(frame, what)
   io.stdout:flush()
 end
 
---- Runs one check here and prints its findings. Exit code 0: passed; 1: findings; 3: it does not load.
----@param path string
----@param name string
----@param seed integer
----@param frame string? a word to put around the findings
----@return integer exit code
-function check.one(path, name, seed, frame)
+-- "op=2.5 other=1" out of the manifest's speed = { op = 2.5, other = 1 }.
+local function recorded_speed(path)
+  if path == "core" or not (core.stat(path) or {}).folder then return nil end
+  local ok, m = pcall(require("quern.plugin").manifest, path)
+  local parts = {}
+  for name, times in util.sorted(ok and m.speed or {}) do parts[#parts + 1] = ("%s=%.17g"):format(name, times) end
+  return table.concat(parts, " ")
+end
+
+-- What Lua has to add to a check: findings as lines.
+local more = {}
+
+function more.schema(path)
+  return path ~= "core" and (core.stat(path) or {}).folder and compare_manifest(path) or {}
+end
+
+function more.docs(path) return require("quern.check_docs").check(path) end
+
+local function judge_here(path, name, options)
+  local passed, text, notes = core.check_here(path, name,
+    { seed = options.seed, quick = options.quick, seconds = options.seconds or 0,
+      recorded = name == "speed" and recorded_speed(path) or nil })
+  for _, line in ipairs(more[name] and more[name](path) or {}) do
+    passed, text = false, (text == "" and "" or text .. "\n") .. line
+  end
+  return passed, text, notes
+end
+
+-- One check, with its frame: true, false, or nil where the plugin does not load.
+local function report_here(path, name, options, frame)
   mark(frame, "begin")
-  local ok, passed, text = pcall(core.check_here, path, name, seed)
+  local ok, passed, text, notes = pcall(judge_here, path, name, options)
   if not ok then
     local e = util.as_error(passed)
-    passed, text = nil, table.concat({ e.what, e.detail or "", e.hint or "" }, "\n"):gsub("\n+", "\n")
-  elseif name == "schema" and path ~= "core" and (core.stat(path) or {}).folder then
-    for _, line in ipairs(compare_manifest(path)) do
-      passed, text = false, (text == "" and "" or text .. "\n") .. line
-    end
+    passed, notes = nil, ""
+    text = table.concat({ e.what, e.detail or "", e.hint or "" }, "\n"):gsub("\n+", "\n")
   end
   mark(frame, "findings")
+  if text == "" and notes ~= "" then text = notes end
   io.stdout:write(text, text == "" and "" or "\n")
-  mark(frame, "end")
-  return passed and 0 or passed == nil and REFUSED or 1
+  mark(frame, "end " .. tostring(passed))
+  return passed
+end
+
+--- Runs checks here and prints their findings. Exit code 0: passed; 1: findings; 3: it does not load.
+---@param path string
+---@param names string one check, or several as a,b
+---@param options {seed: integer?, frame: string?, quick: boolean?, seconds: number?}
+---@return integer exit code
+function check.one(path, names, options)
+  local worst = 0
+  for name in names:gmatch("[^,]+") do
+    local passed = report_here(path, name, options, options.frame and options.frame .. "-" .. name)
+    worst = math.max(worst, passed and 0 or passed == nil and REFUSED or 1)
+  end
+  return worst
 end
 
 -- ---- In the parent ------------------------------------------------------------------------------
@@ -72,17 +107,21 @@ end
 
 local function trim(text) return (text:gsub("^%s+", ""):gsub("%s+$", "")) end
 
--- Findings, and what the plugin wrote itself.
+-- Findings of one check, what the plugin wrote itself while it ran, and how it ended: "true",
+-- "false", "nil", or nothing when it did not come to its end.
 local function unframe(output, frame)
-  local function after(text, what)
-    local _, last = text:find("\n" .. frame .. " " .. what .. "\n", 1, true)
-    return last and text:sub(last + 1), last and text:sub(1, last - #frame - #what - 3)
+  local function cut(text, what)
+    local first, last = text:find("\n" .. frame .. " " .. what .. "\n", 1, true)
+    return first and text:sub(1, first - 1), first and text:sub(last + 1)
   end
-  local rest = after(output, "begin") or output
-  local findings, stray = after(rest, "findings")
-  if not findings then return "", trim(rest) end
-  local tail, inner = after(findings, "end")
-  return trim(inner or findings), trim(stray .. (tail or ""))
+  local _, rest = cut(output, "begin")
+  local stray, findings = cut(rest or output, "findings")
+  if not stray then return "", trim(rest or output) end
+  for _, passed in ipairs { "true", "false", "nil" } do
+    local inner = cut(findings, "end " .. passed)
+    if inner then return trim(inner), trim(stray), passed end
+  end
+  return trim(findings), trim(stray)
 end
 
 local function first_lines(text, n)
@@ -94,53 +133,70 @@ local function first_lines(text, n)
   return table.concat(lines, "\n")
 end
 
--- status ("passed", "failed", "refused", "ended") and text of one child's end.
-local function judge(r, job, seconds)
-  local findings, stray = unframe(r.output, job.frame)
+-- status ("passed", "failed", "refused", "ended") and text of one check, from its child's end.
+local function judge(r, job, frame, seconds)
+  local findings, stray, passed = unframe(r.output, frame)
   local again = ("\nto see it alone: quern plugin check-one %s %s --seed %d"):format(job.path, job.name, job.seed)
-  if r.timed_out then
+  local wrote = stray ~= "" and "\n" .. first_lines(stray, 20) or ""
+  if passed == "nil" then return "refused", findings end
+  if passed == "false" and findings ~= "" then return "failed", findings end
+  if passed == "true" then
+    if stray == "" or job.path == "core" or job.name == "docs" then return "passed", findings end
+    return "failed", "writes to standard output or error (a plugin speaks through h->fail alone):\n" ..
+      first_lines(stray, 5)
+  elseif r.timed_out then
     local text = "does not come to an end within %g seconds; look for a loop that never stops, or give --timeout"
     return "ended", text:format(seconds) .. again
   elseif r.signal ~= 0 then
     return "ended", ("crashes the process: signal %d, %s%s"):format(r.signal, signals[r.signal] or "unknown",
-      stray ~= "" and "\n" .. first_lines(stray, 20) or "") .. again
-  elseif r.exit_code == REFUSED then
-    return "refused", findings
-  elseif r.exit_code == 1 and findings ~= "" then
-    return "failed", findings
-  elseif r.exit_code ~= 0 or not r.output:find(job.frame .. " end", 1, true) then
-    return "ended", ("ends the process with exit code %d; return an error status through h->fail instead%s"):format(
-      r.exit_code, stray ~= "" and "\n" .. first_lines(stray, 20) or "") .. again
-  elseif stray ~= "" then
-    return "failed", "writes to standard output or error (a plugin speaks through h->fail alone):\n" ..
-      first_lines(stray, 5)
+      wrote) .. again
   end
-  return "passed", ""
+  return "ended", ("ends the process with exit code %d; return an error status through h->fail instead%s"):format(
+    r.exit_code, wrote) .. again
 end
 
-local function start(job, seconds)
-  job.frame = new_frame()
-  local words = { core.program(), "plugin", "check-one", job.path, job.name, "--seed", tostring(job.seed),
-                  "--frame", job.frame }
-  job.child = core.child_start(words, seconds)
+-- One child for a list of jobs; one, unless work is shared.
+local function start(group, seconds)
+  local job, names = group[1], {}
+  for i, j in ipairs(group) do names[i] = j.name end
+  group.frame = new_frame()
+  local words = { core.program(), "plugin", "check-one", job.path, table.concat(names, ","), "--seed",
+                  tostring(job.seed), "--frame", group.frame }
+  if job.quick then words[#words + 1] = "--quick" end
+  if job.seconds then table.move({ "--seconds", tostring(job.seconds) }, 1, 2, #words + 1, words) end
+  group.child = core.child_start(words, seconds)
 end
 
--- Runs a list of jobs, at most n at once; fills in status and text.
-local function run_all(jobs, n, seconds, each)
-  local running, nexts = {}, 1
-  while nexts <= #jobs or #running > 0 do
-    while #running < n and nexts <= #jobs do
-      start(jobs[nexts], seconds)
-      running[#running + 1] = jobs[nexts]
-      nexts = nexts + 1
+-- Judges a child that ended; the jobs it did not come to, one by one, are left for children of their own.
+local function finish(group, result, seconds, each)
+  local left = {}
+  for _, job in ipairs(group) do
+    local frame = group.frame .. "-" .. job.name
+    if #group > 1 and not result.output:find(frame .. " end ", 1, true) then
+      left[#left + 1] = { job }
+    else
+      job.status, job.text = judge(result, job, frame, seconds)
+      each(job)
+    end
+  end
+  group.child:close()
+  return left
+end
+
+-- Runs groups of jobs, at most n children at once; fills in status and text.
+local function run_all(groups, n, seconds, each)
+  local running, waiting = {}, table.move(groups, 1, #groups, 1, {})
+  while #waiting > 0 or #running > 0 do
+    while #running < n and #waiting > 0 do
+      local group = table.remove(waiting, 1)
+      start(group, seconds)
+      running[#running + 1] = group
     end
     local children = {}
-    for i, job in ipairs(running) do children[i] = job.child end
+    for i, group in ipairs(running) do children[i] = group.child end
     local at, result = core.child_wait(children)
-    local job = table.remove(running, at)
-    job.status, job.text = judge(result, job, seconds)
-    job.child:close()
-    each(job)
+    local left = finish(table.remove(running, at), result, seconds, each)
+    table.move(left, 1, #left, #waiting + 1, waiting)
   end
 end
 
@@ -168,7 +224,7 @@ local function make_jobs(path, options)
   for _, c in ipairs(core.checks()) do
     if not next(wanted) or wanted[c.name] then
       jobs[#jobs + 1] = { name = c.name, level = c.level, promise = c.promise, path = path,
-                          seed = options.seed or 1 }
+                          seed = options.seed or 1, quick = options.quick, seconds = options.fuzz }
     end
   end
   return jobs
@@ -189,7 +245,7 @@ end
 function check.reached(results)
   local level
   if #results < #core.checks() then return nil end
-  for _, l in ipairs { "L1", "L2", "L3" } do
+  for _, l in ipairs { "L1", "L2", "L3", "L4" } do
     local any, all = false, true
     for _, r in ipairs(results) do
       if r.level == l then any, all = true, all and r.ok end
@@ -200,17 +256,24 @@ function check.reached(results)
   return level
 end
 
---- Checks a plugin: every check in a child.
+local early = { symbols = true, load = true, versions = true, schema = true } -- see a fresh process each
+
+--- Checks a plugin: every check in a child; with `shared`, those of loaded plugins in one, as long as
+--- it lives.
 ---@param path string folder or .so file; "core": the core's own ops
----@param options {seed: integer?, only: string[]?, jobs: integer?, timeout: number?}?
+---@param options {seed: integer?, only: string[]?, jobs: integer?, timeout: number?, quick: boolean?, fuzz: number?,
+---  shared: boolean?}?
 ---@return {check: string, level: string, result: "passed"|"failed"|"skipped", ok: boolean, text: string}[]
 function check.run(path, options)
   local o = options or {}
   local jobs, first, rest, seconds = make_jobs(path, o), {}, {}, o.timeout or check.seconds
+  local together = {}
   for _, job in ipairs(jobs) do
-    local list = (job.name == "load" or job.name == "symbols") and first or rest
-    list[#list + 1] = job
+    if job.name == "load" or job.name == "symbols" then first[#first + 1] = { job }
+    elseif o.shared and not early[job.name] then together[#together + 1] = job
+    else rest[#rest + 1] = { job } end
   end
+  if #together > 0 then table.insert(rest, 1, together) end
   local why
   local function note(job)
     if job.name == "load" and job.status == "ended" then why = "not run: loading the plugin already fails" end

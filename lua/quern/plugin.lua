@@ -41,7 +41,8 @@ end
 -- ---- Manifests ----------------------------------------------------------------------------------
 
 local fields = { id = "string", name = "string", version = "string", abi = "string", library = "string", ops = "number",
-                 objects = "table", needs = "table", paper = "table", license = "string", summary = "string" }
+                 objects = "table", needs = "table", paper = "table", license = "string", summary = "string",
+                 speed = "table" }
 
 local function refuse(what, detail, hint) util.fail("plugin", what, detail, hint) end
 

@@ -273,6 +273,8 @@ const qn_op hstu_attention_op = {
         "score = \"softmax\" normalises over the keys a query may see; alpha then defaults to "
         "1/sqrt(D) and scale to 1.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 2",
+    .example = "local q = quern.jagged(quern.ones{4, 1, 2}, {0, 3, 4}); "
+               "print(quern.hstu_attention(q, q, q, {n = 3}).shape[1]) --> 4",
     .forward = forward,
     .backward = backward,
     .flops = flops,

@@ -231,5 +231,8 @@ const qn_op hstu_time_bucket_op = {
         "i and j of one sequence, 0 for j > i if causal. query holds the time of the event to be "
         "predicted at i, or that of event i itself. width is at least the longest sequence.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 3.2, and its research code",
+    .example = "local t = quern.jagged(quern.i64{0, 10, 1000}, {0, 3}); "
+               "print(quern.time_bucket(t, t, {width = 3}):values():select(1, "
+               "3):totable()[1]) --> 22",
     .forward = forward,
 };

@@ -166,6 +166,9 @@ const qn_op hstu_sequence_embedding_op = {
     .doc = "x_t = dropout(scale e[ids_t] + p[i]), i being the place of t in its sequence, from the "
            "oldest. Ids are 1..V-1; row 0 is padding, which jagged sequences do not have.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), its research code",
+    .example = "local ids = quern.jagged(quern.i64{1, 2, 1}, {0, 2, 3}); "
+               "print(quern.sequence_embedding(ids, quern.ones{3, 4}, {scale = "
+               "2}):sum():item()) --> 24.0",
     .forward = forward,
     .backward = backward,
 };

@@ -128,6 +128,8 @@ const qn_op hstu_norm_gate_op = {
         "hat = (y - mean) / sqrt(var + eps) over the last dimension; z = u hat, or [u, hat, u hat] "
         "for parts = 3. dropout zeroes entries of z and scales the others by 1/(1-p).",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 3",
+    .example = "print(quern.norm_gate(quern.ones{1, 2}, quern.tensor{{0.0, "
+               "8.0}}):round():totable()[1][2]) --> 1.0",
     .forward = forward,
     .backward = backward,
 };

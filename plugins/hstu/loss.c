@@ -200,6 +200,8 @@ const qn_op hstu_sampled_softmax_op = {
         "call; \"shared\" draws one pool for the call; \"full\" takes every item. A negative equal "
         "to the positive scores -5e4. sparse = true gives the gradient of e by rows.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 4.1.1, and its research code",
+    .example = "local e = quern.eye(4); print(quern.sampled_softmax_l2(e:narrow(1, 2, "
+               "1), quern.i64{1}, e, {sampler = 'full'}):item() < 1e-6) --> true",
     .forward = softmax_forward,
     .backward = backward,
 };
@@ -221,6 +223,8 @@ const qn_op hstu_sampled_bce_op = {
         "uniformly for each position; one equal to the positive is left out. beta below 1 makes "
         "up for the negatives that are not drawn (gBCE).",
     .cite = "Kang and McAuley 2018 (SASRec), eq. 6; Petrov and Macdonald 2023 (gSASRec), eq. 10",
+    .example = "local e = quern.eye(4); print(quern.sampled_bce(e:narrow(1, 2, 1), "
+               "quern.i64{1}, e, {negatives = 2}):item() > 0) --> true",
     .forward = bce_forward,
     .backward = backward,
 };

@@ -203,6 +203,9 @@ const qn_op hstu_mixer_op = {
     .doc = "m holds the columns [U | V | Q | K]. Equal to norm_gate(u, hstu_attention(q, k, v, bp, "
            "bt, buckets)); see there. gate = false leaves out u: z = norm(y).",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 2-3",
+    .example = "local m = quern.jagged(quern.ones{4, 8}, {0, 3, 4}); "
+               "print(quern.hstu_mixer(m, {heads = 1, dqk = 2, dv = 2, n = "
+               "3}).shape[1]) --> 4",
     .forward = forward,
     .backward = backward,
     .flops = flops,

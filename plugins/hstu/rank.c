@@ -231,6 +231,9 @@ const qn_op hstu_rank_targets_op = {
         "half of them, none, or all (ties). Candidates are rows 1..V-1 of e with keep not 0, less "
         "the row's seen ids, less the target. tied counts the equal ones.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), evaluation protocol; ties are ours",
+    .example = "local e = quern.tensor{{0.0}, {1.0}, {3.0}}; "
+               "print(quern.rank_targets(quern.ones{1, 1}, e, quern.i64{1}):item()) --> "
+               "2.0",
     .forward = targets_forward,
     .flops = targets_flops,
 };
@@ -245,5 +248,8 @@ const qn_op hstu_rank_scores_op = {
               "-> rank: f64[N], tied: i64[N]",
     .summary = "Rank of each row's target among the row's scores.",
     .doc = "As rank_targets, with the scores given: column v is item v, column 0 is padding.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), evaluation protocol; ties are ours",
+    .example = "print(quern.rank_scores(quern.tensor{{0.0, 1.0, 3.0}}, "
+               "quern.i64{2}):item()) --> 1.0",
     .forward = scores_forward,
 };

@@ -44,12 +44,14 @@ static inline qn_status bad_backward(const qn_host *h, qn_call *c) {
   return h->out(c, 0) ? bad_scale(h, c, h->in(c, 0), h->out(c, 0), 2) : QN_OK;
 }
 
+#define BAD_DOCS .doc = "y = 2 x", .example = "print(quern.tensor{1.5}:mul(2):item()) --> 3.0"
 /* The plugin NAME with one op; the rest are fields of it. */
 #define BAD_OP(...)                                                                                \
   static const qn_op op = {.struct_size = sizeof(qn_op),                                           \
                            .det = QN_DET_BITWISE,                                                  \
                            .batch = QN_BATCH_ROWS,                                                 \
                            .summary = "Twice x.",                                                  \
+                           BAD_DOCS,                                                               \
                            __VA_ARGS__};                                                           \
   static const qn_op *const ops[] = {&op, NULL}
 #define BAD_SCHEMA "twice(x: f[...]) -> y: f[...]"

@@ -61,7 +61,7 @@ try "the plugin is listed" says "$tmp/plugins/scale" "$quern" plugin list
 try "its manifest and ops are shown" says "example.scale" "$quern" plugin info scale
 try "first-party plugins are installed" says "hstu" "$quern" plugin list
 try "a model with the plugin's layer trains" says "trained" "$quern" lua tests/system/train_scale.lua
-try "the plugin passes the conformance kit" says "13 checks, 0 failed; level L3" "$quern" plugin check scale
+try "the plugin passes the conformance kit" says "21 checks, 0 failed; level L4" "$quern" plugin check scale
 try "a plugin with a sampler, hook, data set, metric, format and scorer builds" build_toolbox
 try "and each of them works" says "toolbox: RMSE" "$quern" lua tests/system/use_toolbox.lua
 if command -v luajit >/dev/null; then

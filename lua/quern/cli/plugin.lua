@@ -63,7 +63,8 @@ end
 actions.check = require "quern.cli.plugin_check"
 
 actions["check-one"] = function(args)
-  return require("quern.check").one(args.path, args.check, args.seed or 1, args.frame)
+  return require("quern.check").one(args.path, args.check,
+    { seed = args.seed or 1, frame = args.frame, quick = args.quick, seconds = args.seconds })
 end
 
 ---@param args table parsed options

@@ -12,7 +12,7 @@ local function print_text(path, seed, results, failed)
   for _, r in ipairs(results) do
     print(("  %s %-12s %-8s %s"):format(r.level, r.check, r.result == "failed" and "FAILED" or r.result,
       r.result == "passed" and r.promise or ""))
-    if r.text ~= "" and r.result ~= "passed" then print(indent(r.text)) end
+    if r.text ~= "" and (r.result ~= "passed" or r.check == "speed") then print(indent(r.text)) end
   end
   local level = check.reached(results)
   print(("%d checks, %d failed%s"):format(#results, failed,
@@ -29,12 +29,14 @@ local function print_json(path, seed, results, failed)
 end
 
 --- Runs the checks and prints them.
----@param args {name: string, seed: integer?, only: string[]?, jobs: integer?, timeout: number?, json: boolean?}
+---@param args {name: string, seed: integer?, only: string[]?, jobs: integer?, timeout: number?, json: boolean?,
+---  quick: boolean?, fuzz: number?}
 ---@return integer exit code
 return function(args)
   local path = args.name == "core" and "core" or quern.plugin.find(args.name)
   local seed, failed = args.seed or 1, 0
-  local results = check.run(path, { seed = seed, only = args.only, jobs = args.jobs, timeout = args.timeout })
+  local results = check.run(path, { seed = seed, only = args.only, jobs = args.jobs, timeout = args.timeout,
+                                     quick = args.quick, fuzz = args.fuzz })
   for _, r in ipairs(results) do
     if r.result == "failed" then failed = failed + 1 end
   end

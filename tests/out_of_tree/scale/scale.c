@@ -85,7 +85,7 @@ static const qn_op leaky_scale = {
     .schema = "leaky_scale(x: f[...], *, a: num = 1, b: num = 0.1) -> y: f[...]",
     .summary = "One factor for positive elements, another for the rest.",
     .doc = "y = a x where x > 0, else b x; dx = dy a or dy b. x: any shape.",
-    .example = "print(quern.leaky_scale(quern.tensor{-1, 2}, {a = 3}))",
+    .example = "print(quern.leaky_scale(quern.tensor{-1, 2}, {a = 3, b = 2}):sum():item()) --> 4.0",
     .forward = forward,
     .backward = backward,
     .kink = kink,

@@ -49,6 +49,8 @@ const qn_hook toolbox_clamp = {
              .summary = "Keeps weights within a limit.",
              .doc = "After each step, weights of the role (all, if none is given) beyond the limit "
                     "are set to it. describe tells how many were.",
+             .example =
+                 "local h = quern.hook('clamp', {limit = 2}); print(h:describe().clamped) --> 0.0",
              .load = load,
              .describe = describe},
     .events = 1u << QN_AFTER_STEP,

@@ -18,6 +18,9 @@ static qn_status score(const qn_host *h, qn_call *c, int32_t n, qn_parameter *co
 const qn_scorer toolbox_fan = {
     .head = {.struct_size = sizeof(qn_scorer),
              .settings = "fan(*, power: num = 0.5)",
-             .summary = "Size of a weight against its unit's number of inputs."},
+             .summary = "Size of a weight against its unit's number of inputs.",
+             .doc = "score = |w| n^power, n being the inputs of the weight's unit: all dimensions "
+                    "but the first.",
+             .example = "print(quern.scorer('fan'):score(quern.ones{1, 4}):sum():item()) --> 8.0"},
     .score = score,
 };

@@ -54,7 +54,11 @@ static qn_status encode(const qn_host *h, qn_call *c) {
 }
 
 const qn_codec toolbox_pgm = {
-    .head = {.struct_size = sizeof(qn_codec), .settings = "pgm()", .summary = "Grey images."},
+    .head = {.struct_size = sizeof(qn_codec),
+             .settings = "pgm()",
+             .summary = "Grey images.",
+             .doc = "The P5 form with 8 bits; the tensor is image, u8[height,width].",
+             .example = "print(quern.codec('pgm').name) --> pgm"},
     .suffixes = (const char *const[]){".pgm", NULL},
     .sniff = sniff,
     .decode = decode,

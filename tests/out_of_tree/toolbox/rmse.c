@@ -36,8 +36,9 @@ static qn_status result(const qn_host *h, qn_call *c) {
 
 static qn_status load(const qn_host *h, qn_call *c) {
   const qn_view *v = store_of(h)->find(c, "sums");
-  if (v && v->dtype == QN_F64 && v->ndim == 1 && v->shape[0] == 2) return QN_OK;
-  return h->fail(c, QN_E_FORMAT, "the state has no sums of f64[2]");
+  if (store_of(h)->count(c) == 1 && v && v->dtype == QN_F64 && v->ndim == 1 && v->shape[0] == 2)
+    return QN_OK;
+  return h->fail(c, QN_E_FORMAT, "the state is not one tensor sums of f64[2]");
 }
 
 static const qn_op op = {
@@ -53,6 +54,9 @@ const qn_metric toolbox_rmse = {
     .head = {.struct_size = sizeof(qn_metric),
              .settings = "rmse()",
              .summary = "Root of the mean squared error.",
+             .doc = "RMSE = sqrt(sum (p - y)^2 / n) over all that was added; p and y of any shape.",
+             .example = "local m = quern.metric('rmse'); m:add(quern.ones{2}, quern.zeros{2}); "
+                        "print(m:result().RMSE) --> 1.0",
              .create = create,
              .load = load},
     .add = &op,

@@ -50,7 +50,10 @@ static const qn_op op = {
 const qn_dataset toolbox_spirals = {
     .head = {.struct_size = sizeof(qn_dataset),
              .settings = "spirals(*, n: int{1..} = 1000, turns: num{0..} = 2)",
-             .summary = "Two arms of a spiral in the plane."},
+             .summary = "Two arms of a spiral in the plane.",
+             .doc = "x is f32[B,2], label i64[B], 0 or 1, one arm turned by half a circle. Records "
+                    "are 0 to n - 1, the even ones of arm 0.",
+             .example = "print(quern.dataset('spirals', {n = 4}):read{1}.label:item()) --> 1"},
     .count = count,
     .read = &op,
 };

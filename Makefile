@@ -7,6 +7,7 @@
 #   make bench      benchmarks (peers: see tests/bench)       make fuzz     each fuzz target for FUZZ_SECONDS
 #   make size       lines by folder, and against main         make crash    KILLS kills at random, resumed to equal bits
 #   make clean                                            make kit      the whole conformance kit on core and plugins
+#   make docs       docs/ops, lua/meta, tests/golden/help anew from the schemas
 #
 # CC=clang, BUILD=dir, OPT=-O0, SAN=address,undefined, ISAS=plain, J=jobs may be given.
 ifeq ($(origin CC),default)
@@ -55,7 +56,7 @@ BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*
 BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all tests benches demo test ctest luatest kit crash install lint asan tsan cover fuzz bench size clean setup-%
+.PHONY: all tests benches demo test ctest luatest kit docs crash install lint asan tsan cover fuzz bench size clean setup-%
 all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -112,6 +113,8 @@ luatest: all $(BAD)
 	@tests/run.sh $(BUILD) lua
 kit: all $(BAD)
 	@for p in core $(PLUGINS:%=$(BUILD)/plugins/%); do $(BUILD)/quern plugin check $$p --fuzz 10 || exit 1; done
+docs: all
+	@QUERN_PLUGIN_PATH= $(BUILD)/quern api --plugins $(BUILD)/plugins --write .
 crash: all
 	@QUERN_KILLS=$(KILLS) QUERN_TEARS=5000 QUERN_FAULTS=500 $(BUILD)/quern lua tests/lua/run.lua test_crash test_disk
 install: all

@@ -1,14 +1,16 @@
 /*
-** Loading a plugin: open, look, check, publish; or refuse and leave all as it was.
+** Loading a plugin: read its file, open, look, check, publish; or refuse and leave all as it was.
 **
 ** A folder stands for the best build in it: NAME.avx512.so, NAME.avx2.so,
-** NAME.plain.so or NAME.so, NAME being the folder's. Process state that a library's
+** NAME.plain.so or NAME.so, NAME being the folder's, or that of the one library in it. Process state that a library's
 ** constructors may disturb is compared and restored. Libraries are never closed.
 ** SPDX-License-Identifier: MIT
 */
+#include <dirent.h>
 #include <dlfcn.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -32,21 +34,53 @@ static bool is_folder(const char *path) {
   return !stat(path, &s) && S_ISDIR(s.st_mode);
 }
 
-static qn_status choose_build(const char *folder, char *file, size_t room) {
-  static const char *const builds[] = {".avx512.so", ".avx2.so", ".plain.so", ".so"};
+static const char *const builds[] = {".avx512.so", ".avx2.so", ".plain.so", ".so"};
+enum { N_BUILDS = 4 };
+
+/* The best build of folder/stem for this CPU. */
+static bool best_of(const char *folder, const char *stem, char *file, size_t room) {
   int32_t best = qni_cpu_isa() == QNI_ISA_AVX512 ? 0 : qni_cpu_isa() == QNI_ISA_AVX2 ? 1 : 2;
-  size_t length = strlen(folder);
-  while (length > 1 && folder[length - 1] == '/') length--;
-  size_t base = length;
-  while (base > 0 && folder[base - 1] != '/') base--;
-  for (int32_t i = best; i < 4; i++) {
-    int n = snprintf(file, room, "%.*s/%.*s%s", (int)length, folder, (int)(length - base),
-                     folder + base, builds[i]);
-    if (n > 0 && (size_t)n < room && is_file(file)) return QN_OK;
+  for (int32_t i = best; i < N_BUILDS; i++) {
+    int n = snprintf(file, room, "%s/%s%s", folder, stem, builds[i]);
+    if (n > 0 && (size_t)n < room && is_file(file)) return true;
   }
-  qni_fail(QN_E_NOT_FOUND, "no plugin library lies in %s", folder);
-  qni_error_detail("looked for %.*s.so and its builds for this CPU", (int)(length - base),
-                   folder + base);
+  return false;
+}
+
+/* A file's name without the ending of a build; false if it has none. */
+static bool stem_of(const char *name, char *stem, size_t room) {
+  for (int32_t i = 0; i < N_BUILDS; i++) {
+    size_t n = strlen(name), end = strlen(builds[i]);
+    if (n <= end || n - end >= room || strcmp(name + n - end, builds[i])) continue;
+    memcpy(stem, name, n - end);
+    stem[n - end] = 0;
+    return true;
+  }
+  return false;
+}
+
+/* The one library that lies in a folder of another name; false if there is none, or several. */
+static bool only_library(const char *folder, char *stem, size_t room) {
+  char other[256];
+  int32_t n = 0;
+  DIR *d = opendir(folder);
+  for (struct dirent *e; d && (e = readdir(d));) {
+    if (!stem_of(e->d_name, n ? other : stem, n ? sizeof other : room)) continue;
+    if (n && strcmp(other, stem)) n++;
+    if (!n) n = 1;
+  }
+  if (d) closedir(d);
+  return n == 1;
+}
+
+static qn_status choose_build(const char *given, char *file, size_t room) {
+  char folder[PATH_ROOM], stem[256];
+  if (!realpath(given, folder)) return qni_fail(QN_E_NOT_FOUND, "there is no folder %s", given);
+  const char *base = strrchr(folder, '/') + 1;
+  if (best_of(given, base, file, room)) return QN_OK;
+  if (only_library(folder, stem, sizeof stem) && best_of(given, stem, file, room)) return QN_OK;
+  qni_fail(QN_E_NOT_FOUND, "no plugin library lies in %s", given);
+  qni_error_detail("looked for %s.so and its builds for this CPU, or a single library", base);
   qni_error_hint("build the plugin first; the library is named after its folder");
   return QN_E_NOT_FOUND;
 }
@@ -110,11 +144,12 @@ static qn_status check_needs(const char *file, const qn_plugin *p) {
 }
 
 qn_status qni_load_check(const char *file, const qn_plugin *p) {
-  if (memcmp(p->magic, QN_MAGIC, sizeof p->magic) || p->struct_size < sizeof(qn_plugin)) {
+  const size_t first_release = QN_SIZE_TO(qn_plugin, query);
+  if (memcmp(p->magic, QN_MAGIC, sizeof p->magic) || p->struct_size < first_release) {
     qni_fail(QN_E_PLUGIN, "%s is not a Quern plugin", file);
     qni_error_detail("its descriptor begins with '%.7s' and says it is %u bytes long; expected "
                      "'%s' and %zu or more",
-                     p->magic, p->struct_size, QN_MAGIC, sizeof(qn_plugin));
+                     p->magic, p->struct_size, QN_MAGIC, first_release);
     qni_error_hint("fill .magic with QN_MAGIC and .struct_size with sizeof(qn_plugin) of an "
                    "installed <quern/abi.h>");
     return QN_E_PLUGIN;
@@ -123,6 +158,43 @@ qn_status qni_load_check(const char *file, const qn_plugin *p) {
   if (!st && (!p->id || !p->name || !p->version))
     st = qni_fail(QN_E_PLUGIN, "%s has no id, name or version in its descriptor", file);
   return st ? st : check_needs(file, p);
+}
+
+/* ---- Reading without running ---- */
+
+static qn_status check_schemas(const char *file, const qni_scan *scan) {
+  qn_status st = QN_OK;
+  for (int32_t i = 0; !st && i < scan->n_ops; i++) {
+    qni_schema *schema = NULL;
+    if (scan->op[i].schema)
+      st = qni_schema_parse(scan->op[i].schema, &schema);
+    else
+      st = qni_fail(QN_E_PLUGIN, "op %d of %s has no schema", (int)i + 1, file);
+    qni_schema_free(schema);
+    if (st) qni_error_place(scan->op[i].schema, scan->head.id);
+  }
+  return st;
+}
+
+qn_status qni_load_read(const char *file, qni_scan **scan) {
+  qn_status st = qni_scan_open(file, scan);
+  if (st) return st;
+  st = qni_load_check(file, &(*scan)->head);
+  if (!st) st = check_schemas(file, *scan);
+  if (!st) return QN_OK;
+  qni_scan_close(*scan);
+  *scan = NULL;
+  return st;
+}
+
+/* What is refused for what it says is refused before any of it runs. */
+static qn_status read_first(const char *file) {
+  qni_scan *scan;
+  qn_status st = qni_load_read(file, &scan);
+  if (!st) qni_scan_close(scan);
+  if (st != QN_E_UNSUPPORTED) return st;
+  qni_error_reset();
+  return QN_OK;
 }
 
 /* ---- Loading ---- */
@@ -162,6 +234,7 @@ qn_status qni_load_plugin(const char *path, const qn_plugin **entry) {
   bool loaded = false;
   *entry = NULL;
   qn_status st = qni_load_find(path, file, sizeof file);
+  if (!st) st = read_first(file);
   if (!st) st = qni_sha256_file(file, digest);
   if (!st) st = open_library(file, &library);
   if (st) return st;

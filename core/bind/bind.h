@@ -165,6 +165,7 @@ void qni_bind_open_data(lua_State *L);    /* lua_data.c: interactions, data sets
 void qni_bind_open_batch(lua_State *L);   /* lua_batch.c: splits, loaders */
 void qni_bind_open_system(lua_State *L);  /* lua_system.c */
 void qni_bind_open_check(lua_State *L);   /* lua_check.c: the conformance kit */
+void qni_bind_open_schema(lua_State *L);  /* lua_schema.c: schemas and plugin files */
 void qni_bind_open_edit(lua_State *L);    /* lua_edit.c: lines typed at a terminal */
 
 /* Registers functions into the table on top. */

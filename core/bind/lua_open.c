@@ -44,6 +44,7 @@ int luaopen_quern_core(lua_State *L) {
   qni_bind_open_batch(L);
   qni_bind_open_system(L);
   qni_bind_open_check(L);
+  qni_bind_open_schema(L);
   qni_bind_open_edit(L);
   return 1;
 }

@@ -128,15 +128,16 @@ static qni_plugin *copy_plugin(const qni_plugin *from) {
 }
 
 qn_status qni_registry_stage(const qn_op *given, const qni_plugin *plugin, const qn_opref **out) {
-  if (given->struct_size < sizeof(qn_op)) /* what the first release had */
+  const size_t first_release = QN_SIZE_TO(qn_op, kink);
+  if (given->struct_size < first_release)
     return qni_fail(QN_E_PLUGIN,
                     "an op of %s says struct_size = %" PRIu32 ", at least %zu was expected",
-                    plugin->id, given->struct_size, sizeof(qn_op));
+                    plugin->id, given->struct_size, first_release);
   if (!given->schema) return qni_fail(QN_E_PLUGIN, "an op of %s has no schema", plugin->id);
   struct staged *s = qni_mem_zalloc(1, sizeof *s);
   if (!s) return QN_E_NOMEM;
   *out = &s->ref;
-  memcpy(&s->op, given, sizeof s->op);
+  memcpy(&s->op, given, given->struct_size < sizeof s->op ? given->struct_size : sizeof s->op);
   s->op.struct_size = sizeof s->op;
   qn_status st = qni_schema_parse(given->schema, &s->ref.schema);
   if (!st) st = check_fields(&s->op);

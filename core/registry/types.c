@@ -18,9 +18,12 @@ struct kind {
   size_t bytes; /* of the descriptor in the first release */
 };
 static const struct kind kinds[QNI_THING_KINDS] = {
-    {"object", "qn.object/1", sizeof(qn_object)},    {"hook", "qn.hook/1", sizeof(qn_hook)},
-    {"dataset", "qn.dataset/1", sizeof(qn_dataset)}, {"metric", "qn.metric/1", sizeof(qn_metric)},
-    {"codec", "qn.codec/1", sizeof(qn_codec)},       {"scorer", "qn.scorer/1", sizeof(qn_scorer)},
+    {"object", "qn.object/1", QN_SIZE_TO(qn_object, step)},
+    {"hook", "qn.hook/1", QN_SIZE_TO(qn_hook, run)},
+    {"dataset", "qn.dataset/1", QN_SIZE_TO(qn_dataset, read)},
+    {"metric", "qn.metric/1", QN_SIZE_TO(qn_metric, result)},
+    {"codec", "qn.codec/1", QN_SIZE_TO(qn_codec, encode)},
+    {"scorer", "qn.scorer/1", QN_SIZE_TO(qn_scorer, score)},
 };
 
 static struct {

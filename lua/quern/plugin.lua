@@ -6,11 +6,13 @@
 -- ~/.local/share/quern/plugins; plugins/ beside the program (a build) and
 -- ../lib/quern/plugins (an installation). The first of a name wins.
 -- Nothing of a plugin runs before its manifest, plugin.lua, has been read; the manifest itself
--- is parsed as data, never run. Its version and count of ops must equal the library's.
+-- is parsed as data, never run. Its version and count of ops must equal the library's, which is
+-- read and tried out in a process of its own before it is loaded into this one (quern.scan).
 -- Lua files of a loaded plugin are required as "name.file".
 -- SPDX-License-Identifier: MIT
 
 local core = require "quern.core"
+local scan = require "quern.scan"
 local util = require "quern.util"
 
 local plugin = { recipe_folder = nil }
@@ -207,6 +209,7 @@ end
 ---@param name string
 ---@return string
 function plugin.find(name)
+  if name == "." then return core.cwd() end
   if name:find("/", 1, true) or name:match("%.so$") then
     if core.exists(name) then return (name:gsub("(.)/+$", "%1")) end
     util.fail("not_found", ("cannot find plugin %s"):format(name), "there is no such file or folder")
@@ -229,6 +232,26 @@ function plugin.info(name)
   local m = plugin.manifest(path)
   m.library = core.plugin_file(path) or ("not built: " .. tostring(m.library or m.name) .. ".so")
   return m
+end
+
+--- What a plugin's library says of itself, read out of its file: nothing of it runs.
+---@param name string
+---@return table? { file, id, name, version, abi, least, build, needs, ops }; nil and why, if it cannot be read so
+function plugin.read(name) return core.plugin_read(plugin.find(name)) end
+
+--- Ops of plugins that can be found but are not loaded, read out of their files: { name, schema, summary, plugin, version }.
+---@return table[]
+function plugin.unloaded_ops()
+  local have, out = {}, {}
+  for _, p in ipairs(core.plugins()) do have[p.id] = true end
+  for _, p in ipairs(plugin.list()) do
+    local ok, r = pcall(core.plugin_read, p.path)
+    for _, op in ipairs(not p.problem and ok and r and not have[r.id] and r.ops or {}) do
+      out[#out + 1] = { name = op.schema:match("^%s*([%w_]+)"), schema = op.schema, summary = op.summary or "",
+                        plugin = p.name, version = p.version }
+    end
+  end
+  return out
 end
 
 -- ---- Loading -------------------------------------------------------------------------------------
@@ -255,6 +278,16 @@ local function agree(m, entry)
   if m.ops and m.ops ~= entry.ops then differ("the count of ops", m.ops, entry.ops) end
 end
 
+-- What the manifest asks for is refused before the library is looked at.
+local function agree_needs(m)
+  local major = m.abi and m.abi:match("^(%d+)")
+  if major and major ~= core.abi():match("^(%d+)") then
+    util.fail("version", ("plugin %s is made for plugin ABI %s, this host has %s"):format(m.name, m.abi, core.abi()), nil,
+      tonumber(major) > tonumber(core.abi():match("^(%d+)")) and "get a newer release of Quern" or
+        "get a newer release of the plugin, or rebuild it")
+  end
+end
+
 -- Its ops as functions, for plugins without Lua of their own.
 local function ops_of(id)
   local out = {}
@@ -267,11 +300,16 @@ end
 
 local function load_plugin(name)
   local path = plugin.find(name)
-  if path:match("%.so$") then return ops_of(core.plugin_load(path).id) end
+  if path:match("%.so$") then
+    scan.admit(path)
+    return ops_of(core.plugin_load(path).id)
+  end
   local m = plugin.manifest(path)
   if loaded[m.name] then return loaded[m.name] end
   local id = m.id
   if m.library then
+    agree_needs(m)
+    scan.admit(core.plugin_file(path) or path)
     local entry = core.plugin_load(path)
     agree(m, entry)
     id = entry.id

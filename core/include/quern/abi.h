@@ -21,6 +21,9 @@ extern "C" {
 #define QN_HAS(table, field)                                                                       \
   ((table)->struct_size >= offsetof(__typeof__(*(table)), field) + sizeof((table)->field))
 
+/* Bytes of a table up to and with a field: what a release had that ended there. */
+#define QN_SIZE_TO(type, field) (offsetof(type, field) + sizeof(((type *)0)->field))
+
 /* Marks the one exported symbol of a plugin. */
 #define QN_EXPORT __attribute__((visibility("default")))
 

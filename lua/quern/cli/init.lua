@@ -11,7 +11,7 @@ local cli = {}
 
 local commands = {}
 cli.commands = commands
-for _, name in ipairs { "run", "plan", "ops", "plugin", "data", "doctor", "report", "prompt", "lua", "version",
+for _, name in ipairs { "run", "plan", "ops", "api", "plugin", "data", "doctor", "report", "prompt", "lua", "version",
                         "help" } do
   commands[#commands + 1] = name
 end
@@ -51,7 +51,7 @@ local function add_plan(parser)
 end
 
 local function add_plugin(parser)
-  local c = parser:command("plugin", "List, show, check or load plugins."):require_command(true)
+  local c = parser:command("plugin", "List, show, write, check or load plugins."):require_command(true)
     :command_target("action")
   c:command("list", "Plugins on the search path.")
   c:command("info", "A plugin's manifest and ops."):argument("name", "Name, folder or .so file.")
@@ -64,6 +64,19 @@ local function add_plugin(parser)
   check:flag("--quick", "Fewer repetitions: seconds instead of a minute.")
   check:option("--fuzz", "Seconds that random call sequences go on, at least."):argname("S"):convert(tonumber)
   check:flag("--json", "Print the results as JSON.")
+  local new = c:command("new", "Write a new plugin that builds, loads and passes the conformance kit.")
+  new:argument("name", "Name of the plugin.")
+  new:option("--op", "Schema of its first op: \"twice(x: f[...]) -> y: f[...]\"."):argname("SCHEMA"):count(1)
+  new:option("--dir", "Folder (NAME); nothing in it is overwritten."):argname("DIR")
+  new:option("--id", "Its id (example.NAME)."):argname("ID")
+  new:option("--summary", "One line on what the op does."):argname("TEXT")
+  new:option("--paper", "Title of the paper it follows."):argname("TITLE")
+  new:option("--year", "The paper's year."):argname("YEAR"):convert(math.tointeger)
+  new:option("--equation", "The op's equations in it: 7-9."):argname("N")
+  c:command("read", "What a library says of itself; nothing of it runs."):argument("name", "Name, folder or .so file.")
+  local helper = c:command("scan-one", "Load a library in this helper process."):hidden(true)
+  helper:argument("path")
+  helper:option("--frame")
   local one = c:command("check-one", "Run one check in this process."):hidden(true)
   one:argument("path")
   one:argument("check")
@@ -117,6 +130,10 @@ local function make_parser()
   add_plan(parser)
   local ops = parser:command("ops", "List ops, or show one.")
   ops:argument("name", "Name of an op."):args("?")
+  local api = parser:command("api", "Everything that can be called, as data.")
+  api:flag("--json", "Print it as JSON.")
+  api:option("--write", "Write docs/ops, lua/meta and tests/golden/help below a folder."):argname("DIR")
+  api:option("--plugins", "The plugins of this folder instead of all that can be found."):argname("DIR")
   add_plugin(parser)
   add_data(parser)
   parser:command("doctor", "Look at compiler, BLAS, CPU, threads, memory, plugins, data; say what to fix.")

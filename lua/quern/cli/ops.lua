@@ -1,7 +1,9 @@
---- quern ops: all ops with their summaries, or one with everything known about it.
+--- quern ops: all ops with their summaries, those of plugins that can be found too (read out of
+--- their files, not loaded), or one with everything known about it.
 -- SPDX-License-Identifier: MIT
 
 local core = require "quern.core"
+local plugin = require "quern.plugin"
 local sys = require "quern.sys"
 local util = require "quern.util"
 
@@ -11,15 +13,31 @@ local function list()
   for _, op in ipairs(ops) do
     rows[#rows + 1] = { op.full_name, op.summary, op.plugin.core and "" or op.plugin.name .. " " .. op.plugin.version }
   end
+  for _, op in ipairs(plugin.unloaded_ops()) do
+    rows[#rows + 1] = { op.name, op.summary, op.plugin .. " " .. op.version }
+  end
+  table.sort(rows, function(a, b) return a[1] < b[1] end)
   print(util.table(rows))
-  print(("%d ops; `quern ops NAME` shows one"):format(#ops))
+  print(("%d ops; `quern ops NAME` shows one"):format(#rows))
   return 0
+end
+
+-- Loads the plugin that has an op of this name, if no loaded one has.
+local function load_for(name)
+  if core.op(name) then return end
+  for _, op in ipairs(plugin.unloaded_ops()) do
+    if name == op.name or name == op.plugin .. "." .. op.name then
+      plugin(op.plugin)
+      return
+    end
+  end
 end
 
 ---@param args {name: string?}
 ---@return integer exit code
 return function(args)
   if not args.name then return list() end
+  load_for(args.name)
   local op = core.op_info(args.name)
   print(op.schema)
   print("\n" .. op.summary)

@@ -1,4 +1,4 @@
---- quern plugin: list, info, check, load.
+--- quern plugin: list, info, read, new, check, load.
 -- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
@@ -61,6 +61,30 @@ function actions.load(args)
 end
 
 actions.check = require "quern.cli.plugin_check"
+
+actions["scan-one"] = function(args) return require("quern.scan").one(args.path, args.frame) end
+
+function actions.new(args)
+  local folder, files = require("quern.plugin_new").write(args.name, { op = args.op, dir = args.dir, id = args.id,
+    paper = args.paper, year = args.year, equation = args.equation, summary = args.summary })
+  for _, file in ipairs(files) do print(("wrote %s/%s"):format(folder, file)) end
+  print(("build it with `make -C %s`, judge it with `quern plugin check %s`"):format(folder, folder))
+  return 0
+end
+
+-- What a library says of itself; nothing of it runs.
+function actions.read(args)
+  local r, why = quern.plugin.read(args.name)
+  if not r then util.fail("unsupported", why) end
+  print(args.name)
+  for _, key in ipairs { "file", "id", "version", "abi", "build" } do
+    if r[key] then print(("  %-8s %s"):format(key, r[key])) end
+  end
+  print(("  %-8s plugin ABI %s.%d or later"):format("host", r.abi:match("^%d+"), r.least))
+  if #r.needs > 0 then print(("  %-8s %s"):format("needs", table.concat(r.needs, ", "))) end
+  for _, op in ipairs(r.ops) do print(("  op       %s\n           %s"):format(op.schema, op.summary or "")) end
+  return 0
+end
 
 actions["check-one"] = function(args)
   return require("quern.check").one(args.path, args.check,

@@ -22,6 +22,12 @@ enum { GRAIN = 16384 };
 #ifndef SCALE_NEEDS
 #define SCALE_NEEDS NULL
 #endif
+#ifndef SCALE_SIZE
+#define SCALE_SIZE sizeof(qn_plugin)
+#endif
+#ifndef SCALE_OP_SIZE
+#define SCALE_OP_SIZE sizeof(qn_op)
+#endif
 
 struct work {
   const qn_view *x;
@@ -68,7 +74,7 @@ static qn_status backward(const qn_host *h, qn_call *c) {
 }
 
 /* Not smooth at 0. */
-static qn_status kink(const qn_host *h, qn_call *c) {
+static inline qn_status kink(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0);
   for (int64_t i = 0; i < count(x); i++) {
     double v =
@@ -79,7 +85,7 @@ static qn_status kink(const qn_host *h, qn_call *c) {
 }
 
 static const qn_op leaky_scale = {
-    .struct_size = sizeof(qn_op),
+    .struct_size = SCALE_OP_SIZE,
     .det = QN_DET_BITWISE,
     .batch = QN_BATCH_ROWS,
     .schema = "leaky_scale(x: f[...], *, a: num = 1, b: num = 0.1) -> y: f[...]",
@@ -88,14 +94,16 @@ static const qn_op leaky_scale = {
     .example = "print(quern.leaky_scale(quern.tensor{-1, 2}, {a = 3, b = 2}):sum():item()) --> 4.0",
     .forward = forward,
     .backward = backward,
+#ifndef SCALE_NO_KINK
     .kink = kink,
+#endif
 };
 
 static const qn_op *const ops[] = {&leaky_scale, NULL};
 
 QN_EXPORT const qn_plugin qn_plugin_entry = {
     .magic = SCALE_MAGIC,
-    .struct_size = sizeof(qn_plugin),
+    .struct_size = SCALE_SIZE,
     .abi_major = SCALE_MAJOR,
     .abi_minor = QN_ABI_MINOR,
     .abi_minor_least = SCALE_LEAST,

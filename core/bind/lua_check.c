@@ -37,7 +37,7 @@ static int check_here(lua_State *L) {
   bool passed = false;
   qni_error_reset();
   char *text = owner->thing = qni_mem_zalloc(2, QNI_CHECK_TEXT);
-  if (!text) qni_bind_check(L, QN_E_NOMEM);
+  if (!text) return qni_bind_raise(L);
   qni_bind_check(L, qni_check_run(path, name, &o, text, text + QNI_CHECK_TEXT, &passed));
   lua_pushboolean(L, passed);
   lua_pushstring(L, text);

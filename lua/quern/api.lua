@@ -74,8 +74,8 @@ local function argument_rows(op)
   return #rows > 2 and table.concat(rows, "\n") .. "\n" or nil
 end
 
-local bits = { bitwise = "equal bits for any number of threads", same_threads = "equal bits for equal numbers of threads",
-               none = "bits are not promised" }
+local bits = { bitwise = "equal bits for any number of threads",
+               same_threads = "equal bits for equal numbers of threads", none = "bits are not promised" }
 
 local function facts_of(op)
   local facts = { op.differentiable and (op.second_order and "gradients of any order" or "gradient of first order")
@@ -146,6 +146,16 @@ local function one_line(text) return (text:gsub("%s+", " ")) end
 local reserved = { ["end"] = true, ["repeat"] = true, ["in"] = true, ["function"] = true, ["local"] = true }
 local function lua_name(name) return reserved[name] and name .. "_" or name end
 
+-- "function quern.add(a, b) end"; a name that is a word of Lua goes into brackets.
+local function declaration(owner, name, names)
+  local method = owner == "Tensor"
+  if not reserved[name] then
+    return ("function %s%s%s(%s) end"):format(owner, method and ":" or ".", name, table.concat(names, ", "))
+  end
+  if method then table.insert(names, 1, "self") end
+  return ("%s[%q] = function(%s) end"):format(owner, name, table.concat(names, ", "))
+end
+
 local function stub(op, owner)
   local lines, names, fields = { "--- " .. one_line(op.summary), "--- `" .. op.schema .. "`" }, {}, {}
   if op.doc then table.insert(lines, 2, "--- " .. one_line(op.doc)) end
@@ -162,8 +172,7 @@ local function stub(op, owner)
     lines[#lines + 1] = ("---@param options? { %s }"):format(table.concat(fields, ", "))
   end
   for _, o in ipairs(op.outputs) do lines[#lines + 1] = "---@return quern.Tensor " .. o.name end
-  lines[#lines + 1] = ("function %s%s%s(%s) end"):format(owner, owner == "Tensor" and ":" or ".", lua_name(op.name),
-    table.concat(names, ", "))
+  lines[#lines + 1] = declaration(owner, op.name, names)
   return table.concat(lines, "\n")
 end
 

@@ -239,8 +239,8 @@ end
 ---@return table? { file, id, name, version, abi, least, build, needs, ops }; nil and why, if it cannot be read so
 function plugin.read(name) return core.plugin_read(plugin.find(name)) end
 
---- Ops of plugins that can be found but are not loaded, read out of their files: { name, schema, summary, plugin, version }.
----@return table[]
+--- Ops of plugins that can be found but are not loaded, read out of their files.
+---@return table[] { name, schema, summary, plugin, version }
 function plugin.unloaded_ops()
   local have, out = {}, {}
   for _, p in ipairs(core.plugins()) do have[p.id] = true end
@@ -282,9 +282,9 @@ end
 local function agree_needs(m)
   local major = m.abi and m.abi:match("^(%d+)")
   if major and major ~= core.abi():match("^(%d+)") then
-    util.fail("version", ("plugin %s is made for plugin ABI %s, this host has %s"):format(m.name, m.abi, core.abi()), nil,
-      tonumber(major) > tonumber(core.abi():match("^(%d+)")) and "get a newer release of Quern" or
-        "get a newer release of the plugin, or rebuild it")
+    local newer = tonumber(major) > tonumber(core.abi():match("^(%d+)"))
+    util.fail("version", ("plugin %s is made for plugin ABI %s, this host has %s"):format(m.name, m.abi, core.abi()),
+      nil, newer and "get a newer release of Quern" or "get a newer release of the plugin, or rebuild it")
   end
 end
 

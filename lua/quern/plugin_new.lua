@@ -43,7 +43,7 @@ local function elementwise(s)
   local function whole(type) return type == "f[...]" or type:match("^like ") end
   if not whole(s.outputs[1].type) then return false end
   for _, p in ipairs(s.params) do
-    if p.tensor and (p.type ~= "f[...]" and not p.type:match("^like ") or p.optional or p.variadic) then return false end
+    if p.tensor and (not whole(p.type) or p.optional or p.variadic) then return false end
   end
   return true
 end
@@ -104,7 +104,7 @@ end
 local function example(s)
   local sample = core.schema_sample(s.schema)
   if not sample then
-    refuse("no small input fits the schema", "relax its conditions: `quern help` on the schema language is docs/schema.md")
+    refuse("no small input fits the schema", "relax its conditions; docs/schema.md is the language's manual")
   end
   local plain, named = {}, {}
   for _, a in ipairs(sample) do
@@ -360,8 +360,8 @@ local readme = [[
 
 ## Equations
 
-The reference loop that this plugin began with: y[j] = factor sum over inputs x[j mod n]. Write the method's own here, with the
-numbers they have in the paper, and put them into the C file above the loops.
+The reference loop that this plugin began with: y[j] = factor sum over inputs x[j mod n]. Write the
+method's own here, with the numbers they have in the paper, and put them into the C file above the loops.
 
 ## Use
 
@@ -390,7 +390,8 @@ QUERN  ?= quern
 PLACE  ?= $(HOME)/.local/share/quern/plugins/@plain_name@
 
 @plain_name@.so: $(wildcard *.c *.h)
-	$(CC) -std=c11 $(CFLAGS) -Wall -Wextra -fPIC -fvisibility=hidden -shared $$(pkg-config --cflags quern) -o $@ $(wildcard *.c) -lm
+	$(CC) -std=c11 $(CFLAGS) -Wall -Wextra -fPIC -fvisibility=hidden -shared $$(pkg-config --cflags quern) \
+	  -o $@ $(wildcard *.c) -lm
 check: @plain_name@.so
 	$(QUERN) plugin check .
 test: @plain_name@.so
@@ -404,7 +405,7 @@ clean:
 ]]
 
 local function fill(template, values)
-  return (template:gsub("@([%w_]+)@", function(key) return values[key] or util.fail("internal", "no value " .. key) end))
+  return (template:gsub("@([%w_]+)@", values))
 end
 
 local function class_name(name)
@@ -413,8 +414,9 @@ end
 
 local function paper_of(o)
   if not o.paper then
-    return "", "None is cited. `paper = { title = \"...\", year = 2024, equations = { NAME = \"7-9\" } }` in plugin.lua names one;\n" ..
-      "every op then cites it too.", ""
+    return "", [[
+None is cited. `paper = { title = "...", year = 2024, equations = { NAME = "7-9" } }` in plugin.lua
+names one; every op then cites it too.]], ""
   end
   local equations = o.equation and (", equations = { %s = %q }"):format(o.op_name, o.equation) or ""
   local line = ("\n  paper = { title = %q, year = %d%s },"):format(o.paper, o.year or 0, equations)
@@ -448,8 +450,9 @@ function new.files(name, options)
     example = c_string(("print(#%s.shape)"):format(call), 15), id = ("%q"):format(options.id or "example." .. name),
     name = ("%q"):format(name), plain_name = name, paper = paper, class = class_name(name), call = call,
     expected = ("%.17g"):format(expected), summary_text = summary, schema_text = s.schema, paper_text = paper_text }
-  return { ["plugin.lua"] = fill(manifest, v), [name .. ".c"] = fill(head .. access, v) .. (simple and plain or general) ..
-    fill(tail, v), [name .. ".lua"] = fill(module, v), ["test.lua"] = fill(test, v), ["README.md"] = fill(readme, v),
+  local kernels = simple and plain or general
+  return { ["plugin.lua"] = fill(manifest, v), [name .. ".c"] = fill(head .. access, v) .. kernels .. fill(tail, v),
+    [name .. ".lua"] = fill(module, v), ["test.lua"] = fill(test, v), ["README.md"] = fill(readme, v),
     Makefile = fill(makefile, v) }
 end
 
@@ -465,8 +468,8 @@ function new.write(name, options)
     if core.exists(folder .. "/" .. file) then there[#there + 1] = file end
   end
   if #there > 0 then
-    util.fail("state", ("plugin new: %s has %s already"):format(folder, table.concat(there, ", ")), "nothing was written",
-      "choose another folder with --dir, or move those files away")
+    util.fail("state", ("plugin new: %s has %s already"):format(folder, table.concat(there, ", ")),
+      "nothing was written", "choose another folder with --dir, or move those files away")
   end
   core.mkdir(folder)
   local written = {}

@@ -22,7 +22,8 @@ local function weight(rows, columns)
   return quern.normal({ shape = { rows, columns }, std = math.sqrt(2 / columns) }):requires_grad_()
 end
 local parameters = { w1 = weight(H, 2), b1 = quern.zeros { H }:requires_grad_(), w2 = weight(H, H),
-                     b2 = quern.zeros { H }:requires_grad_(), w3 = weight(2, H), b3 = quern.zeros { 2 }:requires_grad_() }
+                     b2 = quern.zeros { H }:requires_grad_(), w3 = weight(2, H),
+                     b3 = quern.zeros { 2 }:requires_grad_() }
 
 local function model(p, input)
   local h = quern.linear(input, p.w1, p.b1, { act = "silu" })

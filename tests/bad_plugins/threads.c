@@ -12,7 +12,7 @@ static atomic_int inside;
 
 static qn_status forward(const qn_host *h, qn_call *c) {
   int others = atomic_fetch_add(&inside, 1);
-  nanosleep(&(struct timespec){.tv_nsec = 20000}, NULL);
+  nanosleep(&(struct timespec){.tv_nsec = 300000}, NULL);
   qn_status st = bad_scale(h, c, h->in(c, 0), h->out(c, 0), 2 + others);
   atomic_fetch_sub(&inside, 1);
   return st;

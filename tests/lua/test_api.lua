@@ -12,7 +12,8 @@ local build = core.program():match("^(.*)/[^/]*$")
 
 -- A fresh process knows only the project's own plugins.
 local function run(words)
-  local pipe = assert(io.popen(("QUERN_PLUGIN_PATH= %s api --plugins %s/plugins %s"):format(core.program(), build, words)))
+  local command = ("QUERN_PLUGIN_PATH= %s api --plugins %s/plugins %s"):format(core.program(), build, words)
+  local pipe = assert(io.popen(command))
   local text = pipe:read "a"
   check.yes(pipe:close(), text)
   return text
@@ -61,7 +62,9 @@ return {
     end
     local text = api.files()["lua/meta/core.lua"]
     for _, op in ipairs(api.ops()) do
-      if op.plugin.core then check.yes(text:find("function quern." .. op.name .. "(", 1, true), op.name) end
+      local there = text:find("function quern." .. op.name .. "(", 1, true)
+        or text:find(("quern[%q] = function("):format(op.name), 1, true)
+      if op.plugin.core then check.yes(there, op.name) end
     end
   end },
 }

@@ -67,8 +67,12 @@ try "and each of them works" says "toolbox: RMSE" "$quern" lua tests/system/use_
 if command -v luajit >/dev/null; then
   try "LuaJIT trains through the installed library" \
     luajit tests/luajit/train.lua "$prefix/lib/libquern.so" "$prefix/include/quern"
+  try "LuaJIT's front finds the installed library, and does what Lua 5.4 does" says "luajit front:" \
+    luajit tests/luajit/front.lua "$prefix/share/quern/lua" "$tmp/plugins/scale"
+  try "the installed recipe trains under LuaJIT" says "points are on the right arm" \
+    luajit "$prefix/share/quern/recipes/luajit/spirals.lua"
 else
-  skipped=$((skipped + 1))
+  skipped=$((skipped + 3))
   echo "install: skipped: LuaJIT is not here"
 fi
 try "a plugin of the next major version is refused" refusal refuse_newer_major -DSCALE_MAJOR=QN_ABI_MAJOR+1

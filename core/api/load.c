@@ -61,7 +61,7 @@ static bool stem_of(const char *name, char *stem, size_t room) {
 
 /* The one library that lies in a folder of another name; false if there is none, or several. */
 static bool only_library(const char *folder, char *stem, size_t room) {
-  char other[256];
+  char other[256] = "";
   int32_t n = 0;
   DIR *d = opendir(folder);
   for (struct dirent *e; d && (e = readdir(d));) {

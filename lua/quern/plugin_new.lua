@@ -390,22 +390,22 @@ QUERN  ?= quern
 PLACE  ?= $(HOME)/.local/share/quern/plugins/@plain_name@
 
 @plain_name@.so: $(wildcard *.c *.h)
-	$(CC) -std=c11 $(CFLAGS) -Wall -Wextra -fPIC -fvisibility=hidden -shared $$(pkg-config --cflags quern) \
-	  -o $@ $(wildcard *.c) -lm
+@tab@$(CC) -std=c11 $(CFLAGS) -Wall -Wextra -fPIC -fvisibility=hidden -shared $$(pkg-config --cflags quern) \
+@tab@  -o $@ $(wildcard *.c) -lm
 check: @plain_name@.so
-	$(QUERN) plugin check .
+@tab@$(QUERN) plugin check .
 test: @plain_name@.so
-	$(QUERN) lua test.lua
+@tab@$(QUERN) lua test.lua
 install: @plain_name@.so
-	install -d $(PLACE)
-	install -m 644 $(wildcard *.lua) README.md @plain_name@.so $(PLACE)
+@tab@install -d $(PLACE)
+@tab@install -m 644 $(wildcard *.lua) README.md @plain_name@.so $(PLACE)
 clean:
-	rm -f @plain_name@.so
+@tab@rm -f @plain_name@.so
 .PHONY: check test install clean
 ]]
 
 local function fill(template, values)
-  return (template:gsub("@([%w_]+)@", values))
+  return (template:gsub("@tab@", "\t"):gsub("@([%w_]+)@", values))
 end
 
 local function class_name(name)

@@ -13,13 +13,16 @@ local function show(v)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 local function equal(got, expected, what)
-  if show(got) ~= show(expected) then error(("%s: got %s, expected %s"):format(what, show(got), show(expected)), 2) end
+  local found, wanted = show(got), show(expected)
+  if found ~= wanted then error(("%s: got %s, expected %s"):format(what, found, wanted), 2) end
   passed = passed + 1
 end
 local function fails(fn, words)
   local ok, e = pcall(fn)
   if ok then error("it should have failed", 2) end
-  if not tostring(e):find(words, 1, true) then error(("the error does not say %q: %s"):format(words, tostring(e)), 2) end
+  if not tostring(e):find(words, 1, true) then
+    error(("the error does not say %q: %s"):format(words, tostring(e)), 2)
+  end
   passed = passed + 1
 end
 

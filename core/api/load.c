@@ -90,8 +90,9 @@ qn_status qni_load_find(const char *path, char *file, size_t room) {
     return qni_fail(QN_E_ARG, "the plugin's path is longer than %zu bytes", room - 1);
   if (is_folder(path)) return choose_build(path, file, room);
   if (!is_file(path)) return qni_fail(QN_E_NOT_FOUND, "there is no plugin at %s", path);
-  strcpy(file, path);
-  return QN_OK;
+  int n = snprintf(file, room, "%s%s", strchr(path, '/') ? "" : "./",
+                   path); /* dlopen looks elsewhere */
+  return n > 0 && (size_t)n < room ? QN_OK : qni_fail(QN_E_ARG, "the plugin's path is too long");
 }
 
 /* ---- Opening ---- */

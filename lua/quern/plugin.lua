@@ -205,7 +205,7 @@ function plugin.list()
   return out
 end
 
---- The folder (or .so file) that a name stands for.
+--- The folder (or .so file) that a name stands for: on the path, else in the working folder.
 ---@param name string
 ---@return string
 function plugin.find(name)
@@ -219,6 +219,7 @@ function plugin.find(name)
     if p.name == name then return p.path end
     names[#names + 1] = p.name
   end
+  if core.exists(name .. "/plugin.lua") then return name end
   util.fail("not_found", ("there is no plugin %q"):format(name), "looked in " .. table.concat(plugin.path(), ", "),
             util.suggest(name, names))
 end

@@ -117,7 +117,7 @@ local function plugin_page(p, ops, list)
   if #ops > 0 then
     local names = {}
     for i, op in ipairs(ops) do names[i] = ("[%s](#%s)"):format(op.name, op.name) end
-    parts[#parts + 1] = table.concat(names, " · ") .. "\n"
+    parts[#parts + 1] = table.concat(names, "\n") .. "\n"
   end
   for _, op in ipairs(ops) do parts[#parts + 1] = op_page(op) .. "\n" end
   if #list > 0 then parts[#parts + 1] = ("# %s: things beside ops\n"):format(p.name) end
@@ -206,7 +206,7 @@ end
 --- What is made from the loaded plugins: text by path, for docs/ops, lua/meta and tests/golden/help.
 ---@return table<string, string>
 function api.files()
-  local files, index = {}, { MADE, "# Ops and things", "", "| plugin | ops | things |", "| --- | --- | --- |" }
+  local files, index = {}, { MADE, "# Ops and things", "", "| plugin | |", "| --- | --- |" }
   local ops = by_plugin(api.ops(), function(op) return op.plugin.id end)
   local list = by_plugin(things.types(), function(t) return t.plugin_id end)
   for _, p in ipairs(core.plugins()) do
@@ -216,7 +216,7 @@ function api.files()
       files[("lua/meta/%s.lua"):format(p.name)] = plugin_stubs(p, mine)
       files[("tests/golden/help/%s.txt"):format(p.name)] = help_pages(mine)
     end
-    index[#index + 1] = ("| [%s](%s.md) | %d | %d |"):format(p.name, p.name, #mine, #others)
+    index[#index + 1] = ("| [%s](%s.md) | %s |"):format(p.name, p.name, p.id)
   end
   index[#index + 1] = "\n`quern api --json` gives the same as data, `quern help NAME` one op at the prompt."
   files["docs/ops/README.md"] = table.concat(index, "\n") .. "\n"

@@ -335,5 +335,8 @@ const qn_op perflaw_law_fit_op = {
         "beyond which residuals count by their size. optima: different places the search ended in. "
         "Rows with a value that is not finite give NaN.",
     .cite = "Shen et al. 2024 (arXiv 2412.00430); Golub and Pereyra 1973",
+    .example = "local a = quern.law_fit(quern.f64{{0}, {1}, {2}}, quern.f64{{1}, {1}, {1}}, "
+               "quern.f64{{3, 2, 1.5}}, quern.f64{1}, {form = 'power'}); "
+               "print(('%.3f'):format(a:item())) --> 0.693",
     .forward = forward,
 };

@@ -366,7 +366,7 @@ static void judge(const struct trial *k) {
   }
   if (st && !refused(st)) complain(k, "fails");
   if (!k->x->text[0]) comes_back(k, t);
-  for (int32_t how = 0; how < N_MISCHIEFS && !k->x->text[0]; how++) survives(k, t, how);
+  for (int how = 0; how < N_MISCHIEFS && !k->x->text[0]; how++) survives(k, t, (enum mischief)how);
   if (k->type->kind == QNI_CODEC) judge_codec(k);
   if (!k->x->text[0] && qni_thing_run(t, k->type->head->describe)) complain(k, "describe fails");
   qni_thing_free(t);

@@ -57,7 +57,8 @@ local function script(steps)
   for i, step in ipairs(steps) do
     if step.file then
       write(folder .. "/body" .. i, step.body)
-      lines[#lines + 1] = ("mkdir -p \"$(dirname %s)\" && mv body%d %s && touch %s"):format(step.file, i, step.file, step.file)
+      local move = "mkdir -p \"$(dirname %s)\" && mv body%d %s && touch %s"
+      lines[#lines + 1] = move:format(step.file, i, step.file, step.file)
     else
       for k, command in ipairs(commands_of(step.body)) do
         lines[#lines + 1] = ("echo '%s%d %d'"):format(MARK, i, k)

@@ -112,7 +112,7 @@ ctest: tests $(PLUGIN_F)
 luatest: all $(BAD)
 	@tests/run.sh $(BUILD) lua
 kit: all $(BAD)
-	@for p in core $(PLUGINS:%=$(BUILD)/plugins/%); do $(BUILD)/quern plugin check $$p --fuzz 10 || exit 1; done
+	@for p in core $(patsubst %,$(BUILD)/plugins/%,$(filter $(notdir $(patsubst %/,%,$(dir $(wildcard plugins/*/*.c)))),$(PLUGINS))); do $(BUILD)/quern plugin check $$p --fuzz 10 || exit 1; done
 docs: all
 	@QUERN_PLUGIN_PATH= $(BUILD)/quern api --plugins $(BUILD)/plugins --write .
 crash: all

@@ -6,6 +6,23 @@ local Tensor = {} ---@class quern.Tensor
 
 local quern = {} ---@class quern
 
+--- Root of the time between each event and the moment of its sequence's request.
+--- age = trunc(sqrt(max(query_L - times_i, 0) / unit)), at most buckets - 1; query_L is the last event's entry of query. With times in seconds, unit 60 counts minutes.
+--- `age_bucket(times: i64[T@B], query: i64[T@B], *, buckets: int{1..} = 2048, unit: num{0..} = 60) -> age: i64[T@B]`
+---@param times quern.Tensor|number
+---@param query quern.Tensor|number
+---@param options? { buckets?: integer, unit?: number }
+---@return quern.Tensor age
+function quern.age_bucket(times, query, options) end
+
+--- Root of the time between each event and the moment of its sequence's request.
+--- age = trunc(sqrt(max(query_L - times_i, 0) / unit)), at most buckets - 1; query_L is the last event's entry of query. With times in seconds, unit 60 counts minutes.
+--- `age_bucket(times: i64[T@B], query: i64[T@B], *, buckets: int{1..} = 2048, unit: num{0..} = 60) -> age: i64[T@B]`
+---@param query quern.Tensor|number
+---@param options? { buckets?: integer, unit?: number }
+---@return quern.Tensor age
+function Tensor:age_bucket(query, options) end
+
 --- Attention without softmax: silu(q k + bias) / n, causal, by sequence.
 --- S_ij = alpha (<q_i, k_j> + bp[n-1+j-i] + bt[bucket_ij]), P = scale silu(S) for j <= i, y_i = sum_j P_ij v_j. n is a constant of the model, not the length of a sequence; scale defaults to 1/n. bp has 2n-1 entries, bt 129; buckets come from time_bucket. score = "softmax" normalises over the keys a query may see; alpha then defaults to 1/sqrt(D) and scale to 1.
 --- `hstu_attention(q: f[T@B,H,D] strided, k: f[T@B,H,D] strided, v: f[T@B,H,E] strided, bp: f[2*n-1]? = nil, bt: f[129]? = nil, buckets: u8[T@B,W]? = nil, *, n: int{1..}, score: enum{silu|softmax} = silu, causal: bool = true, alpha: num? = nil, scale: num? = nil, attn_dropout: num{0..1} = 0) -> y: f[T@B,H,E]`
@@ -30,6 +47,39 @@ function quern.hstu_attention(q, k, v, bp, bt, buckets, options) end
 ---@param options? { n?: integer, score?: "silu"|"softmax", causal?: boolean, alpha?: number, scale?: number, attn_dropout?: number }
 ---@return quern.Tensor y
 function Tensor:hstu_attention(k, v, bp, bt, buckets, options) end
+
+--- Attention of new tokens on a cached history, as continuation or as candidates.
+--- ck, cv are keys and values of N tokens, q, k, v belong to M new ones. candidates = false: new token i stands at position N + i and sees the cache and the new ones up to itself; true: each stands at position N and sees the cache and itself. Biases, alpha and scale as in hstu_attention; bt is indexed by bucket(query - time), times of the cache and new_times of the new tokens as keys. For inference, without gradient.
+--- `hstu_extend_attention(q: f[M,H,D], k: f[M,H,D], v: f[M,H,E], ck: f[N,H,D], cv: f[N,H,E], bp: f[2*n-1]? = nil, bt: f[129]? = nil, times: i64[N]? = nil, new_times: i64[M]? = nil, query: i64[M]? = nil, *, n: int{1..}, score: enum{silu|softmax} = silu, candidates: bool = false, alpha: num? = nil, scale: num? = nil) -> y: f[M,H,E]`
+---@param q quern.Tensor|number
+---@param k quern.Tensor|number
+---@param v quern.Tensor|number
+---@param ck quern.Tensor|number
+---@param cv quern.Tensor|number
+---@param bp? quern.Tensor|number
+---@param bt? quern.Tensor|number
+---@param times? quern.Tensor|number
+---@param new_times? quern.Tensor|number
+---@param query? quern.Tensor|number
+---@param options? { n?: integer, score?: "silu"|"softmax", candidates?: boolean, alpha?: number, scale?: number }
+---@return quern.Tensor y
+function quern.hstu_extend_attention(q, k, v, ck, cv, bp, bt, times, new_times, query, options) end
+
+--- Attention of new tokens on a cached history, as continuation or as candidates.
+--- ck, cv are keys and values of N tokens, q, k, v belong to M new ones. candidates = false: new token i stands at position N + i and sees the cache and the new ones up to itself; true: each stands at position N and sees the cache and itself. Biases, alpha and scale as in hstu_attention; bt is indexed by bucket(query - time), times of the cache and new_times of the new tokens as keys. For inference, without gradient.
+--- `hstu_extend_attention(q: f[M,H,D], k: f[M,H,D], v: f[M,H,E], ck: f[N,H,D], cv: f[N,H,E], bp: f[2*n-1]? = nil, bt: f[129]? = nil, times: i64[N]? = nil, new_times: i64[M]? = nil, query: i64[M]? = nil, *, n: int{1..}, score: enum{silu|softmax} = silu, candidates: bool = false, alpha: num? = nil, scale: num? = nil) -> y: f[M,H,E]`
+---@param k quern.Tensor|number
+---@param v quern.Tensor|number
+---@param ck quern.Tensor|number
+---@param cv quern.Tensor|number
+---@param bp? quern.Tensor|number
+---@param bt? quern.Tensor|number
+---@param times? quern.Tensor|number
+---@param new_times? quern.Tensor|number
+---@param query? quern.Tensor|number
+---@param options? { n?: integer, score?: "silu"|"softmax", candidates?: boolean, alpha?: number, scale?: number }
+---@return quern.Tensor y
+function Tensor:hstu_extend_attention(k, v, ck, cv, bp, bt, times, new_times, query, options) end
 
 --- An HSTU layer between its two linear maps: attention, norm, gate, dropout.
 --- m holds the columns [U | V | Q | K]. Equal to norm_gate(u, hstu_attention(q, k, v, bp, bt, buckets)); see there. gate = false leaves out u: z = norm(y).
@@ -68,6 +118,23 @@ function quern.norm_gate(u, y, options) end
 ---@param options? { parts?: integer, eps?: number, dropout?: number }
 ---@return quern.Tensor z
 function Tensor:norm_gate(y, options) end
+
+--- Mean of the rows of a table that each id's list names.
+--- y is the mean of w[a] over all a in lists[id]; 0 for an empty list. ids count lists from 0. Attributes of items: lists[v] holds those of item v, lists[0] none.
+--- `pooled_embedding(w: f[A,D], ids: i64[...], lists: i64[M@V]{0..A-1}) -> y: f[...,D]`
+---@param w quern.Tensor|number
+---@param ids quern.Tensor|number
+---@param lists quern.Tensor|number
+---@return quern.Tensor y
+function quern.pooled_embedding(w, ids, lists) end
+
+--- Mean of the rows of a table that each id's list names.
+--- y is the mean of w[a] over all a in lists[id]; 0 for an empty list. ids count lists from 0. Attributes of items: lists[v] holds those of item v, lists[0] none.
+--- `pooled_embedding(w: f[A,D], ids: i64[...], lists: i64[M@V]{0..A-1}) -> y: f[...,D]`
+---@param ids quern.Tensor|number
+---@param lists quern.Tensor|number
+---@return quern.Tensor y
+function Tensor:pooled_embedding(ids, lists) end
 
 --- Rank of each row's target among the row's scores.
 --- As rank_targets, with the scores given: column v is item v, column 0 is padding.
@@ -118,25 +185,25 @@ function quern.rank_targets(o, e, target, seen, keep, options) end
 function Tensor:rank_targets(e, target, seen, keep, options) end
 
 --- Binary cross-entropy of the next item against drawn ones.
---- Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = <o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn uniformly for each position; one equal to the positive is left out.
---- `sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, temperature: num{0..} = 1, l2: bool = false, sparse: bool = false) -> loss: f[]`
+--- Mean over positions, weighted by w, of beta softplus(-s_pos) + sum softplus(s_neg), with s = <o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn uniformly for each position; one equal to the positive is left out. beta below 1 makes up for the negatives that are not drawn (gBCE).
+--- `sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, temperature: num{0..} = 1, l2: bool = false, beta: num{0..} = 1, sparse: bool = false) -> loss: f[]`
 ---@param o quern.Tensor|number
 ---@param pos quern.Tensor|number
 ---@param e quern.Tensor|number
 ---@param w? quern.Tensor|number
 ---@param items? quern.Tensor|number
----@param options? { negatives?: integer, temperature?: number, l2?: boolean, sparse?: boolean }
+---@param options? { negatives?: integer, temperature?: number, l2?: boolean, beta?: number, sparse?: boolean }
 ---@return quern.Tensor loss
 function quern.sampled_bce(o, pos, e, w, items, options) end
 
 --- Binary cross-entropy of the next item against drawn ones.
---- Mean over positions, weighted by w, of softplus(-s_pos) + sum softplus(s_neg), with s = <o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn uniformly for each position; one equal to the positive is left out.
---- `sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, temperature: num{0..} = 1, l2: bool = false, sparse: bool = false) -> loss: f[]`
+--- Mean over positions, weighted by w, of beta softplus(-s_pos) + sum softplus(s_neg), with s = <o, e[id]> / temperature; l2 = true scales vectors to length 1 first. Negatives are drawn uniformly for each position; one equal to the positive is left out. beta below 1 makes up for the negatives that are not drawn (gBCE).
+--- `sampled_bce(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, negatives: int{1..} = 1, temperature: num{0..} = 1, l2: bool = false, beta: num{0..} = 1, sparse: bool = false) -> loss: f[]`
 ---@param pos quern.Tensor|number
 ---@param e quern.Tensor|number
 ---@param w? quern.Tensor|number
 ---@param items? quern.Tensor|number
----@param options? { negatives?: integer, temperature?: number, l2?: boolean, sparse?: boolean }
+---@param options? { negatives?: integer, temperature?: number, l2?: boolean, beta?: number, sparse?: boolean }
 ---@return quern.Tensor loss
 function Tensor:sampled_bce(pos, e, w, items, options) end
 
@@ -181,6 +248,36 @@ function quern.sequence_embedding(ids, e, p, options) end
 ---@param options? { scale?: number, dropout?: number, sparse?: boolean }
 ---@return quern.Tensor x
 function Tensor:sequence_embedding(e, p, options) end
+
+--- The place of each token in its sequence, from the start or from the end.
+--- Places count from 0 and stop at most - 1.
+--- `sequence_places(x: any[T@B], *, from_end: bool = false, most: int{1..} = 8192) -> place: i64[T@B]`
+---@param x quern.Tensor|number
+---@param options? { from_end?: boolean, most?: integer }
+---@return quern.Tensor place
+function quern.sequence_places(x, options) end
+
+--- The place of each token in its sequence, from the start or from the end.
+--- Places count from 0 and stop at most - 1.
+--- `sequence_places(x: any[T@B], *, from_end: bool = false, most: int{1..} = 8192) -> place: i64[T@B]`
+---@param options? { from_end?: boolean, most?: integer }
+---@return quern.Tensor place
+function Tensor:sequence_places(options) end
+
+--- Which events of long sequences a training step keeps.
+--- 1 for each event that is kept. A sequence of n events stays whole if n <= limit^(alpha/2), and with probability limit^alpha / n^2; else floor(limit^(alpha/2)) of its events stay: the most recent, any, or by weights that fall with age. times rise within a sequence; where there are none, positions serve.
+--- `stochastic_length(times: i64[T@B], *, limit: int{1..}, alpha: num{1..2} = 1.6, select: enum{greedy|random|weighted} = weighted) -> keep: u8[T@B]`
+---@param times quern.Tensor|number
+---@param options? { limit?: integer, alpha?: number, select?: "greedy"|"random"|"weighted" }
+---@return quern.Tensor keep
+function quern.stochastic_length(times, options) end
+
+--- Which events of long sequences a training step keeps.
+--- 1 for each event that is kept. A sequence of n events stays whole if n <= limit^(alpha/2), and with probability limit^alpha / n^2; else floor(limit^(alpha/2)) of its events stay: the most recent, any, or by weights that fall with age. times rise within a sequence; where there are none, positions serve.
+--- `stochastic_length(times: i64[T@B], *, limit: int{1..}, alpha: num{1..2} = 1.6, select: enum{greedy|random|weighted} = weighted) -> keep: u8[T@B]`
+---@param options? { limit?: integer, alpha?: number, select?: "greedy"|"random"|"weighted" }
+---@return quern.Tensor keep
+function Tensor:stochastic_length(options) end
 
 --- Buckets of the time differences of a sequence's pairs, on a log scale.
 --- buckets[i][j] = clamp(trunc(ln(max(|query[i] - times[j]|, 1)) / 0.301), 0, 128) for events i and j of one sequence, 0 for j > i if causal. query holds the time of the event to be predicted at i, or that of event i itself. width is at least the longest sequence.

@@ -125,6 +125,9 @@ const qn_op hstu_extend_attention_op = {
            "and scale as in hstu_attention; bt is indexed by bucket(query - time), times of the "
            "cache and new_times of the new tokens as keys. For inference, without gradient.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), appendix H (M-FALCON)",
+    .example = "local q, k = quern.ones{1, 1, 2}, quern.ones{3, 1, 2}; "
+               "print(quern.hstu_extend_attention(q, q, q, k, k, {n = 4}).shape[1]) --> "
+               "1",
     .forward = forward,
     .flops = flops,
 };

@@ -111,5 +111,8 @@ const qn_op hstu_stochastic_length_op = {
            "of its events stay: the most recent, any, or by weights that fall with age. times "
            "rise within a sequence; where there are none, positions serve.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), eq. 4 and appendix F",
+    .example = "local t = quern.jagged(quern.arange(1, 41), {0, 40}); "
+               "print(quern.stochastic_length(t, {limit = 4, select = "
+               "'greedy'}):values():sum():item()) --> 3",
     .forward = forward,
 };

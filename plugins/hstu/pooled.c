@@ -127,6 +127,9 @@ const qn_op hstu_pooled_embedding_op = {
     .doc = "y is the mean of w[a] over all a in lists[id]; 0 for an empty list. ids count lists "
            "from 0. Attributes of items: lists[v] holds those of item v, lists[0] none.",
     .cite = "Zhou et al. 2020 (S3-Rec), section 4.1; mean pooling as in Guo et al. 2024",
+    .example = "local lists = quern.jagged(quern.i64{0, 1}, {0, 0, 2}); "
+               "print(quern.pooled_embedding(quern.tensor{{1.0}, {3.0}}, quern.i64{1}, "
+               "lists):item()) --> 2.0",
     .forward = forward,
     .backward = backward,
 };

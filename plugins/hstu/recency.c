@@ -67,6 +67,9 @@ const qn_op hstu_sequence_places_op = {
               "place: i64[T@B]",
     .summary = "The place of each token in its sequence, from the start or from the end.",
     .doc = "Places count from 0 and stop at most - 1.",
+    .cite = "Zhai et al. 2024 (arXiv 2402.17152), its product code (modules/)",
+    .example = "local x = quern.jagged(quern.i64{7, 8, 9}, {0, 2, 3}); "
+               "print(quern.sequence_places(x):values():sum():item()) --> 1",
     .forward = places_forward,
 };
 
@@ -80,5 +83,7 @@ const qn_op hstu_age_bucket_op = {
     .doc = "age = trunc(sqrt(max(query_L - times_i, 0) / unit)), at most buckets - 1; query_L is "
            "the last event's entry of query. With times in seconds, unit 60 counts minutes.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), its product code (modules/)",
+    .example = "local t = quern.jagged(quern.i64{0, 600, 1200}, {0, 3}); "
+               "print(quern.age_bucket(t, t, {unit = 1}):values():totable()[1]) --> 34",
     .forward = age_forward,
 };

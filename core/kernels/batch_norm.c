@@ -1,9 +1,15 @@
 /* Batch normalisation kernels, one table per instruction level. SPDX-License-Identifier: MIT */
 #include "kernels/batch_norm.h"
 
-enum { BLOCK_BYTES = 16384 }; /* of a block of rows */
+enum { BLOCK_BYTES = 16384, ROWS_LEAST = 32 }; /* of a block of rows */
 /* What lets dy pass relu: nothing stops it; y tells; or x, from which forward made y. */
 enum { OPEN, BY_Y, BY_X };
+
+enum { MOST = 64 }; /* columns of a strip; fewer: 32, 16, the rest */
+
+static int strip_of(int64_t columns) {
+  return columns >= MOST ? MOST : columns >= 32 ? 32 : columns >= 16 ? 16 : (int)columns;
+}
 
 #define QNI_TYPED_FILE "kernels/batch_norm_typed.h"
 #include "kernels/both_typed.h"

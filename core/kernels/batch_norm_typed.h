@@ -1,7 +1,7 @@
 /*
 ** The kernels of batch_norm.h for one type. Included with REAL, FN(name), LANES.
 **
-** Rows go in blocks that stay in L1, columns in strips of LANES whose constants and sums
+** Rows go in blocks that stay in L1, columns in strips of up to MOST whose constants and sums
 ** are held in registers over the rows of a block.
 ** SPDX-License-Identifier: MIT
 */
@@ -16,13 +16,13 @@ struct FN(part) {
 static struct FN(part)
     FN(part_of)(const qni_batch_norm_job *j, int64_t row, int64_t last, int64_t col) {
   int64_t most = BLOCK_BYTES / (int64_t)sizeof(REAL) / j->cols;
-  if (most < 1) most = 1;
+  if (most < ROWS_LEAST) most = ROWS_LEAST;
   const int64_t lanes = j->cols - col;
   return (struct FN(part)){.j = j,
                            .begin = row,
                            .rows = last - row < most ? last - row : most,
                            .col = col,
-                           .lanes = (int)(lanes < LANES ? lanes : LANES)};
+                           .lanes = strip_of(lanes)};
 }
 
 static const REAL *FN(at)(const struct FN(part) * p, const void *base) {
@@ -35,7 +35,10 @@ static inline void FN(constants)(const struct FN(part) * p, const void *from, RE
 
 /* Each strip is done with `lanes` a constant where it is a whole one. */
 #define STRIP(body, p, ...)                                                                        \
-  ((p)->lanes == LANES ? body(p, LANES, __VA_ARGS__) : body(p, (p)->lanes, __VA_ARGS__))
+  ((p)->lanes == MOST        ? body(p, MOST, __VA_ARGS__)                                          \
+   : (p)->lanes == 2 * LANES ? body(p, 2 * LANES, __VA_ARGS__)                                     \
+   : (p)->lanes == LANES     ? body(p, LANES, __VA_ARGS__)                                         \
+                             : body(p, (p)->lanes, __VA_ARGS__))
 
 /* ---- Statistics ---- */
 
@@ -43,7 +46,7 @@ static inline __attribute__((always_inline)) void
 FN(strip_stats)(const struct FN(part) * p, const int lanes, REAL *mean, REAL *square) {
   const int64_t C = p->j->cols, n = p->rows;
   const REAL *x = FN(at)(p, p->j->x);
-  REAL s[4][LANES] = {{0}}, d[4][LANES] = {{0}};
+  REAL s[4][MOST] = {{0}}, d[4][MOST] = {{0}};
   int64_t r = 0;
   for (; r + 4 <= n; r += 4)
     for (int k = 0; k < 4; k++)
@@ -79,8 +82,8 @@ static qn_status FN(stats)(void *ctx, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < j->cols; c++) m[c] = s[c] = 0;
     for (int64_t row = first; row < last;) {
       struct FN(part) p;
-      for (int64_t c = 0; c < j->cols; c += LANES) {
-        REAL mean[LANES], square[LANES];
+      for (int64_t c = 0; c < j->cols; c += p.lanes) {
+        REAL mean[MOST], square[MOST];
         p = FN(part_of)(j, row, last, c);
         STRIP(FN(strip_stats), &p, mean, square);
         for (int l = 0; l < p.lanes; l++) FN(join)
@@ -99,7 +102,7 @@ static inline __attribute__((always_inline)) void
 FN(strip_apply)(const struct FN(part) * p, const int lanes, const REAL *residual, const int relu) {
   const int64_t C = p->j->cols;
   const REAL *x = FN(at)(p, p->j->x);
-  REAL *restrict y = (REAL *)p->j->y + p->begin * C + p->col, scale[LANES], shift[LANES];
+  REAL *restrict y = (REAL *)p->j->y + p->begin * C + p->col, scale[MOST], shift[MOST];
   FN(constants)(p, p->j->scale, scale);
   FN(constants)(p, p->j->shift, shift);
   for (int64_t r = 0; r < p->rows; r++)
@@ -131,29 +134,36 @@ static inline __attribute__((always_inline)) REAL FN(passed)(const int gate, REA
   return x * scale + shift > 0 ? dy : 0;
 }
 
+/* Row r joins the sums of g and of g (x - mean). */
+static inline __attribute__((always_inline)) void
+FN(sum_row)(const int lanes, const int gate, int64_t at, const REAL *x, const REAL *dy,
+            const REAL *y, REAL *restrict keep, const REAL *mean, const REAL *scale,
+            const REAL *shift, REAL *s, REAL *t) {
+  for (int l = 0; l < lanes; l++) {
+    const REAL g =
+        FN(passed)(gate, dy[at + l], gate == BY_Y ? y[at + l] : 0, x[at + l], scale[l], shift[l]);
+    if (keep) keep[at + l] = g;
+    s[l] += g;
+    t[l] += g * (x[at + l] - mean[l]);
+  }
+}
+
 static inline __attribute__((always_inline)) void FN(strip_sums)(const struct FN(part) * p,
                                                                  const int lanes, const int gate,
                                                                  REAL *restrict keep, double *sum,
                                                                  double *product) {
   const int64_t C = p->j->cols;
   const REAL *x = FN(at)(p, p->j->x), *dy = FN(at)(p, p->j->dy), *y = FN(at)(p, p->j->y);
-  REAL mean[LANES], scale[LANES], shift[LANES], s[2][LANES] = {{0}}, t[2][LANES] = {{0}};
+  REAL mean[MOST], scale[MOST], shift[MOST];
+  REAL s[MOST] = {0}, t[MOST] = {0};
   FN(constants)(p, p->j->mean, mean);
   FN(constants)(p, p->j->scale, scale);
   FN(constants)(p, p->j->shift, shift);
-  for (int64_t r = 0; r < p->rows; r += 2)
-    for (int k = 0; k < 2 && r + k < p->rows; k++)
-      for (int l = 0; l < lanes; l++) {
-        const int64_t at = (r + k) * C + l;
-        const REAL g =
-            FN(passed)(gate, dy[at], gate == BY_Y ? y[at] : 0, x[at], scale[l], shift[l]);
-        if (keep) keep[at] = g;
-        s[k][l] += g;
-        t[k][l] += g * (x[at] - mean[l]);
-      }
+  for (int64_t r = 0; r < p->rows; r++)
+    FN(sum_row)(lanes, gate, r * C, x, dy, y, keep, mean, scale, shift, s, t);
   for (int l = 0; l < lanes; l++) {
-    sum[l] += (double)(s[0][l] + s[1][l]);
-    product[l] += (double)(t[0][l] + t[1][l]);
+    sum[l] += (double)s[l];
+    product[l] += (double)t[l];
   }
 }
 
@@ -161,11 +171,17 @@ static int FN(gate_of)(const qni_batch_norm_job *j) { return !j->relu ? OPEN : j
 
 static void FN(sums_part)(const struct FN(part) * p, double *sum, double *product) {
   REAL *keep = p->j->g ? (REAL *)p->j->g + p->begin * p->j->cols + p->col : NULL;
-  switch (FN(gate_of)(p->j)) {
-  case OPEN: STRIP(FN(strip_sums), p, OPEN, keep, sum, product); break;
-  case BY_Y: STRIP(FN(strip_sums), p, BY_Y, keep, sum, product); break;
-  default: STRIP(FN(strip_sums), p, BY_X, keep, sum, product);
-  }
+  const int gate = FN(gate_of)(p->j);
+  if (keep && gate == BY_Y)
+    STRIP(FN(strip_sums), p, BY_Y, keep, sum, product);
+  else if (keep)
+    STRIP(FN(strip_sums), p, OPEN, keep, sum, product);
+  else if (gate == BY_Y)
+    STRIP(FN(strip_sums), p, BY_Y, NULL, sum, product);
+  else if (gate == BY_X)
+    STRIP(FN(strip_sums), p, BY_X, NULL, sum, product);
+  else
+    STRIP(FN(strip_sums), p, OPEN, NULL, sum, product);
 }
 
 static qn_status FN(sums)(void *ctx, int64_t begin, int64_t end) {
@@ -177,7 +193,7 @@ static qn_status FN(sums)(void *ctx, int64_t begin, int64_t end) {
     for (int64_t c = 0; c < j->cols; c++) sum[c] = product[c] = 0;
     for (int64_t row = first; row < last;) {
       struct FN(part) p;
-      for (int64_t c = 0; c < j->cols; c += LANES) {
+      for (int64_t c = 0; c < j->cols; c += p.lanes) {
         p = FN(part_of)(j, row, last, c);
         FN(sums_part)(&p, sum + c, product + c);
       }
@@ -192,7 +208,7 @@ FN(strip_back)(const struct FN(part) * p, const int lanes, const int gate, const
   const int64_t C = p->j->cols;
   const REAL *x = FN(at)(p, p->j->x), *y = FN(at)(p, p->j->y);
   REAL *restrict dx = (REAL *)p->j->dx + p->begin * C + p->col;
-  REAL mean[LANES], scale[LANES], shift[LANES], a[LANES], u[LANES], q[LANES], m[LANES];
+  REAL mean[MOST], scale[MOST], shift[MOST], a[MOST], u[MOST], q[MOST], m[MOST];
   FN(constants)(p, p->j->mean, mean);
   FN(constants)(p, p->j->scale, scale);
   FN(constants)(p, p->j->shift, shift);
@@ -226,7 +242,7 @@ static void FN(each_part)(const qni_batch_norm_job *j, int64_t i,
   const int64_t limit = (i + 1) * j->chunk, last = limit < j->rows ? limit : j->rows;
   for (int64_t row = i * j->chunk; row < last;) {
     struct FN(part) p;
-    for (int64_t c = 0; c < j->cols; c += LANES) {
+    for (int64_t c = 0; c < j->cols; c += p.lanes) {
       p = FN(part_of)(j, row, last, c);
       part(&p);
     }

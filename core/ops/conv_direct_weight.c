@@ -155,7 +155,8 @@ static qn_status copy_memory(const struct weighing *t, struct copy *k) {
   const int64_t wide = 2 * t->kernels->lanes;
   void *memory;
   *k = (struct copy){.room = PIXELS + t->v->w.OW};
-  if (t->v->w.C < WIDE_PIXEL) return QN_OK;
+  const bool once = t->v->w.kh * t->v->w.kw == 1; /* one tap: a copy would be read but once */
+  if (once || t->v->w.C < WIDE_PIXEL) return QN_OK;
   const int64_t x = divide_up(t->v->w.C, BLOCK) * BLOCK * k->room;
   qn_status st = t->h->local(t->c, (x + t->share * wide * k->room) * 4, &memory);
   k->x = memory;

@@ -7,7 +7,7 @@
 static inline void FN(max_join)(int64_t lanes, const REAL *restrict x, REAL *restrict y,
                                 int32_t *restrict at, int32_t tap) {
   for (int64_t l = 0; l < lanes; l++) {
-    const bool wins = x[l] > y[l] || (x[l] != x[l] && y[l] == y[l]);
+    const int wins = (x[l] > y[l]) | ((x[l] != x[l]) & (y[l] == y[l])); /* no branch: vectors */
     y[l] = wins ? x[l] : y[l];
     at[l] = wins ? tap : at[l];
   }
@@ -35,16 +35,25 @@ static void FN(max_item)(const qni_window *w, int64_t lanes, const REAL *x, REAL
     }
 }
 
+static inline void FN(max_leave)(int64_t lanes, const REAL *restrict dy, const int32_t *restrict at,
+                                 int32_t tap, REAL *restrict dx) {
+  for (int64_t l = 0; l < lanes; l++) {
+    const REAL g = dy[l]; /* read in any case: no branch */
+    dx[l] += at[l] == tap ? g : 0;
+  }
+}
+
 static void FN(max_item_back)(const qni_window *w, int64_t lanes, const REAL *dy, const int32_t *at,
                               REAL *dx) {
   memset(dx, 0, (size_t)(w->H * w->W * lanes) * sizeof *dx);
   for (int64_t oy = 0; oy < w->OH; oy++)
     for (int64_t ox = 0; ox < w->OW; ox++, dy += lanes, at += lanes)
-      for (int64_t l = 0; l < lanes; l++) {
-        const int64_t i = at[l] / w->kw, j = at[l] % w->kw;
-        const int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw;
-        dx[(row * w->W + col) * lanes + l] += dy[l];
-      }
+      for (int64_t i = 0; i < w->kh; i++)
+        for (int64_t j = 0; j < w->kw; j++) {
+          const int64_t row = oy * w->sh + i * w->dh - w->ph, col = ox * w->sw + j * w->dw - w->pw;
+          if (row < 0 || row >= w->H || col < 0 || col >= w->W) continue;
+          FN(max_leave)(lanes, dy, at, (int32_t)(i * w->kw + j), dx + (row * w->W + col) * lanes);
+        }
 }
 
 /* Mean over the window's pixels inside the image; adaptive windows come with their own bounds. */

@@ -3,7 +3,12 @@
 ** result pixel is a sum of up to four source pixels with weights; backward gives each its share.
 ** SPDX-License-Identifier: MIT
 */
-static void FN(enlarge_item)(const struct grid *g, const REAL *x, REAL *y) {
+/* y += a x */
+static inline void FN(add_lanes)(int64_t L, REAL a, const REAL *restrict x, REAL *restrict y) {
+  for (int64_t l = 0; l < L; l++) y[l] += a * x[l];
+}
+
+static void FN(enlarge_item)(const struct grid *g, const REAL *restrict x, REAL *restrict y) {
   const int64_t L = g->lanes, row_size = g->w.W * L;
   for (int64_t i = 0; i < g->w.OH; i++)
     for (int64_t j = 0; j < g->w.OW; j++, y += L) {
@@ -26,11 +31,9 @@ static void FN(enlarge_item_back)(const struct grid *g, const REAL *dy, REAL *dx
       const REAL a = (REAL)(1 - r->weight), b = (REAL)r->weight, d = (REAL)(1 - c->weight),
                  e = (REAL)c->weight;
       REAL *low = dx + r->low * row_size, *high = dx + r->high * row_size;
-      for (int64_t l = 0; l < L; l++) {
-        low[c->low * L + l] += dy[l] * a * d;
-        low[c->high * L + l] += dy[l] * a * e;
-        high[c->low * L + l] += dy[l] * b * d;
-        high[c->high * L + l] += dy[l] * b * e;
-      }
+      FN(add_lanes)(L, a * d, dy, low + c->low * L);
+      if (e > 0) FN(add_lanes)(L, a * e, dy, low + c->high * L);
+      if (b > 0) FN(add_lanes)(L, b * d, dy, high + c->low * L);
+      if (b > 0 && e > 0) FN(add_lanes)(L, b * e, dy, high + c->high * L);
     }
 }

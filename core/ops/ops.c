@@ -16,6 +16,7 @@
   X(index)                                                                                         \
   X(linear)                                                                                        \
   X(loss)                                                                                          \
+  X(linear_topk)                                                                                   \
   X(loss_linear)                                                                                   \
   X(loss_pointwise)                                                                                \
   X(loss_sampled)                                                                                  \

@@ -598,6 +598,39 @@ local function forward_passes_return_what_eager_ones_do()
   quern.threads(before)
 end
 
+-- The best of a catalogue, fused with the item product: as topk of all scores, for any number of workers.
+local function best_items_are_those_of_all_scores()
+  local before = quern.threads()
+  quern.seed(16)
+  local cases, first = { { 1, 9000, 50, 10 }, { 3, 7, 1, 7 }, { 70, 600, 3, 1 }, { 40, 9000, 8, 100 } }, {}
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    for i, c in ipairs(cases) do
+      quern.seed(i)
+      local h, w = quern.normal { c[1], c[3] }, quern.normal { c[2], c[3] }
+      w[{ 2, {} }] = w:select(1, 1):clone()                  -- equal scores: the smaller id comes first
+      local y, ids = quern.linear_topk(h, w, c[4])
+      local want, want_ids = quern.topk(h:matmul(w:transpose(1, 2)), c[4])
+      check.yes(distance(y, want) < 1e-6)
+      check.equal(ids:totable(), want_ids:totable())
+      first[i] = first[i] or bytes { y, ids }
+      check.yes(bytes { y, ids } == first[i], workers .. " workers give other bits")
+      local captured = quern.capture(function(b) return quern.linear_topk(b.h, w, c[4]) end,
+                                     { grad = false, slice_kib = 1 })
+      local cy, cids = captured { h = h }
+      check.yes(bytes { cy, cids } == first[i], "captured: other bits")
+    end
+  end
+  quern.threads(before)
+  local _, late = quern.linear_topk(quern.ones { 1, 2 }, quern.ones { 5, 2 }, 2, { first = 3 })
+  check.equal(late:totable(), { { 3, 4 } })
+  check.fails(function() quern.linear_topk(quern.ones { 1, 2 }, quern.ones { 5, 2 }, 5, { first = 1 }) end, "k is 5",
+              "4 rows from 1 on")
+  local wide, n = quern.tensor({ { 1, 0 } }, "f64"), 0 / 0
+  local _, best = quern.linear_topk(wide, quern.tensor({ { 2, 0 }, { n, 0 }, { 3, 0 } }, "f64"), 3)
+  check.equal(best:totable(), { { 1, 2, 0 } })               -- NaN is seen, not lost
+end
+
 local function results_of_forward_passes_are_new_each_time()
   local w = weight()
   local captured = quern.capture(function(b) return b.x:matmul(w) end, { grad = false })
@@ -904,6 +937,7 @@ return {
   { "reading values is refused", reading_values_is_refused },
   { "fused runs have the bits of single ops", fused_runs_have_the_bits_of_single_ops },
   { "forward passes return what eager ones do", forward_passes_return_what_eager_ones_do },
+  { "best items are those of all scores", best_items_are_those_of_all_scores },
   { "results of forward passes are new each time", results_of_forward_passes_are_new_each_time },
   { "bits of steps in segments do not depend on workers", segmented_bits_do_not_depend_on_workers },
   { "what couples samples runs between segments", what_couples_samples_runs_between_segments },

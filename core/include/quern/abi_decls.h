@@ -241,12 +241,12 @@ enum qn_batch {
 };
 
 enum qn_op_flags {
-  QN_OP_RANDOM = 1,     /* draws random numbers */
-  QN_OP_READS_DATA = 2, /* infer looks at element values */
-  QN_OP_NAN_STOPS = 4,  /* NaN in need not give NaN out */
-  QN_OP_NO_GRAD = 8,    /* outputs carry no gradient, on purpose */
-  QN_OP_DOMAIN = 16,    /* some finite inputs have no finite result: log, sqrt, ... */
-  QN_OP_ROW_GRADS = 32, /* may call grad_rows: backward takes memory when out(i) is called, which
+  QN_OP_RANDOM = 1,      /* draws random numbers */
+  QN_OP_READS_DATA = 2,  /* infer looks at element values */
+  QN_OP_NAN_STOPS = 4,   /* NaN in need not give NaN out */
+  QN_OP_NO_GRAD = 8,     /* outputs carry no gradient, on purpose */
+  QN_OP_DOMAIN = 16,     /* some finite inputs have no finite result: log, sqrt, ... */
+  QN_OP_ROW_GRADS = 32,  /* may call grad_rows: backward takes memory when out(i) is called, which
                                 is NULL then if memory is short; return QN_OK, the host knows */
   QN_OP_ADDS_GRADS = 64, /* backward asks adds(i) for each gradient that it gives */
   QN_OP_POINTWISE = 128  /* for inputs of one shape (or one element), forward and backward go

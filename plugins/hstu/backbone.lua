@@ -114,10 +114,32 @@ function Backbone:embed(batch, places)
   return drop > 0 and quern.dropout(e, { p = drop, training = true }) or e
 end
 
---- What the blocks are told of a batch.
----@param _ table batch
+local rabs = { none = {}, pos = { pos = true }, time = { time = true }, ["pos+time"] = { pos = true, time = true } }
+
+--- Reads rab and time_query, for models whose blocks have relative biases: self.rab.pos, self.rab.time.
+---@param o {rab: string?, time_query: string?}
+---@param who string
+---@param otherwise string the default of rab
+function Backbone:set_bias(o, who, otherwise)
+  self.rab = rabs[util.choose(o.rab or otherwise, util.keys(rabs), who .. ": rab")]
+  self.time_query = util.choose(o.time_query or "next", { "next", "current" }, who .. ": time_query")
+end
+
+--- The times at which a batch's predictions are asked for.
+---@param batch table
+function Backbone:query_of(batch) return self.time_query == "next" and batch.next_times or batch.times end
+
+--- What the blocks are told of a batch: time buckets, made once for all, where they have a time bias.
+---@param batch table
 ---@return hstu.Context
-function Backbone:context(_) return Context() end
+function Backbone:context(batch)
+  if not (self.rab and self.rab.time) then return Context() end
+  if not batch.times then
+    util.fail("argument", "the model has a time bias, the data have no timestamps", nil,
+              'make it with rab = "pos"')
+  end
+  return Context(quern.time_bucket(batch.times, self:query_of(batch), { width = batch.longest }))
+end
 
 --- The backbone: jagged in, jagged out.
 ---@param x userdata jagged [T,width]

@@ -6,10 +6,7 @@ local nn = require "quern.nn"
 local util = require "quern.util"
 local Backbone = require "hstu.backbone"
 local Block = require "hstu.block"
-local Context = require "hstu.context"
 local variants = require "hstu.variants"
-
-local rabs = { none = {}, pos = { pos = true }, time = { time = true }, ["pos+time"] = { pos = true, time = true } }
 
 ---@class hstu.Model: hstu.Backbone
 local Model = Backbone:extend "Hstu"
@@ -71,8 +68,7 @@ function Model:init(options)
                                                             who .. ": places") == "end"
   local places = (self.variant == "rope" or self.from_end) and 0 or self.n
   self:setup(o, who, places, "xavier_normal")
-  self.rab = rabs[util.choose(o.rab or research and "pos+time" or "none", util.keys(rabs), who .. ": rab")]
-  self.time_query = util.choose(o.time_query or "next", { "next", "current" }, who .. ": time_query")
+  self:set_bias(o, who, research and "pos+time" or "none")
   local block, kind = block_settings(self, o, who), research and Block or variants[self.variant]
   for _ = 1, util.integer(o.blocks or 2, who .. ": blocks", 0) do self.block:add(kind(block)) end
   if self.from_end then
@@ -83,11 +79,6 @@ function Model:init(options)
   if self.variant == "rope" then self.last = nn.RMSNorm(self.width, { eps = 1e-5 }) end
 end
 
--- Times at which a batch's predictions are asked for.
-local function query_of(self, batch)
-  return self.time_query == "next" and batch.next_times or batch.times
-end
-
 --- The shared input, and in the product form places from the end and ages.
 ---@param batch table
 ---@param places userdata? as Backbone:embed
@@ -95,19 +86,7 @@ function Model:embed(batch, places)
   local x = Backbone.embed(self, batch, places)
   if not self.from_end then return x end
   x = x + self.from_last(quern.sequence_places(self.tokens_of(batch), { from_end = true, most = 8192 }))
-  return batch.times and x + self.age(quern.age_bucket(batch.times, query_of(self, batch))) or x
-end
-
---- Time buckets of a batch, made once for all blocks.
----@param batch table
----@return hstu.Context
-function Model:context(batch)
-  if not self.rab.time then return Context() end
-  if not batch.times then
-    util.fail("argument", "the model has a time bias, the data have no timestamps", nil,
-              'make it with rab = "pos"')
-  end
-  return Context(quern.time_bucket(batch.times, query_of(self, batch), { width = batch.longest }))
+  return batch.times and x + self.age(quern.age_bucket(batch.times, self:query_of(batch))) or x
 end
 
 return Model

@@ -14,7 +14,6 @@
 local nn = require "quern.nn"
 local util = require "quern.util"
 local Backbone = require "hstu.backbone"
-local Model = require "hstu.model"
 
 -- ---- Block ------------------------------------------------------------------------------
 
@@ -69,7 +68,6 @@ end
 local Sasrec = Backbone:extend "Sasrec"
 
 local known = Backbone.knows { hidden = 1, flavour = 1, rab = 1, time_query = 1, residual = 1 }
-local rabs = { none = {}, pos = { pos = true }, time = { time = true }, ["pos+time"] = { pos = true, time = true } }
 
 ---@class hstu.SasrecOptions: hstu.SharedOptions
 ---@field hidden integer? of the feed-forward part, default the width
@@ -90,15 +88,12 @@ function Sasrec:init(options)
   if self.width % self.heads ~= 0 then
     util.fail("argument", ("%s: dim %d is not a multiple of heads %d"):format(who, self.width, self.heads))
   end
-  self.rab = rabs[util.choose(o.rab or "none", util.keys(rabs), who .. ": rab")]
-  self.time_query = util.choose(o.time_query or "next", { "next", "current" }, who .. ": time_query")
+  self:set_bias(o, who, "none")
   local block = { dim = self.width, heads = self.heads, n = max_len, dropout = self.dropout, original = original,
     hidden = util.integer(o.hidden or self.width, who .. ": hidden", 1), rab = self.rab,
     residual = util.choose(o.residual or "sasrec", { "sasrec", "llama", "hstu" }, who .. ": residual") }
   for _ = 1, util.integer(o.blocks or 2, who .. ": blocks", 0) do self.block:add(Block(block)) end
   if original then self.last = nn.LayerNorm(self.width, { eps = 1e-8 }) end
 end
-
-Sasrec.context = Model.context
 
 return Sasrec

@@ -1,5 +1,5 @@
--- One backbone of one depth and width on the ML-1M sequence copy; a sweep of it is the scaling study:
---   quern sweep recipes/12_backbone_scaling.lua --grid model.name=hstu,sasrec,llama,gpt --grid model.blocks=1,2,4,8
+-- One backbone of one depth and width, on the ML-1M sequence copy; a sweep of it is the scaling study:
+--   quern sweep recipes/12_backbone_scaling.lua --grid model.backbone=hstu,sasrec,llama,gpt --grid model.blocks=1,2,4,8
 --   quern lua recipes/12_picture.lua runs depth.svg            HR@10 against depth, a line for each backbone
 --   quern run recipes/12_backbone_scaling.lua --size full      the published small configuration of HSTU
 -- The report holds what a performance law needs: depth, width, parameters, tokens seen, HR@10, NDCG@10.
@@ -13,8 +13,9 @@ local r = quern.recipe {
   doc = "one backbone at one depth and width on the sequence copy of MovieLens-1M, full ranking",
   params = {
     data = {
+      set = { "str", "ml-1m-sequences", "a known dataset of sequences" },
       max_len = { "int", 50, "most recent events kept", min = 1 },
-      users = { "int", 6040, "users taken, from the first on", min = 10, max = 6040 },
+      users = { "int", 6040, "users taken, from the first on", min = 10 },
       protocol = { "enum", "standard", "standard: the second-last event selects the epoch; meta: it is trained on",
                    of = { "standard", "meta" } } },
     model = backbones.model_params { dim = 32 },
@@ -33,19 +34,18 @@ local r = quern.recipe {
 
 function r:main(cfg)
   local m = cfg.model
-  local data = quern.data.sequences { set = "ml-1m-sequences", max_len = cfg.data.max_len, protocol = cfg.data.protocol,
-                                      users = { 1, cfg.data.users } }
+  local d = cfg.data
+  local data = quern.data.sequences { set = d.set, max_len = d.max_len, protocol = d.protocol, users = { 1, d.users } }
   self:log(tostring(data))
-  local has_bias = m.name == "hstu"
-  local model = backbones.make { name = m.name, items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads,
-    dropout = m.dropout, storage = m.storage, max_len = cfg.data.max_len, rab = has_bias and "pos" or nil }
-  local result = backbones.train(model, data, cfg, { name = m.name })
+  local model = backbones.from(m, { items = data.n_items, max_len = d.max_len, rab = "pos" })
+  local result = backbones.train(model, data, cfg, { name = m.backbone })
   local out = hstu.evaluate(model, data, "test")
-  out.depth, out.width, out.users = m.blocks, m.dim, cfg.data.users
+  out.depth, out.width, out.users = m.blocks, m.dim, d.users
   out.parameters, out["parameters of blocks"] = model:count(), model:count() - model:count "embedding"
   out.tokens, out.epochs, out.loss = data:tokens "train" * result.epochs, result.epochs,
     result.history[#result.history].loss
-  self:report(m.name, out)
+  out.best_epoch = result.best and result.best.epoch
+  self:report(m.backbone, out)
 end
 
 return r

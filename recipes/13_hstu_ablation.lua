@@ -43,7 +43,7 @@ function r:main(cfg)
     local results = {}
     for s = 1, wanted(cfg.only, form[1]) and cfg.seeds or 0 do
       local m = cfg.model
-      local o = { name = m.name, items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads,
+      local o = { name = m.backbone, items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads,
                   dropout = m.dropout, max_len = cfg.max_len }
       for k, v in pairs(form[2]) do o[k] = v end
       quern.seed(self.seed + s - 1)

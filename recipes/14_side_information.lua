@@ -1,6 +1,6 @@
 -- Attributes of items as side information: mean-pooled and added to the item's embedding, on Amazon Beauty.
 --   quern run recipes/14_side_information.lua
---   quern run recipes/14_side_information.lua --set model.name=sasrec
+--   quern run recipes/14_side_information.lua --set model.backbone=sasrec
 -- SPDX-License-Identifier: MIT
 local quern = require "quern"
 local backbones = quern.plugin "backbones"
@@ -27,13 +27,12 @@ local r = quern.recipe {
 function r:main(cfg)
   local data = quern.data.sequences { set = cfg.set, max_len = cfg.max_len,
                                       users = cfg.users > 0 and { 1, cfg.users } or nil }
-  local attributes, m = quern.data.attributes(data), cfg.model
+  local attributes = quern.data.attributes(data)
   self:log(("%s; %d attributes, %d items have some"):format(tostring(data), attributes.n, attributes.names))
   for _, with in ipairs { false, true } do
     quern.seed(self.seed)
-    local model = backbones.make { name = m.name, items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads,
-      dropout = m.dropout, max_len = cfg.max_len, rab = m.name == "hstu" and "pos" or nil,
-      attributes = with and attributes or nil }
+    local model = backbones.from(cfg.model, { items = data.n_items, max_len = cfg.max_len, rab = "pos",
+                                              attributes = with and attributes or nil })
     backbones.train(model, data, cfg, { name = with and "attributes" or "items" })
     self:report(with and "with attributes" or "items alone", hstu.evaluate(model, data, "test"))
   end

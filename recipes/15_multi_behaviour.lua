@@ -30,14 +30,13 @@ function r:main(cfg)
   local data = quern.data.sequences { set = "retailrocket", max_len = cfg.max_len, protocol = "meta",
                                       users = cfg.users > 0 and { 1, cfg.users } or nil }
   self:log(tostring(data))
-  local m, supervise = cfg.model, cfg.supervise == "buy" and "buy" or nil
+  local supervise = cfg.supervise == "buy" and "buy" or nil
   for _, way in ipairs { "items", "added", "tokens", "before" } do
     local woven = way == "tokens" or way == "before"
     local used = hstu.tokens(data, { supervise = supervise, tokens = woven, order = way == "before" and way or nil })
     quern.seed(self.seed)
-    local model = backbones.make { name = m.name, items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads,
-      dropout = m.dropout, max_len = (woven and 2 or 1) * cfg.max_len, rab = m.name == "hstu" and "pos" or nil,
-      actions = used.actions, behaviours = way == "added" and 3 or nil }
+    local model = backbones.from(cfg.model, { items = data.n_items, max_len = (woven and 2 or 1) * cfg.max_len,
+      rab = "pos", actions = used.actions, behaviours = way == "added" and 3 or nil })
     backbones.train(model, used, cfg, { name = way })
     self:report(way, hstu.evaluate(model, used, "test"))
   end

@@ -26,10 +26,8 @@ local r = quern.recipe {
 }
 
 function r:train(cfg, data, name)
-  local m = cfg.model
   quern.seed(self.seed)
-  local model = backbones.make { name = m.name, items = data.n_items, dim = m.dim, blocks = m.blocks, heads = m.heads,
-    dropout = m.dropout, max_len = cfg.max_len, rab = m.name == "hstu" and "pos" or nil }
+  local model = backbones.from(cfg.model, { items = data.n_items, max_len = cfg.max_len, rab = "pos" })
   backbones.train(model, data, cfg, { name = name })
   return model
 end

@@ -59,12 +59,24 @@ end
 function backbones.model_params(defaults)
   local d = defaults or {}
   return {
-    name = { "enum", d.name or "hstu", "backbone", of = backbones.names },
+    backbone = { "enum", d.backbone or "hstu", "which (plugin backbones)", of = backbones.names },
     dim = { "int", d.dim or 50, "width", min = 1 }, blocks = { "int", d.blocks or 2, "depth", min = 0 },
     heads = { "int", d.heads or 1, "of attention", min = 1 },
     dropout = { "num", d.dropout or 0.2, "of inputs and blocks", min = 0, max = 0.99 },
     storage = { "enum", "f32", "of the item table", of = { "f32", "bf16" } },
   }
+end
+
+--- The model that a recipe's settings (declared by model_params) ask for.
+---@param m table those settings
+---@param more table what the recipe knows: items, max_len, attributes, ...; its rab is for HSTU alone
+---@return hstu.Backbone
+function backbones.from(m, more)
+  local o = util.copy(more)
+  if m.backbone ~= "hstu" then o.rab = nil end
+  o.name = m.backbone
+  for _, key in ipairs { "dim", "blocks", "heads", "dropout", "storage" } do o[key] = m[key] end
+  return backbones.make(o)
 end
 
 --- Declarations of a recipe's settings for the loss.

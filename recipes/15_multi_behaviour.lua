@@ -16,7 +16,7 @@ local r = quern.recipe {
     users = { "int", 0, "users taken, from the first on; 0: all", min = 0 },
     model = backbones.model_params { dropout = 0.5 },
     loss = backbones.loss_params { name = "shared", negatives = 1024 },
-    train = backbones.train_params { epochs = 40, batch = 64 },
+    train = backbones.train_params { epochs = 40, batch = 64, every = 5 },
   },
   sizes = {
     smoke = { users = 200, max_len = 20, model = { dim = 16, blocks = 1 }, train = { epochs = 1 } },

@@ -105,7 +105,8 @@ function backbones.train_params(defaults)
 end
 
 --- Trains a model by a recipe's settings: AdamW with betas .9 and .98, as the authors of HSTU do. Where the data
---- have a validation event the best epoch by NDCG@10 is kept; without one nothing is selected.
+--- have a validation event the best epoch by NDCG@10 is kept; without one the test is noted along the way, and nothing
+--- is selected by it.
 ---@param model table
 ---@param data quern.Sequences
 ---@param cfg table settings: loss and train, as declared above
@@ -115,8 +116,9 @@ end
 function backbones.train(model, data, cfg, options)
   local o, t = options or {}, cfg.train
   local evaluate, select = o.evaluate, o.select
-  if evaluate == nil and data:rows "valid" > 0 then
-    evaluate, select = function(m) return hstu.evaluate(m, data, "valid") end, "NDCG@10"
+  if evaluate == nil then
+    local phase = data:rows "valid" > 0 and "valid" or "test"
+    evaluate, select = function(m) return hstu.evaluate(m, data, phase) end, phase == "valid" and "NDCG@10" or nil
   end
   return quern.fit(model, data, { name = o.name, seed = o.seed, batch = t.batch, bucket = false, epochs = t.epochs,
     every = t.every, loss = o.loss or backbones.loss(cfg.loss), captured = t.captured,

@@ -137,17 +137,15 @@ static uint64_t entry_address(const struct elf *e) {
   return 0;
 }
 
-#define FIELD(type, name) (offsetof(type, name))
-
 static void read_ops(const struct elf *e, uint64_t list, qni_scan *scan) {
   for (; list && scan->n_ops < QNI_SCAN_OPS; list += 8) {
     uint64_t op = pointer(e, list);
     if (!op) return;
-    scan->op[scan->n_ops++] = (qni_scan_op){.schema = text(e, op + FIELD(qn_op, schema)),
-                                            .summary = text(e, op + FIELD(qn_op, summary)),
-                                            .doc = text(e, op + FIELD(qn_op, doc)),
-                                            .cite = text(e, op + FIELD(qn_op, cite)),
-                                            .example = text(e, op + FIELD(qn_op, example))};
+    scan->op[scan->n_ops++] = (qni_scan_op){.schema = text(e, op + offsetof(qn_op, schema)),
+                                            .summary = text(e, op + offsetof(qn_op, summary)),
+                                            .doc = text(e, op + offsetof(qn_op, doc)),
+                                            .cite = text(e, op + offsetof(qn_op, cite)),
+                                            .example = text(e, op + offsetof(qn_op, example))};
   }
 }
 
@@ -158,7 +156,7 @@ static void read_needs(const struct elf *e, uint64_t list, qni_scan *scan) {
 
 static qn_status read_entry(const char *file, const struct elf *e, qni_scan *scan) {
   uint64_t address = entry_address(e);
-  const void *found = address ? at(e, address, FIELD(qn_plugin, build)) : NULL;
+  const void *found = address ? at(e, address, offsetof(qn_plugin, build)) : NULL;
   qn_plugin *p = &scan->head;
   if (!address) {
     qni_fail(QN_E_PLUGIN, "%s does not export qn_plugin_entry", file);
@@ -166,16 +164,16 @@ static qn_status read_entry(const char *file, const struct elf *e, qni_scan *sca
     return QN_E_PLUGIN;
   }
   if (!found) return malformed(file, "qn_plugin_entry lies outside the file");
-  memcpy(p, found, FIELD(qn_plugin, build)); /* magic, sizes, versions */
+  memcpy(p, found, offsetof(qn_plugin, build)); /* magic, sizes, versions */
   if (memcmp(p->magic, "QUERNPL", sizeof p->magic) || p->struct_size < QN_SIZE_TO(qn_plugin, query))
     return QN_OK; /* for the loader to refuse, with what was found */
-  p->build = text(e, address + FIELD(qn_plugin, build));
-  p->id = text(e, address + FIELD(qn_plugin, id));
-  p->name = text(e, address + FIELD(qn_plugin, name));
-  p->version = text(e, address + FIELD(qn_plugin, version));
+  p->build = text(e, address + offsetof(qn_plugin, build));
+  p->id = text(e, address + offsetof(qn_plugin, id));
+  p->name = text(e, address + offsetof(qn_plugin, name));
+  p->version = text(e, address + offsetof(qn_plugin, version));
   p->requires_ids = scan->needs;
-  read_needs(e, pointer(e, address + FIELD(qn_plugin, requires_ids)), scan);
-  read_ops(e, pointer(e, address + FIELD(qn_plugin, ops)), scan);
+  read_needs(e, pointer(e, address + offsetof(qn_plugin, requires_ids)), scan);
+  read_ops(e, pointer(e, address + offsetof(qn_plugin, ops)), scan);
   return QN_OK;
 }
 

@@ -28,6 +28,8 @@ static qn_status run_bounds(qni_check_context *x) {
     qni_mem_guard(mode);
     qni_sample_options o = {.max_size = 33, .allow_empty = true};
     st = qni_check_each(x, &o, stays_inside);
+    o = (qni_sample_options){.max_size = 33, .layout = QNI_LAYOUT_OFFSET}; /* unaligned starts */
+    if (!st) st = qni_check_each(x, &o, stays_inside);
   }
   qni_mem_guard(QNI_GUARD_OFF);
   return st;

@@ -49,9 +49,6 @@ local function judge(found, what, example)
   end
 end
 
---- Headings that a plugin's README must have.
-docs.headings = { "What it does", "Equations", "Use", "Results", "Deviations" }
-
 local function judge_folder(found, folder)
   local path = folder .. "/README.md"
   if not core.exists(path) then

@@ -241,6 +241,18 @@ return {
     check.equal((a & prune.mask("magnitude", model, nil, { density = 0.4 })):count(), 0)
   end },
 
+  { "a scorer written in C stands beside the others", function()
+    quern.seed(14)
+    local model, data = Net({ 12, 10, 4 }, "silu"), batches(3, 12, 4)
+    local names = {}
+    for _, name in ipairs(prune.scorers()) do names[name] = true end
+    check.yes(names.taylor and names.snip)
+    local mask = prune.mask("taylor", model, data, { density = 0.25 })
+    check.equal(mask:count(), prune.count(160, 0.25))
+    check.yes(mask:iou(prune.mask("snip", model, data, { density = 0.25 })) > 0.95)
+    check.fails(function() prune.mask("taylor", model, nil, { density = 0.25 }) end, "taylor needs data")
+  end },
+
   { "HSTU and SASRec: groups by role, flow, variants", function()
     local data = quern.data.sequences { set = "dirichlet", protocol = "standard", max_len = 12,
       dirichlet = { n_items = 40, n_categories = 4, n_records = 60, length = 12 } }

@@ -211,9 +211,13 @@ end
 function Scores:select(options)
   local o = util.options(options, select.options, "prune: selection")
   local densities = groups.densities(o)
-  local job, scores = self.job, self.scores
+  local job, scores, scored = self.job, self.scores, {}
+  for _, p in ipairs(job and job.params or {}) do scored[p.group] = true end
+  for group in pairs(densities) do
+    if not scored[group] then scores = nil end       -- a group that was not asked for before
+  end
   if not scores then
-    local given = setmetatable({ alive = o.alive }, { __index = self.given })
+    local given = setmetatable({ alive = o.alive, names = util.keys(densities) }, { __index = self.given })
     job = Job(self.scorer, self.model, self.data, given, densities)
     scores = run(job)
   end

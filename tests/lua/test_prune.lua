@@ -150,6 +150,8 @@ return {
       check.yes(truths(quern.eq(rows, 0)) == 0, "each row keeps one")
     end
     check.equal(prune.mask("magnitude", model, nil, { density = 0.1 }).names, { "out.weight" })
+    local both = { groups = { dense = 0.2, embedding = 0.3 } }
+    check.yes(prune.score("magnitude", model):select(both) == prune.mask("magnitude", model, nil, both))
   end },
 
   { "SNIP's worked example", function()

@@ -5,6 +5,10 @@
 -- SPDX-License-Identifier: MIT
 local quern = require "quern"
 local hstu, prune = quern.plugin "hstu", quern.plugin "prune"
+local autosparse                 -- a plugin of its own, which may not be installed
+for _, p in ipairs(quern.plugin.list()) do
+  if p.name == "autosparse" then autosparse = quern.plugin "autosparse" end
+end
 
 local r = quern.recipe {
   name = "hstu-autosparse",
@@ -15,7 +19,8 @@ local r = quern.recipe {
     model = { kind = { "enum", "hstu", "what is pruned", of = { "hstu", "sasrec" } },
               dim = { "int", 50, "width", min = 1 }, blocks = { "int", 2, "depth", min = 1 },
               heads = { "int", 1, "of attention", min = 1 }, dropout = { "num", 0.2, "", min = 0, max = 0.99 } },
-    prune = { methods = { "str", "snip", "scorers, separated by commas; taught: AutoSparse by a small model" },
+    prune = { methods = { "str", autosparse and "taught" or "snip",
+                          "scorers, separated by commas; taught: AutoSparse by a small model" },
               sparsities = { "str", "80,90,95,98", "per cent of the dense matrices' weights that are pruned" },
               variant = { "enum", "pai", "pai: at the initial weights; lth: tickets; post: trained weights",
                           of = { "pai", "lth", "post" } },
@@ -30,7 +35,8 @@ local r = quern.recipe {
     smoke = { data = { max_len = 50 }, model = { dim = 32, blocks = 1 }, train = { epochs = 2 },
               prune = { sparsities = "90" }, teach = { rounds = 2, epochs = 1 } },
     small = {},
-    full = { train = { seeds = 3 }, prune = { methods = "snip,magnitude,erk,random,force,synflow" } },
+    full = { train = { seeds = 3 }, prune = { methods = (autosparse and "taught,autos," or "")
+               .. "snip,magnitude,erk,random,force,synflow" } },
   },
 }
 
@@ -53,7 +59,7 @@ end
 
 -- AutoSparse's scorer from iterative rewind pruning of a small model with a seed of its own.
 function r:teach(cfg, data)
-  local autosparse = quern.plugin "autosparse"
+  if not autosparse then quern.plugin "autosparse" end       -- says that it is missing
   local teacher = autosparse.irp { model = self:make(cfg, data, self.seed + 100, cfg.teach.dim), data = data,
     loss = self.loss, batch = cfg.train.batch, rounds = cfg.teach.rounds, final = 0.01, name = "teacher",
     train = function(model, how) self:train(cfg, data, model, how, cfg.teach.epochs) end }

@@ -1142,6 +1142,27 @@ function quern.linear_cross_entropy(h, w, target, weights, options) end
 ---@return quern.Tensor l
 function Tensor:linear_cross_entropy(w, target, weights, options) end
 
+--- The k best rows of a table for each query, by inner product.
+--- s = h w'; y are the k greatest scores of a row, falling, i the rows of w that have them. Rows before `first` are left out (1: row 0 is padding). Equal scores: the smaller row first. The scores of all rows are never in memory at once. No gradient.
+--- `linear_topk(h: f[N,D], w: f[V,D], k: int{1..}, *, first: int{0..} = 0) -> y: f[N,k], i: i64[N,k]`
+---@param h quern.Tensor|number
+---@param w quern.Tensor|number
+---@param k integer
+---@param options? { first?: integer }
+---@return quern.Tensor y
+---@return quern.Tensor i
+function quern.linear_topk(h, w, k, options) end
+
+--- The k best rows of a table for each query, by inner product.
+--- s = h w'; y are the k greatest scores of a row, falling, i the rows of w that have them. Rows before `first` are left out (1: row 0 is padding). Equal scores: the smaller row first. The scores of all rows are never in memory at once. No gradient.
+--- `linear_topk(h: f[N,D], w: f[V,D], k: int{1..}, *, first: int{0..} = 0) -> y: f[N,k], i: i64[N,k]`
+---@param w quern.Tensor|number
+---@param k integer
+---@param options? { first?: integer }
+---@return quern.Tensor y
+---@return quern.Tensor i
+function Tensor:linear_topk(w, k, options) end
+
 --- Natural logarithm.
 --- y = ln x; -inf at 0, NaN below. Gradient: dx = dy / x.
 --- `log(x: f[...] strided) -> y: f[...]`

@@ -61,9 +61,6 @@ struct gather {
   int64_t chunk, groups; /* images, and shares of the panels, of a task */
 };
 
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t at_least(int64_t a, int64_t least) { return a > least ? a : least; }
-
 /* ---- Plan ---- */
 
 /* Forward along one axis: position i meets source i stride + t dilation - padding. */
@@ -94,8 +91,8 @@ static qn_status axis_memory(struct gather *g, int64_t n, struct axis *a) {
 static void margins(struct gather *g, const struct phase *p) {
   if (!p->x.n || !p->columns) return;
   const int64_t reach = (p->columns - 1) * g->step_x + p->x.at[p->x.n - 1] - (g->W - 1);
-  g->left = at_least(g->left, -p->x.at[0]);
-  g->right = at_least(g->right, reach);
+  g->left = qni_at_least(g->left, -p->x.at[0]);
+  g->right = qni_at_least(g->right, reach);
 }
 
 static int64_t padded_row(const struct gather *g) { return (g->left + g->W + g->right) * g->C; }
@@ -105,17 +102,17 @@ static void cut(struct gather *g) {
   int64_t weights = 0, widest = 0;
   for (int64_t i = 0; i < g->n_phases; i++) {
     weights += g->phases[i].k * g->O * 4;
-    widest = at_least(widest, g->phases[i].columns);
+    widest = qni_at_least(widest, g->phases[i].columns);
   }
   g->across = g->N >= ACROSS && widest <= SHORT_ROW;
   if (g->across) g->left = g->right = 0;
   const bool copied = g->left || g->right, heavy = weights > WEIGHT_BYTES;
-  const int64_t image = at_least(g->H * padded_row(g) * 4, 1), fit = CHUNK_BYTES / image;
-  g->chunk = heavy ? at_least(heavy && !copied ? 2 * fit : fit, 1) : 1;
-  if (g->across) g->chunk = at_least(g->chunk / ACROSS * ACROSS, ACROSS);
+  const int64_t image = qni_at_least(g->H * padded_row(g) * 4, 1), fit = CHUNK_BYTES / image;
+  g->chunk = heavy ? qni_at_least(copied ? fit : 2 * fit, 1) : 1;
+  if (g->across) g->chunk = qni_at_least(g->chunk / ACROSS * ACROSS, ACROSS);
   if (g->chunk > g->N) g->chunk = g->N;
   g->groups = heavy && !copied ? g->panels : 1;
-  const int64_t chunks = divide_up(g->N, at_least(g->chunk, 1));
+  const int64_t chunks = qni_divide_up(g->N, qni_at_least(g->chunk, 1));
   while (chunks * g->groups < TASKS && g->groups < g->panels) g->groups++;
 }
 
@@ -130,7 +127,7 @@ static qn_status pack_panels(void *ctx, int64_t begin, int64_t end) {
     const struct phase *p = &g->phases[i / g->panels];
     const int64_t panel = i % g->panels, lane = panel * 2 * lanes, n = p->y.n * p->x.n;
     void *taps;
-    qn_status st = g->h->local(g->c, at_least(n, 1) * (int64_t)sizeof(int64_t), &taps);
+    qn_status st = g->h->local(g->c, qni_at_least(n, 1) * (int64_t)sizeof(int64_t), &taps);
     if (st) return st;
     for (int64_t t = 0; t < n; t++)
       ((int64_t *)taps)[t] = p->y.tap[t / p->x.n] * g->kw + p->x.tap[t % p->x.n];
@@ -151,8 +148,8 @@ static qn_status pack_panels(void *ctx, int64_t begin, int64_t end) {
 static qn_status prepare(struct gather *g) {
   int64_t room = 0;
   void *memory;
-  g->vectors = divide_up(g->O, g->kernels->lanes);
-  g->panels = divide_up(g->vectors, 2);
+  g->vectors = qni_divide_up(g->O, g->kernels->lanes);
+  g->panels = qni_divide_up(g->vectors, 2);
   for (int64_t i = 0; i < g->n_phases; i++) {
     struct phase *p = &g->phases[i];
     p->k = p->y.n * p->x.n * g->C;
@@ -277,8 +274,8 @@ static void one_panel(struct piece *s, int64_t panel) {
   s->tile.bias = g->bias ? g->bias + lane : NULL;
   s->tile.vectors = (int32_t)vectors;
   s->tile.last = (int32_t)(last < lanes ? last : lanes);
-  const int64_t step = large ? 1 : at_least(s->p->y.n, 1);
-  for (int64_t r = 0; r < at_least(s->p->y.n, 1); r += step) {
+  const int64_t step = large ? 1 : qni_at_least(s->p->y.n, 1);
+  for (int64_t r = 0; r < qni_at_least(s->p->y.n, 1); r += step) {
     s->taps = (struct span){r, r + step};
     s->tile.add = r > 0;
     if (g->across)
@@ -307,11 +304,11 @@ static qn_status run_task(const struct gather *g, int64_t task) {
   const bool copied = g->left || g->right;
   int64_t most = 1;
   for (int64_t i = 0; i < g->n_phases; i++)
-    most = at_least(most, g->phases[i].y.n * g->phases[i].x.n);
+    most = qni_at_least(most, g->phases[i].y.n * g->phases[i].x.n);
   struct piece s = {.g = g, .begin = begin, .end = end, .row = padded_row(g)};
   s.image = s.row * g->H;
   void *memory;
-  const int64_t runs = divide_up(most * (int64_t)sizeof(qni_conv_run), 64) * 64;
+  const int64_t runs = qni_divide_up(most * (int64_t)sizeof(qni_conv_run), 64) * 64;
   qn_status st = g->h->local(g->c, runs + (copied ? (end - begin) * s.image * 4 : 0), &memory);
   if (st) return st;
   s.tile.runs = s.runs = memory;
@@ -335,8 +332,8 @@ static qn_status run_tasks(void *ctx, int64_t begin, int64_t end) {
 static qn_status run(struct gather *g) {
   qn_status st = prepare(g);
   if (st || !g->N) return st;
-  const int64_t tasks = divide_up(g->N, g->chunk) * g->groups;
-  return g->h->parallel(g->c, tasks, at_least(tasks / RANGES, 1), run_tasks, g);
+  const int64_t tasks = qni_divide_up(g->N, g->chunk) * g->groups;
+  return g->h->parallel(g->c, tasks, qni_at_least(tasks / RANGES, 1), run_tasks, g);
 }
 
 /* ---- The two gatherings ---- */
@@ -393,8 +390,8 @@ static qn_status backward_phases(struct gather *g, const qni_window *s) {
   for (int64_t i = 0; !st && i < g->n_phases; i++) {
     struct phase *p = &g->phases[i];
     *p = (struct phase){.first_row = i / s->sw, .first_column = i % s->sw};
-    p->rows = divide_up(at_least(g->OH - p->first_row, 0), s->sh);
-    p->columns = divide_up(at_least(g->OW - p->first_column, 0), s->sw);
+    p->rows = qni_divide_up(qni_at_least(g->OH - p->first_row, 0), s->sh);
+    p->columns = qni_divide_up(qni_at_least(g->OW - p->first_column, 0), s->sw);
     st = axis_memory(g, s->kh, &p->y);
     if (!st) st = axis_memory(g, s->kw, &p->x);
     if (st) return st;

@@ -41,19 +41,15 @@ struct copy {
   int64_t room, count;
 };
 
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 /* First and one past the last position whose tap lies inside 0..size-1. */
 static int64_t first_inside(int64_t offset, int64_t stride) {
-  return offset >= 0 ? 0 : divide_up(-offset, stride);
+  return offset >= 0 ? 0 : qni_divide_up(-offset, stride);
 }
 static int64_t last_inside(int64_t offset, int64_t stride, int64_t size, int64_t positions) {
   if (size - 1 < offset) return 0;
   const int64_t n = (size - 1 - offset) / stride + 1;
   return n < positions ? n : positions;
 }
-
-static int64_t at_most(int64_t a, int64_t most) { return a < most ? a : most; }
 
 /* Vectors of panel p, and the panel's part of a job: where its lanes begin, how many are used. */
 static int64_t panel_vectors(const struct weighing *t, int64_t p) {
@@ -65,7 +61,7 @@ static qni_conv_weigh panel_job(const struct weighing *t, qni_conv_weigh job, in
   job.g += lane;
   job.sum += lane;
   job.vectors = (int32_t)vectors;
-  job.last = (int32_t)at_most(t->v->O - lane - (vectors - 1) * lanes, lanes);
+  job.last = (int32_t)qni_at_most(t->v->O - lane - (vectors - 1) * lanes, lanes);
   return job;
 }
 
@@ -79,7 +75,7 @@ static void use_copy(const struct weighing *t, const qni_conv_weigh *job, int64_
     for (int64_t c = 0; c < job->channels; c += BLOCK) {
       qni_conv_weigh part = panel_job(t, *job, p);
       part.x = k->x + c * k->room;
-      part.x_step = at_most(job->channels - c, BLOCK);
+      part.x_step = qni_at_most(job->channels - c, BLOCK);
       part.g = k->g + (p - p0) * k->room * wide;
       part.g_step = panel_vectors(t, p) * t->kernels->lanes;
       part.images = part.rows = 1;
@@ -96,7 +92,8 @@ static void copy_row(const struct weighing *t, const qni_conv_weigh *job, int64_
   const int64_t wide = 2 * t->kernels->lanes, O = t->v->O;
   t->kernels->split(x, job->x_step, job->columns, job->channels, k->x, k->count, k->room);
   for (int64_t p = p0; p < p1; p++) {
-    const int64_t width = panel_vectors(t, p) * t->kernels->lanes, n = at_most(O - p * wide, width);
+    const int64_t width = panel_vectors(t, p) * t->kernels->lanes,
+                  n = qni_at_most(O - p * wide, width);
     float *to = k->g + (p - p0) * k->room * wide + k->count * width;
     for (int64_t i = 0; i < job->columns; i++, to += width)
       memcpy(to, g + i * O + p * wide, (size_t)n * sizeof *to); /* the rest is not looked at */
@@ -157,7 +154,7 @@ static qn_status copy_memory(const struct weighing *t, struct copy *k) {
   *k = (struct copy){.room = PIXELS + t->v->w.OW};
   const bool once = t->v->w.kh * t->v->w.kw == 1; /* one tap: a copy would be read but once */
   if (once || t->v->w.C < WIDE_PIXEL) return QN_OK;
-  const int64_t x = divide_up(t->v->w.C, BLOCK) * BLOCK * k->room;
+  const int64_t x = qni_divide_up(t->v->w.C, BLOCK) * BLOCK * k->room;
   qn_status st = t->h->local(t->c, (x + t->share * wide * k->room) * 4, &memory);
   k->x = memory;
   k->g = k->x + x;
@@ -168,18 +165,18 @@ static qn_status copy_memory(const struct weighing *t, struct copy *k) {
 static void run_task(const struct weighing *t, int64_t task, struct copy *k) {
   const qni_window *w = &t->v->w;
   const int64_t O = t->v->O, wide = 2 * t->kernels->lanes, part = task / t->shares;
-  const int64_t p0 = task % t->shares * t->share, p1 = at_most(p0 + t->share, t->panels);
-  const int64_t first = part * t->per_part, last = at_most(first + t->per_part, w->N);
-  const int64_t lanes = at_most((p1 - p0) * wide, O - p0 * wide);
+  const int64_t p0 = task % t->shares * t->share, p1 = qni_at_most(p0 + t->share, t->panels);
+  const int64_t first = part * t->per_part, last = qni_at_most(first + t->per_part, w->N);
+  const int64_t lanes = qni_at_most((p1 - p0) * wide, O - p0 * wide);
   float *sums = t->sums + part * O * t->v->K;
   for (int64_t r = 0; r < t->v->K; r++)
     memset(sums + r * O + p0 * wide, 0, (size_t)lanes * sizeof *sums);
   const int64_t step = t->v->K * lanes * 4 > PANEL_BYTES ? 1 : w->kh;
   for (int64_t i0 = 0; i0 < w->kh; i0 += step)
     for (int64_t n = first; n < last; n += t->group)
-      for (int64_t i = i0; i < at_most(i0 + step, w->kh); i++)
+      for (int64_t i = i0; i < qni_at_most(i0 + step, w->kh); i++)
         for (int64_t j = 0; j < w->kw; j++)
-          weigh(t, i, j, p0, p1, n, at_most(n + t->group, last), sums, k);
+          weigh(t, i, j, p0, p1, n, qni_at_most(n + t->group, last), sums, k);
 }
 
 static qn_status weigh_tasks(void *ctx, int64_t begin, int64_t end) {
@@ -205,11 +202,11 @@ qn_status qni_direct_weight(const qn_host *h, qn_call *c, const qni_conv *v, con
   const int64_t cells = v->O * v->K;
   const int64_t image = (w->H * w->W * w->C + v->P * SHARE * 2 * t.kernels->lanes) * 4;
   void *memory;
-  t.panels = divide_up(divide_up(v->O, t.kernels->lanes), 2);
-  t.share = at_most(SHARE, t.panels);
-  t.shares = divide_up(t.panels, t.share);
-  t.per_part = divide_up(w->N, divide_up(TASKS, t.shares));
-  t.n_parts = w->N ? divide_up(w->N, t.per_part) : 1;
+  t.panels = qni_divide_up(qni_divide_up(v->O, t.kernels->lanes), 2);
+  t.share = qni_at_most(SHARE, t.panels);
+  t.shares = qni_divide_up(t.panels, t.share);
+  t.per_part = qni_divide_up(w->N, qni_divide_up(TASKS, t.shares));
+  t.n_parts = w->N ? qni_divide_up(w->N, t.per_part) : 1;
   t.group = GROUP_BYTES / (image > 0 ? image : 1);
   if (t.group < 1) t.group = 1;
   qn_status st = h->scratch(c, t.n_parts * cells * 4, &memory);

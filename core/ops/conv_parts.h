@@ -21,6 +21,10 @@ typedef struct qni_conv {
   int32_t dtype;
 } qni_conv;
 
+static inline int64_t qni_divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static inline int64_t qni_at_most(int64_t a, int64_t most) { return a < most ? a : most; }
+static inline int64_t qni_at_least(int64_t a, int64_t least) { return a > least ? a : least; }
+
 /* Asks memory for n floats that are read or written soon. */
 static inline void qni_fetch_read(const float *p, int64_t n) {
   for (int64_t i = 0; i < n; i += 16) __builtin_prefetch(p + i, 0, 2);

@@ -45,15 +45,12 @@ struct winograd {
   float *dw, *ordered;                    /* ordered: [9][C, O] */
 };
 
-static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static int64_t at_most(int64_t a, int64_t most) { return a < most ? a : most; }
-
 bool qni_winograd_takes(const qni_conv *v) {
   const qni_window *w = &v->w;
   return qni_direct_takes(v) && w->kh == 3 && w->kw == 3 && w->sh == 1 && w->sw == 1 &&
          w->dh == 1 && w->dw == 1 && w->ph == w->pw && w->ph <= 2 && w->C >= CHANNELS_LEAST &&
          v->O >= CHANNELS_LEAST && w->C <= QNI_WINOGRAD_CHANNELS && v->O <= QNI_WINOGRAD_CHANNELS &&
-         at_most(w->H, w->W) >= SIZE_LEAST && at_most(w->OH, w->OW) >= SIZE_LEAST;
+         qni_at_most(w->H, w->W) >= SIZE_LEAST && qni_at_most(w->OH, w->OW) >= SIZE_LEAST;
 }
 
 static qni_winograd_tiles image_tiles(const void *pixels, int64_t H, int64_t W, int64_t C,
@@ -64,12 +61,12 @@ static qni_winograd_tiles image_tiles(const void *pixels, int64_t H, int64_t W, 
 
 /* The grid of tiles follows from the result side. */
 static void set_up(struct winograd *s, int64_t N) {
-  s->source.down = s->result.down = divide_up(s->result.H, 2);
-  s->source.across = s->result.across = divide_up(s->result.W, 2);
+  s->source.down = s->result.down = qni_divide_up(s->result.H, 2);
+  s->source.across = s->result.across = qni_divide_up(s->result.W, 2);
   s->tiles = N * s->result.down * s->result.across;
   s->products = qni_conv_kernels();
   s->transforms = qni_winograd();
-  s->panels = divide_up(divide_up(s->result.C, s->products->lanes), 2);
+  s->panels = qni_divide_up(qni_divide_up(s->result.C, s->products->lanes), 2);
 }
 
 /* Tiles of a block whose matrices have `channels` in all, a multiple of unit. */
@@ -102,9 +99,9 @@ static struct pixels share_of(const qni_winograd_tiles *t, int64_t i, int64_t sh
   const int64_t each = t->down * t->across, row = t->W * t->C, last = t->first + t->count;
   const int64_t first = t->first / each * t->H + t->first % each / t->across * 2,
                 end = last / each * t->H + last % each / t->across * 2;
-  const int64_t size = (end - first) * row, n = divide_up(divide_up(size, shares), 16) * 16;
+  const int64_t size = (end - first) * row, n = qni_divide_up(qni_divide_up(size, shares), 16) * 16;
   const int64_t left = size - i * n;
-  return (struct pixels){t->pixels + first * row + i * n, left < 0 ? 0 : at_most(n, left)};
+  return (struct pixels){t->pixels + first * row + i * n, left < 0 ? 0 : qni_at_most(n, left)};
 }
 
 /* ---- Image and back ---- */
@@ -132,7 +129,7 @@ static qn_status transform_kernels(void *ctx, int64_t begin, int64_t end) {
                                .inner = s->source.C,
                                .taps = s->taps,
                                .n_taps = 9,
-                               .lanes = at_most(width, s->result.C - lane),
+                               .lanes = qni_at_most(width, s->result.C - lane),
                                .width = width};
     s->products->pack(&job, ordered);
     s->transforms->kernel(ordered, n, n, panel_at(s, i), n);
@@ -157,7 +154,7 @@ static void multiply(const struct winograd *s, const float *v, float *m, int64_t
                                   .runs = &run,
                                   .n_runs = 1,
                                   .vectors = (int32_t)vectors,
-                                  .last = (int32_t)at_most(last, lanes)};
+                                  .last = (int32_t)qni_at_most(last, lanes)};
       s->products->pixels(&tile, count);
       const struct pixels in = share_of(next, panel * 16 + p, s->panels * 16),
                           out = share_of(next_result, panel * 16 + p, s->panels * 16);
@@ -170,8 +167,8 @@ static void multiply(const struct winograd *s, const float *v, float *m, int64_t
 static qni_winograd_tiles tiles_from(const struct winograd *s, const qni_winograd_tiles *t,
                                      int64_t first, int64_t limit) {
   qni_winograd_tiles part = *t;
-  part.first = at_most(first, limit);
-  part.count = at_most(s->block, limit - part.first);
+  part.first = qni_at_most(first, limit);
+  part.count = qni_at_most(s->block, limit - part.first);
   return part;
 }
 
@@ -179,7 +176,7 @@ static qn_status convolve_blocks(void *ctx, int64_t begin, int64_t end) {
   const struct winograd *s = ctx;
   float *v, *m;
   qn_status st = block_memory(s, s->result.C, &v, &m);
-  const int64_t limit = at_most(end * s->block, s->tiles);
+  const int64_t limit = qni_at_most(end * s->block, s->tiles);
   for (int64_t t = begin * s->block; t < limit && !st; t += s->block) {
     const qni_winograd_tiles from = tiles_from(s, &s->source, t, limit),
                              to = tiles_from(s, &s->result, t, limit),
@@ -198,11 +195,11 @@ static qn_status convolve(struct winograd *s, int64_t N) {
   const int64_t lanes = s->products->lanes;
   const int64_t unit = s->result.C > lanes ? 14 : 16; /* heights of product tiles */
   s->block = block_of(BLOCK_BYTES, s->source.C + s->result.C, unit);
-  const int64_t padded = divide_up(s->result.C, lanes) * lanes;
+  const int64_t padded = qni_divide_up(s->result.C, lanes) * lanes;
   qn_status st = s->h->scratch(s->c, 16 * s->source.C * padded * 4, &memory);
   s->u = memory;
   if (!st) st = s->h->parallel(s->c, s->panels, 1, transform_kernels, s);
-  const int64_t blocks = divide_up(s->tiles, s->block), grain = blocks / TASKS;
+  const int64_t blocks = qni_divide_up(s->tiles, s->block), grain = blocks / TASKS;
   return st ? st : s->h->parallel(s->c, blocks, grain, convolve_blocks, s);
 }
 
@@ -260,7 +257,8 @@ static void accumulate(const struct winograd *s, const float *v, const float *m,
                                   .sum = sums + p * C * O + lane + l,
                                   .sum_row = O,
                                   .vectors = (int32_t)vectors,
-                                  .last = (int32_t)at_most(left - (vectors - 1) * lanes, lanes)};
+                                  .last =
+                                      (int32_t)qni_at_most(left - (vectors - 1) * lanes, lanes)};
       s->products->weigh(&job);
     }
   }
@@ -273,8 +271,8 @@ static qn_status weigh_tasks(void *ctx, int64_t begin, int64_t end) {
   qn_status st = block_memory(s, s->share, &v, &m);
   for (int64_t task = begin; task < end && !st; task++) {
     const int64_t part = task / s->shares, lane = task % s->shares * s->share,
-                  channels = at_most(s->share, O - lane);
-    const int64_t last = at_most((part + 1) * s->per_part, s->tiles);
+                  channels = qni_at_most(s->share, O - lane);
+    const int64_t last = qni_at_most((part + 1) * s->per_part, s->tiles);
     float *sums = s->sums + part * 16 * C * O;
     for (int64_t r = 0; r < 16 * C; r++)
       memset(sums + r * O + lane, 0, (size_t)channels * sizeof *sums);
@@ -327,12 +325,12 @@ qn_status qni_winograd_weight(const qn_host *h, qn_call *c, const qni_conv *v, c
   void *memory;
   set_up(&s, w->N);
   const int64_t unit = 2 * s.products->lanes, fit = SUM_BYTES / (16 * 4 * w->C) / unit * unit;
-  s.share = at_most(v->O, fit > unit ? fit : unit);
-  s.shares = divide_up(v->O, s.share);
+  s.share = qni_at_most(v->O, fit > unit ? fit : unit);
+  s.shares = qni_divide_up(v->O, s.share);
   s.block = block_of(WEIGH_BYTES, w->C + s.share, 8);
-  const int64_t wanted = divide_up(PARTS, s.shares);
-  s.per_part = divide_up(divide_up(s.tiles, wanted), s.block) * s.block;
-  s.parts = s.tiles ? divide_up(s.tiles, s.per_part) : 1;
+  const int64_t wanted = qni_divide_up(PARTS, s.shares);
+  s.per_part = qni_divide_up(qni_divide_up(s.tiles, wanted), s.block) * s.block;
+  s.parts = s.tiles ? qni_divide_up(s.tiles, s.per_part) : 1;
   qn_status st = h->scratch(c, (s.parts * 16 + 9) * cells * 4, &memory);
   if (st) return st;
   s.sums = memory;

@@ -4,7 +4,7 @@
 #   make demo       train HSTU, prune it, make it sparse       make asan     C tests, address + undefined + leak
 #   make test       build and run all tests                   make tsan     C tests under the thread sanitizer
 #   make install    PREFIX=/usr/local, DESTDIR=               make cover    line coverage of core/ by the C tests
-#   make bench      benchmarks (peers: see tests/bench)       make fuzz     each fuzz target for FUZZ_SECONDS
+#   make bench      benchmarks; bench-NAME one of them        make fuzz     each fuzz target for FUZZ_SECONDS
 #   make size       lines by folder, and against main         make crash    KILLS kills at random, resumed to equal bits
 #   make clean                                            make kit      the whole conformance kit on core and plugins
 #   make docs       docs/ops, lua/meta, tests/golden/help anew from the schemas
@@ -56,7 +56,7 @@ BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*
 BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all tests benches demo test ctest luatest kit docs crash install lint asan tsan cover fuzz bench size clean setup-%
+.PHONY: all tests benches demo test ctest luatest kit docs crash install lint asan tsan cover fuzz bench bench-table bench-gate size clean setup-%
 all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -94,9 +94,9 @@ $(BUILD)/tests/%: tests/c/%.c $(BUILD)/libcore.a
 $(BUILD)/bad_plugins/%.so: tests/bad_plugins/%.c tests/bad_plugins/bad.h core/include/quern/abi.h core/include/quern/abi_decls.h
 	@mkdir -p $(@D)
 	@echo '  LD $@'; $(CC) $(filter-out -MMD -MP -Icore,$(BASE)) -shared -o $@ $< $(LINK) -lm
-$(BUILD)/bench/%: tests/bench/%.c $(BUILD)/libcore.a
+$(BUILD)/bench/%: tests/bench/%.c $(wildcard tests/bench/lib/*.c tests/bench/lib/*.h) $(BUILD)/libcore.a
 	@mkdir -p $(@D)
-	@echo '  LD $@'; $(CC) $(BASE) -o $@ $< $(BUILD)/libcore.a $(LINK) $(LIBS)
+	@echo '  LD $@'; $(CC) $(BASE) -Itests/bench/lib -o $@ $(filter %.c,$^) $(BUILD)/libcore.a $(LINK) $(LIBS)
 
 # ---- Using ----
 setup-%:
@@ -149,6 +149,10 @@ fuzz: setup-lint
 	  $(BUILD)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 $(BUILD)/fuzz/$$f.corpus tests/fuzz/corpus/$${f#fuzz_} 2>&1 | tail -8 || exit 1; done
 bench: all benches
 	@tests/bench/run.sh $(BUILD)
+bench-table bench-gate: all benches
+	@$(BUILD)/quern lua tests/bench/$(@:bench-%=%).lua $(BUILD)/bench $(if $(RECORD),--record)
+bench-%: all benches
+	@tests/bench/run.sh $(BUILD) $*
 size:
 	@for d in core/* plugins/* lua recipes tests docs; do printf '%7d %s\n' "$$(git ls-files -- $$d | xargs cat 2>/dev/null | wc -l)" $$d; done
 	@git diff --shortstat main -- 2>/dev/null || true

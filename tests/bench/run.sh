@@ -1,20 +1,24 @@
 #!/bin/sh
-# Runs every benchmark of a build: tests/bench/run.sh BUILD [NAME]. Peers run where their interpreter is found:
-# QUERN_PEER names a Python with PyTorch (default: python3); without one, peers are skipped by name.
+# Runs benchmarks of a build: tests/bench/run.sh BUILD [NAME]. Each prints its limits first, then its rows; the
+# same as lines of JSON go to BUILD/bench/NAME.jsonl when BENCH_JSON=1 is set.
+# QUERN_PEER names a Python with the peers (tests/bench/setup_peers.sh makes one); without one they are skipped.
 build=$1 only=$2
-peer=${QUERN_PEER:-python3}
-"$peer" -c 'import torch' 2>/dev/null || { echo "peers: PyTorch is not installed for $peer; its columns are skipped"; peer=; }
-export QUERN_PEER="$peer"
-for b in "$build"/bench/*; do
-  [ -x "$b" ] && [ -f "$b" ] || continue
-  name=$(basename "$b")
-  [ -z "$only" ] || [ "$only" = "$name" ] || continue
+if [ -z "$QUERN_PEER" ] && [ -x "$build/peers/bin/python" ]; then QUERN_PEER="$PWD/$build/peers/bin/python"; fi
+export QUERN_PEER QUERN_BENCH="$build/bench"
+found=0
+run() {
+  name=$1; shift
+  [ -z "$only" ] || [ "$only" = "${name#bench_}" ] || [ "$only" = "$name" ] || return 0
+  found=1
   echo "== $name"
-  "$b" || exit 1
+  if [ -n "$BENCH_JSON" ]; then "$@" --json >>"$build/bench/$name.jsonl"; else "$@"; fi || exit 1
+}
+[ -z "$BENCH_JSON" ] || rm -f "$build"/bench/"bench_${only:-*}".jsonl
+for b in tests/bench/bench_*.c; do
+  name=$(basename "$b" .c)
+  run "$name" "$build/bench/$name"
 done
 for b in tests/bench/bench_*.lua; do
-  name=$(basename "$b" .lua)
-  [ -z "$only" ] || [ "$only" = "$name" ] || continue
-  echo "== $name"
-  "$build"/quern lua "$b" || exit 1
+  run "$(basename "$b" .lua)" "$build/quern" lua "$b"
 done
+[ "$found" = 1 ] || { echo "there is no benchmark '$only'; there are:"; ls tests/bench/bench_* | sed 's/.*bench_/  /; s/\..*//' | sort -u; exit 1; }

@@ -1,0 +1,65 @@
+--- A masked-token transformer: D 256, 4 blocks, 4 heads, batches of 16 sequences of 256 tokens over 3706,
+-- a fifth of them to be told; pre-norm, GELU, 4 D inside. SPDX-License-Identifier: MIT
+
+local quern = require "quern"
+local nn = require "quern.nn"
+local models = require "models"
+
+local TOKENS, D, BLOCKS, HEADS, LENGTH, BATCH, MASKED = 3706, 256, 4, 4, 256, 16, 51
+
+local Block = nn.class "Block"
+
+function Block:init()
+  self.norm1, self.norm2 = nn.LayerNorm(D), nn.LayerNorm(D)
+  self.attention = nn.MultiheadAttention(D, { heads = HEADS })
+  self.inner, self.outer = nn.Linear(D, 4 * D, { act = "gelu" }), nn.Linear(4 * D, D)
+end
+
+function Block:forward(x)
+  x = x + self.attention(self.norm1(x))
+  return x + self.outer(self.inner(self.norm2(x)))
+end
+
+local Model = nn.class "MaskedTransformer"
+
+function Model:init()
+  self.token, self.place = nn.Embedding(TOKENS + 1, D), nn.Embedding(LENGTH, D)
+  self.block = nn.ModuleList {}
+  for _ = 1, BLOCKS do self.block:add(Block()) end
+  self.norm, self.out = nn.LayerNorm(D), nn.Linear(D, TOKENS)
+end
+
+function Model:forward(ids)
+  local x = self.token(ids) + self.place(quern.arange(LENGTH))
+  for i = 1, #self.block do x = self.block[i](x) end
+  return self.norm(x)
+end
+
+local function make()
+  quern.seed(1)
+  local model, random = Model(), quern.det.random(1)
+  local ids, at, targets = models.ids(random, BATCH * LENGTH, 1, TOKENS), {}, {}
+  for b = 0, BATCH - 1 do
+    for i = 0, MASKED - 1 do
+      local place = b * LENGTH + i * 5
+      at[#at + 1], targets[#targets + 1] = place, ids[place + 1] - 1
+      ids[place + 1] = 0
+    end
+  end
+  local batch = { ids = quern.tensor(ids, "i64"):reshape({ BATCH, LENGTH }), at = quern.tensor(at, "i64"),
+                  targets = quern.tensor(targets, "i64") }
+  local function loss(m, b)
+    local x = m(b.ids):reshape({ BATCH * LENGTH, D })
+    return quern.cross_entropy(m.out(quern.index_select(x, b.at, 1)), b.targets)
+  end
+  return { model = model, batch = batch, step = models.step(model, batch, loss) }
+end
+
+local N = BATCH * LENGTH
+return {
+  { name = "masked-token transformer D256 L4 T256 B16", make = make, items = function() return N end, unit = "tokens",
+    flops = BLOCKS * (6 * N * 12 * D ^ 2 + 12 * N * LENGTH * D) + 6 * BATCH * MASKED * TOKENS * D,
+    peer = { case = "transformer.step", backends = { "eager", "compile", "jax" },
+             args = { tokens = TOKENS, dim = D, blocks = BLOCKS, heads = HEADS, length = LENGTH, batch = BATCH,
+                      masked = MASKED } } },
+}

@@ -5,8 +5,8 @@
 **   by k      few results and many products each (weight gradients): k is cut into a
 **             fixed number of parts, each summed into C-sized memory of its own; the parts
 **             are added in order;
-**   by tiles  otherwise: items of the batch, or stripes of the longer side of C.
-** Each piece goes to our kernels or to the BLAS, which depends on the shape alone too.
+**   by tiles  otherwise: items of the batch, or tiles of C.
+** Each piece goes to our kernels or, in f64, to the BLAS, which depends on the shape alone too.
 ** SPDX-License-Identifier: MIT
 */
 #include "exec/gemm.h"
@@ -21,7 +21,7 @@
 
 QNI_DISPATCH(gemm_kernels, qni_gemm_table)
 
-enum { PACK_ROOM = 512 * 1024, STRIPES = 32 };
+enum { PACK_ROOM = 640 * 1024, STRIPES = 24, FEW = 8, UNIT_ROWS = 48, UNIT_COLUMNS = 64 };
 
 static size_t size_of(const qn_gemm *g) { return g->dtype == QN_F32 ? 4 : 8; }
 
@@ -82,17 +82,17 @@ static qn_gemm piece_of(const qn_gemm *g, int64_t b, int64_t i, int64_t m, int64
   return p;
 }
 
-/* Large products with enough of all three sizes. */
+/* Large products in f64, for which our tiles are not tuned. */
 static bool blas_is_better(const qn_gemm *g) {
-  return g->m >= 256 && g->n >= 512 && g->k >= 512 && qni_blas_takes(g);
+  return g->dtype == QN_F64 && g->m >= 256 && g->n >= 512 && g->k >= 512 && qni_blas_takes(g);
 }
 
 /* ---- By tiles ---- */
 
 struct tiles {
   const qn_gemm *g;
-  int64_t stripe, stripes; /* rows or columns a piece; pieces an item */
-  bool by_columns, by_blas;
+  int64_t m, n, rows, columns; /* of a piece; pieces of an item: stripes of rows, of columns */
+  bool by_blas;
 };
 
 static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
@@ -100,11 +100,10 @@ static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
   const qn_gemm *g = t->g;
   qn_status status = QN_OK;
   for (int64_t x = begin; x < end && !status; x++) {
-    const int64_t item = x / t->stripes, at = x % t->stripes * t->stripe;
-    const int64_t left = (t->by_columns ? g->n : g->m) - at,
-                  size = left < t->stripe ? left : t->stripe;
-    const qn_gemm p =
-        t->by_columns ? piece_of(g, item, 0, g->m, at, size) : piece_of(g, item, at, size, 0, g->n);
+    const int64_t item = x / (t->rows * t->columns), at = x % (t->rows * t->columns);
+    const int64_t i = at % t->rows * t->m, j = at / t->rows * t->n;
+    const int64_t m = g->m - i < t->m ? g->m - i : t->m, n = g->n - j < t->n ? g->n - j : t->n;
+    const qn_gemm p = piece_of(g, item, i, m, j, n);
     status = run_piece(&p, t->by_blas);
   }
   return status;
@@ -112,27 +111,46 @@ static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/* Half of a side in whole units. */
+static int64_t half_of(int64_t side, int64_t unit) {
+  return divide_up(divide_up(side, 2), unit) * unit;
+}
+
+/*
+** Halves the longer side until there are STRIPES pieces: first down to pieces so large that
+** packing is repaid, then, for the sake of the workers, FEW pieces of any worthwhile size.
+*/
+static void cut_tiles(struct tiles *t) {
+  const qn_gemm *g = t->g;
+  t->m = g->m;
+  t->n = g->n;
+  for (;;) {
+    t->rows = divide_up(g->m, t->m);
+    t->columns = divide_up(g->n, t->n);
+    const int64_t pieces = t->rows * t->columns * g->batch, least = pieces < FEW ? 1 : 4;
+    const int64_t m = half_of(t->m, UNIT_ROWS), n = half_of(t->n, UNIT_COLUMNS);
+    const bool rows = m >= least * UNIT_ROWS && m < t->m && (t->m >= t->n || n == t->n),
+               columns = n >= least * UNIT_COLUMNS && n < t->n;
+    const double flops = 2.0 * (double)t->m * (double)t->n * (double)(g->k ? g->k : 1);
+    if (pieces >= STRIPES || flops < 2e6 || !(rows || columns)) return;
+    if (rows)
+      t->m = m;
+    else
+      t->n = n;
+  }
+}
+
 static qn_status by_tiles(const qn_gemm *g) {
-  struct tiles t = {.g = g, .by_columns = g->n > 2 * g->m, .by_blas = blas_is_better(g)};
-  const int64_t side = t.by_columns ? g->n : g->m, other = t.by_columns ? g->m : g->n;
-  const int64_t unit = t.by_columns ? 64 : 48;
-  const int64_t wanted = divide_up(STRIPES, g->batch); /* stripes of each item */
-  const double line =
-      2.0 * (double)other * (double)(g->k ? g->k : 1); /* FLOPs of a row or column */
-  int64_t least = (int64_t)(1e6 / line) + 1;           /* a piece is worth the hand-over */
-  t.stripe = divide_up(side, wanted);
-  if (t.stripe < least) t.stripe = least;
-  t.stripe = divide_up(t.stripe, unit) * unit;
-  if (t.stripe > side) t.stripe = side;
-  t.stripes = divide_up(side, t.stripe);
-  const double piece = line * (double)t.stripe;
-  const int64_t grain = piece < 1e6 ? (int64_t)(1e6 / piece) + 1 : 1;
-  return qni_pool_run(t.stripes * g->batch, grain, run_tiles, &t);
+  struct tiles t = {.g = g, .by_blas = blas_is_better(g)};
+  cut_tiles(&t);
+  const double piece = 2.0 * (double)t.m * (double)t.n * (double)(g->k ? g->k : 1);
+  const int64_t grain = piece < 1e6 ? (int64_t)(1e6 / piece) + 1 : 1; /* worth the hand-over */
+  return qni_pool_run(t.rows * t.columns * g->batch, grain, run_tiles, &t);
 }
 
 /* ---- By k ---- */
 
-enum { PARTS = 16, PART_LEAST = 512, CELLS_MOST = 128 * 1024 };
+enum { PARTS = 16, PART_LEAST = 512, CELLS_MOST = 512 * 1024 };
 
 struct parts {
   const qn_gemm *g;

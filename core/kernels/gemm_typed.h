@@ -23,7 +23,10 @@ FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int6
   const int last = t->last;
   const REAL *at[MAX_H / 3];
   UNROLL for (int i = 0; i < (H + 2) / 3; i++) at[i] = a + 3 * i * a_row;
-  UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++) sum[i][v] = (VEC){0};
+  UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++) {
+    sum[i][v] = (VEC){0};
+    __builtin_prefetch(t->c + i * t->c_row + v * VL, 1); /* on its way while the sums are made */
+  }
   for (int64_t p = 0; p < k; p++, b += b_row) {
     VEC row[MAX_V];
     UNROLL for (int v = 0; v < V - 1; v++) memcpy(&row[v], b + v * VL, sizeof row[v]);

@@ -12,7 +12,9 @@ struct FN(target) {
   int64_t c_row;
   const REAL *bias; /* NULL: none */
   REAL alpha, beta;
-  int last; /* lanes of the last vector in use, 1..VL */
+  int last;          /* lanes of the last vector in use, 1..VL */
+  const char *ahead; /* what to fetch for later, one line for each step of k */
+  int64_t ahead_step;
 };
 
 /* sums[H][V vectors] over k products of a column of A (broadcast) and a row of B. */
@@ -27,8 +29,11 @@ FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int6
     sum[i][v] = (VEC){0};
     __builtin_prefetch(t->c + i * t->c_row + v * VL, 1); /* on its way while the sums are made */
   }
-  for (int64_t p = 0; p < k; p++, b += b_row) {
+  const char *ahead = t->ahead;
+  const int64_t ahead_step = t->ahead_step;
+  for (int64_t p = 0; p < k; p++, b += b_row, ahead += ahead_step) {
     VEC row[MAX_V];
+    __builtin_prefetch(ahead, 0, 2);
     UNROLL for (int v = 0; v < V - 1; v++) memcpy(&row[v], b + v * VL, sizeof row[v]);
     row[V - 1] = LOAD_LAST(b + (V - 1) * VL, last);
     UNROLL for (int i = 0; i < H; i++) {
@@ -127,12 +132,26 @@ static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, int64_t c_row) {
   for (int64_t i = 0; i < m; i++) FN(act_row)(act, n, c + i * c_row);
 }
 
+/* What the next block of k will read: two stretches of memory, fetched while this block is worked on. */
+struct FN(ahead) {
+  const char *at[2], *end[2];
+};
+
+static void FN(aim)(struct FN(ahead) * s, int64_t k, const REAL *idle, struct FN(target) * t) {
+  const int i = s->at[0] < s->end[0] ? 0 : 1;
+  const bool any = s->at[i] < s->end[i];
+  t->ahead = any ? s->at[i] : (const char *)idle;
+  t->ahead_step = any ? 64 : 0;
+  s->at[i] += any ? 64 * k : 0;
+}
+
 /* A block of columns and of k: B's panels, packed or where they lie. */
 struct FN(block) {
   int64_t n, k;          /* columns and depth of the block */
   int n_panels, vectors; /* panels, and vectors in all of them */
   const REAL *b;
   int64_t b_row; /* 0: packed panels one after the other */
+  struct FN(ahead) * ahead;
 };
 
 /* Vectors of panel i: as even as can be, wider ones first. */
@@ -153,6 +172,7 @@ static void FN(rows)(const struct FN(block) * s, int64_t m, const REAL *a, int64
     t.last = (int)(left >= width ? VL : left - (width - VL));
     for (int64_t r = 0; r < m;) {
       const int h = FN(height)(V, m - r);
+      FN(aim)(s->ahead, s->k, panel, &t);
       FN(tiles)[V][h](s->k, a + r * a_row, a_row, a_col, panel, s->b_row ? s->b_row : width, &t);
       t.c += h * t.c_row;
       r += h;
@@ -203,26 +223,57 @@ static bool FN(direct)(const qn_gemm *g) {
   return g->b_col == 1 && (g->n % VL == 0 || MASKED) && (g->m <= 24 || g->b_row <= 1024 / VL * VL);
 }
 
+/* Depth of a block of k. A whose rows lie across cache lines is read by whole lines: its block stays small. */
+static int64_t FN(k_block)(const qn_gemm *g, int64_t k) {
+  const bool across = g->a_row == 1 && g->m > 2 * VL;
+  int64_t depth = MAX_K;
+  while (across && depth > 128 && g->m * depth * (int64_t)sizeof(REAL) > 256 * 1024) depth /= 2;
+  const int64_t blocks = k ? (k - 1) / depth + 1 : 1;
+  return (k + blocks - 1) / blocks;
+}
+
+/*
+** Rows p .. p + k - 1 of A across and of B, where they lie close. Only such products, which add up long
+** columns, wait for memory: others walk along rows, which the processor fetches by itself.
+*/
+static struct FN(ahead) FN(next_block)(const qn_gemm *g, int64_t p, int64_t k) {
+  struct FN(ahead) s = {{NULL, NULL}, {NULL, NULL}};
+  if (g->a_row != 1 || k <= 0) return s;
+  const REAL *a = (const REAL *)g->a + p * g->a_col, *b = (const REAL *)g->b + p * g->b_row;
+  if (g->a_col <= 2 * g->m) {
+    s.at[0] = (const char *)a;
+    s.end[0] = (const char *)(a + k * g->a_col);
+  }
+  if (g->b_col == 1 && g->b_row <= 2 * g->n) {
+    s.at[1] = (const char *)b;
+    s.end[1] = (const char *)(b + k * g->b_row);
+  }
+  return s;
+}
+
 static void FN(gemm)(const qn_gemm *g, void *pack, int64_t room) {
   if (g->m <= 0 || g->n <= 0) return;
-  const int64_t k = g->k > 0 ? g->k : 0, k_blocks = k ? (k - 1) / MAX_K + 1 : 1;
-  const int64_t k_step = (k + k_blocks - 1) / k_blocks;
+  const int64_t k = g->k > 0 ? g->k : 0, k_step = FN(k_block)(g, k);
   const int64_t vectors = (g->n - 1) / VL + 1;
   const int64_t most = room / ((k_step ? k_step : 1) * VL * (int64_t)sizeof(REAL));
   const int64_t fit = most < MAX_V ? MAX_V : most > 32 ? 32 : most / MAX_V * MAX_V;
-  for (int64_t v = 0; v < vectors; v += fit) {
-    const int64_t j = v * VL, many = vectors - v < fit ? vectors - v : fit;
-    struct FN(block) s = {.n = g->n - j < many * VL ? g->n - j : many * VL,
-                          .vectors = (int)many,
-                          .n_panels = (int)(many - 1) / MAX_V + 1};
-    for (int64_t p = 0; p < k || p == 0; p += k_step) {
-      s.k = k - p < k_step ? k - p : k_step;
+  for (int64_t p = 0; p < k || p == 0; p += k_step) {
+    const int64_t depth = k - p < k_step ? k - p : k_step;
+    const int64_t left = k - p - depth;
+    struct FN(ahead) ahead = FN(next_block)(g, p + depth, left < k_step ? left : k_step);
+    for (int64_t v = 0; v < vectors; v += fit) {
+      const int64_t j = v * VL, many = vectors - v < fit ? vectors - v : fit;
+      struct FN(block) s = {.n = g->n - j < many * VL ? g->n - j : many * VL,
+                            .k = depth,
+                            .ahead = &ahead,
+                            .vectors = (int)many,
+                            .n_panels = (int)(many - 1) / MAX_V + 1};
       const REAL *b = (const REAL *)g->b + p * g->b_row + j * g->b_col;
       s.b = b;
       s.b_row = g->b_row;
       if (!FN(direct)(g) || !g->b_row) FN(pack_block)(&s, b, g->b_row, g->b_col, pack);
       FN(block_product)(g, &s, j, p, p + s.k >= k);
-      if (!k) break;
     }
+    if (!k) break;
   }
 }

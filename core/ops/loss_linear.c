@@ -4,15 +4,15 @@
 **   Z = H W' / temperature;  l_n = lse(z_n) - (1 - s) z_n,t - s mean(z_n)
 **   dZ = r (softmax(Z) - Q);  dH = dZ W / temperature,  dW = dZ' H / temperature
 **
-** One pass over chunks of rows: the chunk's scores, their softmax in place, and at once
-** both gradients for a flow of 1, which backward only scales: the reduction is linear, so
-** r is known in advance. A chunk's scores fill about one L2; dW grows chunk by chunk in order.
+** Forward makes both gradients for a flow of 1, while scores are in cache, and backward only scales them: the
+** reduction is linear, so r is known in advance. kernels/entropy.h has the two plans, for tables whose scores fit
+** the cache and for larger ones; which one, and how work is cut into lanes, follows from the sizes alone.
 ** SPDX-License-Identifier: MIT
 */
 #include <string.h>
 
 #include "elementwise_table.h"
-#include "kernels/loss.h"
+#include "kernels/entropy.h"
 #include "loss_reduce.h"
 #include "network.h"
 
@@ -22,108 +22,104 @@ enum {
   SAVED_SKIP,
   SAVED_LOSS,
   SAVED_WEIGHTS,
-  CHUNK_BYTES = 2 << 20,
-  LEAST_ROWS = 64,
-  WORK = 4096
+  ONE_BLOCK = 8192, /* items up to which all scores of a chunk of rows are kept */
+  BLOCK = 2048,
+  LANES = 8,
+  LANE_ROWS = 8 * QNI_ENTROPY_ROWS, /* at least, so that joining lanes costs little */
+  LANE_BYTES = 64 << 20             /* of all lanes together */
 };
 
 struct work {
   const qn_host *h;
   qn_call *c;
   const qn_view *x, *w;
-  qni_class_job rows; /* dx and x: the chunk's scores */
-  void *dh, *dw;      /* NULL: not wanted */
-  double scale;
+  qni_entropy_job job;
   int64_t size;
 };
 
-static qn_status scores(const struct work *k, int64_t first, int64_t m) {
-  const int64_t D = k->x->shape[1], V = k->w->shape[0];
-  qn_gemm g = {.m = m,
-               .n = V,
-               .k = D,
-               .batch = 1,
-               .a = qni_net_at(k->x->data, first * D, k->size),
-               .b = k->w->data,
-               .c = k->rows.dx,
-               .a_row = D,
-               .a_col = 1,
-               .b_row = 1,
-               .b_col = D,
-               .c_row = V,
-               .alpha = k->scale,
-               .dtype = k->x->dtype};
-  return k->h->gemm(k->c, &g);
-}
+/* ---- Running it ---- */
 
-static qn_status gradients(const struct work *k, int64_t first, int64_t m) {
-  const int64_t D = k->x->shape[1], V = k->w->shape[0];
-  qn_gemm g = {.m = m,
-               .n = D,
-               .k = V,
-               .batch = 1,
-               .a = k->rows.dx,
-               .b = k->w->data,
-               .a_row = V,
-               .a_col = 1,
-               .b_row = D,
-               .b_col = 1,
-               .c_row = D,
-               .alpha = k->scale,
-               .dtype = k->x->dtype};
-  qn_status st = QN_OK;
-  if (k->dh) {
-    g.c = qni_net_at(k->dh, first * D, k->size);
-    st = k->h->gemm(k->c, &g);
-  }
-  if (st || !k->dw) return st;
-  g = (qn_gemm){.m = V,
-                .n = D,
-                .k = m,
-                .batch = 1,
-                .a = k->rows.dx,
-                .b = qni_net_at(k->x->data, first * D, k->size),
-                .c = k->dw,
-                .a_row = 1,
-                .a_col = V,
-                .b_row = D,
-                .b_col = 1,
-                .c_row = D,
-                .alpha = k->scale,
-                .beta = first > 0,
-                .dtype = k->x->dtype};
-  return k->h->gemm(k->c, &g);
-}
-
-/* Rows first .. first + m - 1, all the way. */
-static qn_status chunk(const struct work *k, int64_t first, int64_t m) {
-  const int is64 = qni_net_is64(k->x);
-  qni_class_job j = k->rows;
-  const int64_t grain = qni_net_grain(j.cols, WORK);
-  j.target += first;
-  if (j.skip) j.skip += first;
-  j.loss = qni_net_at(j.loss, first, k->size);
-  j.lse = qni_net_at(j.lse, first, k->size);
-  j.coef = qni_net_at(j.coef, first, k->size);
-  qn_status st = scores(k, first, m);
-  if (!st) st = k->h->parallel(k->c, m, grain, qni_loss()->class_forward[is64], &j);
-  if (st || !(k->dh || k->dw)) return st;
-  if ((st = k->h->parallel(k->c, m, grain, qni_loss()->class_backward[is64], &j))) return st;
-  return gradients(k, first, m);
-}
-
-static qn_status run_chunks(struct work *k) {
-  const int64_t N = k->x->shape[0], V = k->w->shape[0];
-  int64_t rows = CHUNK_BYTES / (k->size * (V > 0 ? V : 1));
-  rows = rows < LEAST_ROWS ? LEAST_ROWS : rows;
-  if (rows > N) rows = N;
+static qn_status each_piece(const struct work *k, int64_t begin, int64_t end,
+                            void (*run)(const qni_entropy_job *, int64_t, void *)) {
   void *memory;
-  qn_status st = k->h->scratch(k->c, rows * V * k->size, &memory);
-  k->rows.x = k->rows.dx = memory;
-  for (int64_t first = 0; !st && first < N; first += rows)
-    st = chunk(k, first, N - first < rows ? N - first : rows);
+  qn_status st = k->h->local(k->c, qni_entropy()->work[qni_net_is64(k->x)](&k->job), &memory);
+  for (int64_t i = begin; !st && i < end; i++) run(&k->job, i, memory);
   return st;
 }
+
+static qn_status rows_range(void *ctx, int64_t begin, int64_t end) {
+  const struct work *k = ctx;
+  return each_piece(k, begin, end, qni_entropy()->rows[qni_net_is64(k->x)]);
+}
+
+static qn_status sums_range(void *ctx, int64_t begin, int64_t end) {
+  const struct work *k = ctx;
+  return each_piece(k, begin, end, qni_entropy()->sums[qni_net_is64(k->x)]);
+}
+
+static qn_status slopes_range(void *ctx, int64_t begin, int64_t end) {
+  const struct work *k = ctx;
+  return each_piece(k, begin, end, qni_entropy()->slopes[qni_net_is64(k->x)]);
+}
+
+static int64_t divide_up(int64_t a, int64_t b) { return b > 0 ? (a + b - 1) / b : 0; }
+
+/* `units` of work into lanes of at least `few`; `cells` of a lane's own gradient. */
+static qn_status cut(struct work *k, int64_t units, int64_t few, int64_t cells, int wanted) {
+  qni_entropy_job *j = &k->job;
+  int64_t lanes = LANES;
+  while (lanes > 1 && wanted && lanes * cells * k->size > LANE_BYTES) lanes /= 2;
+  j->each = divide_up(units, lanes) < few ? few : divide_up(units, lanes);
+  j->lanes = divide_up(units, j->each);
+  if (!wanted || j->lanes < 2) return QN_OK;
+  return k->h->scratch(k->c, (j->lanes - 1) * cells * k->size, &j->more);
+}
+
+static qn_status run_one_block(struct work *k) {
+  qni_entropy_job *j = &k->job;
+  const int is64 = qni_net_is64(k->x);
+  qn_status st = cut(k, j->n, LANE_ROWS, j->items * j->width, j->dw != NULL);
+  if (!st) st = k->h->parallel(k->c, j->lanes, 1, rows_range, k);
+  if (st || !j->dw || j->lanes < 2) return st;
+  return k->h->parallel(k->c, j->items, 64, qni_entropy()->join_lanes[is64], j);
+}
+
+static qn_status run_blocks(struct work *k) {
+  qni_entropy_job *j = &k->job;
+  const int is64 = qni_net_is64(k->x);
+  const int64_t sums = j->n_blocks * j->n * k->size;
+  qn_status st = k->h->scratch(k->c, sums, &j->top);
+  if (!st) st = k->h->scratch(k->c, sums, &j->sum);
+  if (!st) st = k->h->scratch(k->c, sums, &j->linear);
+  if (!st) st = k->h->scratch(k->c, j->n * k->size, &j->lse);
+  if (!st) st = k->h->parallel(k->c, j->n_blocks, 1, sums_range, k);
+  if (!st) st = k->h->parallel(k->c, j->n, 256, qni_entropy()->join_sums[is64], j);
+  if (st || !(j->dh || j->dw)) return st;
+  st = cut(k, j->n_blocks, 1, j->n * j->width, j->dh != NULL);
+  if (!st) st = k->h->parallel(k->c, j->lanes, 1, slopes_range, k);
+  if (st || !j->dh || j->lanes < 2) return st;
+  return k->h->parallel(k->c, j->n, 64, qni_entropy()->join_lanes[is64], j);
+}
+
+/* About BLOCK items, whole panels, and as many blocks in each lane. */
+static int64_t block_of(int64_t items) {
+  const int64_t blocks = divide_up(items, BLOCK * LANES) * LANES;
+  return divide_up(divide_up(items, blocks), QNI_ENTROPY_PANEL) * QNI_ENTROPY_PANEL;
+}
+
+static qn_status run_all(struct work *k) {
+  qni_entropy_job *j = &k->job;
+  const int64_t panels = divide_up(j->items, QNI_ENTROPY_PANEL);
+  if (j->n == 0 || j->items == 0) return QN_OK;
+  j->block = j->items <= ONE_BLOCK ? j->items : block_of(j->items);
+  j->n_blocks = divide_up(j->items, j->block);
+  qn_status st = k->h->scratch(k->c, panels * QNI_ENTROPY_PANEL * j->width * k->size, &j->columns);
+  if (!st) st = k->h->parallel(k->c, panels, 8, qni_entropy()->pack[qni_net_is64(k->x)], j);
+  if (st) return st;
+  return j->n_blocks == 1 ? run_one_block(k) : run_blocks(k);
+}
+
+/* ---- The op ---- */
 
 /* New memory for the gradient of input i if it may be asked for. */
 static qn_status gradient_memory(const qn_host *h, qn_call *c, int32_t input, int32_t slot,
@@ -150,16 +146,15 @@ static qn_status prepare(const qn_host *h, qn_call *c, struct work *k, qni_loss_
   qn_status st = qni_loss_skip(h, c, target, SAVED_SKIP, &r->skip);
   if (!st) st = qni_loss_check_labels(h, c, "target", target, k->w->shape[0], r->skip);
   if (!st) st = h->save_new(c, SAVED_LOSS, k->x->dtype, 1, &N, &loss);
-  if (!st) st = h->scratch(c, N * k->size, &k->rows.lse);
   if (!st) st = h->scratch(c, N * k->size, &coef);
-  if (!st) st = gradient_memory(h, c, 0, SAVED_DH, &k->dh);
-  if (!st) st = gradient_memory(h, c, 1, SAVED_DW, &k->dw);
+  if (!st) st = gradient_memory(h, c, 0, SAVED_DH, &k->job.dh);
+  if (!st) st = gradient_memory(h, c, 1, SAVED_DW, &k->job.dw);
   if (st) return st;
   qni_loss_factors(r, k->x->dtype, coef);
-  k->rows.coef = coef;
-  k->rows.loss = loss->data;
-  k->rows.skip = r->skip;
-  k->rows.target = target->data;
+  k->job.coef = coef;
+  k->job.loss = loss->data;
+  k->job.skip = r->skip;
+  k->job.target = target->data;
   return QN_OK;
 }
 
@@ -168,52 +163,69 @@ static qni_loss_rows rows_of(const qn_host *h, qn_call *c, int64_t n, const qn_v
 }
 
 static qn_status forward(const qn_host *h, qn_call *c) {
-  struct work k = {
-      .h = h,
-      .c = c,
-      .x = h->in(c, 0),
-      .w = h->in(c, 1),
-      .scale = 1 / h->arg_num(c, "temperature"),
-      .rows = {.math = qni_net_math(h), .smoothing = h->arg_num(c, "label_smoothing")}};
+  struct work k = {.h = h,
+                   .c = c,
+                   .x = h->in(c, 0),
+                   .w = h->in(c, 1),
+                   .job = {.scale = 1 / h->arg_num(c, "temperature"),
+                           .smoothing = h->arg_num(c, "label_smoothing")}};
   k.size = qni_net_size(k.x);
-  k.rows.cols = k.w->shape[0];
+  k.job.n = k.x->shape[0];
+  k.job.items = k.w->shape[0];
+  k.job.width = k.x->shape[1];
+  k.job.h = k.x->data;
+  k.job.w = k.w->data;
   qni_loss_rows r = rows_of(h, c, k.x->shape[0], h->in(c, 3));
   qn_status st = prepare(h, c, &k, &r);
-  if (!st) st = run_chunks(&k);
+  if (!st) st = run_all(&k);
   if (st) return st;
-  qni_loss_reduce(&r, k.x->dtype, k.rows.loss, h->out(c, 0));
+  qni_loss_reduce(&r, k.x->dtype, k.job.loss, h->out(c, 0));
   return r.w ? h->save(c, SAVED_WEIGHTS, r.w) : QN_OK;
 }
 
-/* to = a from, or to += a from */
-static void scaled(qn_view *to, int32_t add, const qn_view *from, double a) {
-  const int64_t n = qni_net_count(to);
-  if (qni_net_is64(to)) {
-    double *y = to->data;
-    const double *x = from->data;
-    for (int64_t i = 0; i < n; i++) y[i] = (add ? y[i] : 0) + x[i] * a;
+/* to = by from, or to += by from */
+struct scale {
+  const qn_view *from;
+  void *to;
+  double by;
+  int32_t add;
+};
+
+static qn_status scale_range(void *ctx, int64_t begin, int64_t end) {
+  const struct scale *s = ctx;
+  if (qni_net_is64(s->from)) {
+    const double *x = s->from->data;
+    double *y = s->to;
+    for (int64_t i = begin; i < end; i++) y[i] = (s->add ? y[i] : 0) + x[i] * s->by;
   } else {
-    float *y = to->data, by = (float)a;
-    const float *x = from->data;
-    for (int64_t i = 0; i < n; i++) y[i] = (add ? y[i] : 0) + x[i] * by;
+    const float *x = s->from->data, by = (float)s->by;
+    float *y = s->to;
+    for (int64_t i = begin; i < end; i++) y[i] = (s->add ? y[i] : 0) + x[i] * by;
   }
+  return QN_OK;
+}
+
+static qn_status scaled(const qn_host *h, qn_call *c, qn_view *to, int32_t add, const qn_view *from,
+                        double by) {
+  struct scale s = {from, to->data, by, add};
+  return h->parallel(c, qni_net_count(to), 16384, scale_range, &s);
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *dy = h->in(c, 0), *skip = h->saved(c, SAVED_SKIP);
   qn_view *dh = h->out(c, 0), *dw = h->out(c, 1), *dweights = h->out(c, 3);
-  if (dh) scaled(dh, h->adds(c, 0), h->saved(c, SAVED_DH), qni_net_scalar(dy));
-  if (dw) scaled(dw, h->adds(c, 1), h->saved(c, SAVED_DW), qni_net_scalar(dy));
-  if (!dweights) return QN_OK;
+  const double flow = qni_net_scalar(dy);
+  qn_status st = QN_OK;
+  if (dh) st = scaled(h, c, dh, h->adds(c, 0), h->saved(c, SAVED_DH), flow);
+  if (!st && dw) st = scaled(h, c, dw, h->adds(c, 1), h->saved(c, SAVED_DW), flow);
+  if (st || !dweights) return st;
   qni_loss_rows r = rows_of(h, c, dweights->shape[0], h->saved(c, SAVED_WEIGHTS));
   qn_view part = *dweights;
-  qn_status st =
-      h->adds(c, 3) ? h->scratch(c, qni_net_count(&part) * qni_net_size(&part), &part.data) : QN_OK;
+  if (h->adds(c, 3)) st = h->scratch(c, qni_net_count(&part) * qni_net_size(&part), &part.data);
   if (st) return st;
   r.skip = skip ? skip->data : NULL;
   qni_loss_weight_grad(&r, h->saved(c, SAVED_LOSS)->data, dy, &part);
-  if (part.data != dweights->data) scaled(dweights, 1, &part, 1);
-  return QN_OK;
+  return part.data == dweights->data ? QN_OK : scaled(h, c, dweights, 1, &part, 1);
 }
 
 static int64_t flops(const qn_host *h, qn_call *c) {

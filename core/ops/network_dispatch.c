@@ -5,6 +5,7 @@
 #include "kernels/conv.h"
 #include "kernels/dropout.h"
 #include "kernels/embedding.h"
+#include "kernels/entropy.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
@@ -15,6 +16,7 @@ QNI_DISPATCH(batch_norm, qni_batch_norm_table)
 QNI_DISPATCH(conv_kernels, qni_conv_table)
 QNI_DISPATCH(dropout, qni_dropout_table)
 QNI_DISPATCH(embedding, qni_embedding_table)
+QNI_DISPATCH(entropy, qni_entropy_table)
 QNI_DISPATCH(loss, qni_loss_table)
 QNI_DISPATCH(norm, qni_norm_table)
 QNI_DISPATCH(softmax, qni_softmax_table)

@@ -62,9 +62,18 @@ local function plain_softmax(self, model, batch)
   return quern.sampled_softmax(o, e, targets, drawn, w, { temperature = t })
 end
 
+-- Against all items the loss on unit vectors is core's too, which has it in one pass.
+local function full(self, model, batch)
+  local o = quern.l2_normalize(model:encode(batch):values(), { eps = 1e-6 })
+  local e = quern.l2_normalize(items_only(model), { eps = 1e-6 })
+  return quern.linear_cross_entropy(o, e, batch.targets:values() - 1, batch.loss_weights,
+                                    { temperature = self.temperature })
+end
+
 --- Mean over the batch's supervised positions.
 function Softmax:__call(model, batch)
   if model.norm == "none" then return plain_softmax(self, model, batch) end
+  if self.sampler == "full" and not self.items and not model.sparse then return full(self, model, batch) end
   return quern.sampled_softmax_l2(model:encode(batch), batch.targets, model:catalogue(), batch.loss_weights,
     self.items, { sampler = self.sampler, negatives = self.n, temperature = self.temperature, sparse = model.sparse })
 end

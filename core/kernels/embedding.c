@@ -1,6 +1,8 @@
 /* Table kernels, one table per instruction level. SPDX-License-Identifier: MIT */
 #include "kernels/embedding.h"
 
+enum { AHEAD = 12 }; /* rows between asking for one and reading it */
+
 #define QNI_TYPED_FILE "kernels/embedding_typed.h"
 #include "kernels/both_typed.h"
 

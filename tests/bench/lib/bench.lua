@@ -230,6 +230,47 @@ function bench:print_case(case, mine, asked, theirs, ratios, failed)
   self:record(row)
 end
 
+local function percentile(list, p)
+  table.sort(list)
+  return list[math.max(1, math.ceil(p * #list))]
+end
+
+--- Latency of single calls: p50 and p99 of ours and of each peer, in turns.
+---@param case {name: string, ours: function, peer: table?, calls: integer}
+function bench:latency(case)
+  if self:skipped(case.name) then return end
+  self:measure()
+  for _ = 1, 5 do case.ours() end
+  local times, theirs = {}, {}
+  for _ = 1, self.rounds do
+    for _ = 1, case.calls // self.rounds do
+      local began = now()
+      case.ours()
+      times[#times + 1] = (now() - began) * 1e3
+    end
+    for _, backend in ipairs(case.peer and self.ask_pipe and case.peer.backends or {}) do
+      local answer = self:wanted(backend) and self:ask { case = case.peer.case, args = case.peer.args, backend = backend,
+                                                         seconds = 0, least = case.calls // self.rounds, all = true }
+      if answer and answer.all then
+        theirs[backend] = theirs[backend] or {}
+        table.move(answer.all, 1, #answer.all, #theirs[backend] + 1, theirs[backend])
+      end
+    end
+  end
+  self:ask { forget = true }
+  local p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+  local line = ("%-44s p50 %7.3f ms, p99 %7.3f"):format(case.name, p50, p99)
+  local row = { case = case.name .. ", p50", ms = p50, p99 = p99, peers = {}, ratios = {} }
+  for backend, list in pairs(theirs) do
+    local other = percentile(list, 0.5)
+    row.peers[names[backend]], row.ratios[names[backend]] = other, { other / p50 }
+    line = line .. ("  %s %.3f, %.3f x%.2f"):format(names[backend], other, percentile(list, 0.99), other / p50)
+  end
+  if not next(row.peers) then row.peers, row.ratios = nil, nil end
+  self:say(line)
+  self:record(row)
+end
+
 function bench:close()
   if self.ask_pipe then
     self.ask_pipe:close()

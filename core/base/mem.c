@@ -14,12 +14,22 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/guard.h"
 
 enum { N_CLASSES = 512, ALIGN = 64 };
 static const size_t HUGE_PAGE = (size_t)2 << 20, MIB = (size_t)1 << 20;
-static const size_t CACHE_LIMIT = (size_t)1 << 30; /* freed buffers kept for reuse */
+/* Freed buffers kept for reuse: a quarter of the machine's memory. A step that frees more would touch fresh pages. */
+static size_t cache_limit(void) {
+  static _Atomic size_t limit;
+  size_t bytes = atomic_load_explicit(&limit, memory_order_relaxed);
+  if (bytes) return bytes;
+  const long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
+  bytes = pages > 0 && page > 0 ? (size_t)pages * (size_t)page / 4 : (size_t)1 << 30;
+  atomic_store_explicit(&limit, bytes, memory_order_relaxed);
+  return bytes;
+}
 
 /* ---- Fault injection and counting ---- */
 
@@ -162,7 +172,7 @@ void qni_mem_buffer_free(void *buffer, size_t bytes) {
   pthread_mutex_lock(&cache_lock);
   live_bytes -= (int64_t)rounded;
   int guarded = atomic_load_explicit(&any_guarded, memory_order_relaxed) && qni_guard_free(buffer);
-  int keep = !guarded && class >= 0 && (size_t)cached_bytes + rounded <= CACHE_LIMIT;
+  int keep = !guarded && class >= 0 && (size_t)cached_bytes + rounded <= cache_limit();
   if (keep) {
     struct free_buffer *b = buffer;
     b->next = cache[class];

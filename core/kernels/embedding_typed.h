@@ -10,9 +10,8 @@ static qn_status FN(gather)(void *ctx, int64_t begin, int64_t end) {
   const qni_gather_job *j = ctx;
   for (int64_t r = begin; r < end; r++) {
     const int64_t id = j->ids64 ? j->ids64[r] : j->ids32[r], soon = r + AHEAD;
-    if (soon < end)
-      FN(fetch)
-      ((const REAL *)j->table + (j->ids64 ? j->ids64[soon] : j->ids32[soon]) * j->width, j->width);
+    if (soon < end) FN(fetch)
+    ((const REAL *)j->table + (j->ids64 ? j->ids64[soon] : j->ids32[soon]) * j->width, j->width);
     const REAL *restrict from = (const REAL *)j->table + id * j->width;
     REAL *restrict to = (REAL *)j->out + r * j->width;
     for (int64_t c = 0; c < j->width; c++) to[c] = from[c];

@@ -27,7 +27,7 @@ local function calls(c)
   local function rows() return quern.jagged(quern.normal { shape = { tokens, c.heads, c.dim }, std = 0.3 }, offsets) end
   local q, k, v = rows(), rows(), rows()
   local dy = quern.normal { shape = { tokens, c.heads, c.dim } }
-  local leaves, run = { q, k, v }, nil
+  local leaves, run = { q, k, v }, nil -- luacheck: ignore 311
   if c.score == "silu" then
     local n = c.length + 11
     local bp, bt = quern.normal { shape = { 2 * n - 1 }, std = 0.1 }, quern.normal { shape = { 129 }, std = 0.1 }

@@ -12,8 +12,8 @@ local b = require "bench".open("peers")
 for _, case in ipairs(models.all()) do
   if case.name:find("HSTU D50 L2, 128", 1, true) and not b:skipped(case.name) then
     local made = case.make()
-    b:case { name = case.name .. ", training", flops = case.flops, l2_bytes = case.l2_bytes, add = true, ours = made.step,
-             items = case.items(), unit = "tokens", peer = case.peer }
+    b:case { name = case.name .. ", training", flops = case.flops, l2_bytes = case.l2_bytes, add = true,
+             ours = made.step, items = case.items(), unit = "tokens", peer = case.peer }
     made.model:eval()
     local batch, items = case.infer_batch(128), nil
     quern.no_grad(function() items = made.model:table() end)
@@ -21,7 +21,8 @@ for _, case in ipairs(models.all()) do
              peer = case.infer_peer, ours = function()
       quern.scope(function()
         quern.no_grad(function()
-          return quern.top_rows(quern.l2_normalize(made.model:users(batch), { eps = 1e-6 }), items, { k = 10, first = 1 })
+          local users = quern.l2_normalize(made.model:users(batch), { eps = 1e-6 })
+          return quern.top_rows(users, items, { k = 10, first = 1 })
         end)
       end)
     end }

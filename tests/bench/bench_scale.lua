@@ -8,8 +8,7 @@ local quern = require "quern"
 local models = require "models"
 local lib = require "bench"
 
-arg = { [0] = arg[0], "--peers", "none", table.unpack(arg) }
-local b = lib.open("scale")
+local b = lib.open("scale", false)
 local all = quern.threads()
 local BITS_STEPS, WORKERS = 20, { 1, 2, 3, 7 }
 

@@ -69,9 +69,12 @@ function bench:record(row)
   if self.json then print(quern.json.encode(row)) io.stdout:flush() end
 end
 
---- Measures and prints the limits; starts the peer's interpreter.
-function bench.open(name)
+--- Measures and prints the limits; starts the peers' interpreter unless there are none to be.
+---@param name string
+---@param peers boolean? false: this benchmark has no peers
+function bench.open(name, peers)
   local self = setmetatable(options(), bench)
+  if peers == false then self.peers = "none" end
   self.name = name
   local l = self:measure()
   self:say("%s, %s: FMA peak %.1f GF/s on 1 thread, %.1f on %d; copy %.1f GB/s, %.1f; in place %.1f", l.machine,
@@ -249,8 +252,9 @@ function bench:latency(case)
       times[#times + 1] = (now() - began) * 1e3
     end
     for _, backend in ipairs(case.peer and self.ask_pipe and case.peer.backends or {}) do
-      local answer = self:wanted(backend) and self:ask { case = case.peer.case, args = case.peer.args, backend = backend,
-                                                         seconds = 0, least = case.calls // self.rounds, all = true }
+      local answer = self:wanted(backend) and self:ask {
+        case = case.peer.case, args = case.peer.args, backend = backend, seconds = 0,
+        least = case.calls // self.rounds, all = true }
       if answer and answer.all then
         theirs[backend] = theirs[backend] or {}
         table.move(answer.all, 1, #answer.all, #theirs[backend] + 1, theirs[backend])

@@ -52,8 +52,7 @@ struct hstu_loss {
   void *pool_grad;              /* [n_lanes][n_panels * PANEL][Dp] */
   int64_t n_sums;               /* lanes of the pairs' sums: n_lanes, or 1 for large tables */
   int64_t *start;               /* [n_sums][A + 1] where a slot's entries begin */
-  int32_t *token;               /* [T * n_pair] positions, sorted by slot inside a lane */
-  void *share;                  /* [T * n_pair] their coefficients */
+  void *entries;                /* [T * n_pair] positions and coefficients, sorted by slot */
   void *pair_grad;              /* [n_sums][A][Dp] */
   int32_t *chain, *chain_first; /* pool entries of a slot: first [A], next [P]; -1 ends */
 

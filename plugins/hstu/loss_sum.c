@@ -82,8 +82,7 @@ qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
                         {&s->lane_loss, s->n_lanes * (int64_t)sizeof(double)},
                         {&s->pool_grad, grad * s->n_lanes * pool * s->Dp * real},
                         {&s->start, grad * s->n_sums * (s->A + 1) * (int64_t)sizeof(int64_t)},
-                        {&s->token, grad * pairs * word},
-                        {&s->share, grad * pairs * real},
+                        {&s->entries, grad * pairs * 2 * real},
                         {&s->pair_grad, grad * s->n_sums * s->A * s->Dp * real},
                         {&s->chain, chains * s->P * word},
                         {&s->chain_first, chains * s->A * word}};

@@ -9,6 +9,12 @@ static void exp_many_f64(const qn_math *m, int64_t n, const double *x, double *y
 }
 #endif
 
+/* A pair as the table's gradient wants it: the position, and its coefficient. */
+struct FN(entry) {
+  int32_t token;
+  REAL share;
+};
+
 /* <x, y> of padded rows. */
 static REAL FN(dot)(int64_t Dp, const REAL *x, const REAL *y) {
   FN(vec) sum = {0};
@@ -82,6 +88,29 @@ static void FN(gather_sum)(int64_t Dp, int64_t n, const int32_t *slot, const REA
   for (; d < Dp; d += FN(LANES)) {
     FN(vec) sum = {0};
     for (int64_t j = 0; j < n; j++) sum += coef[j] * *(const FN(vec) *)(row + slot[j] * Dp + d);
+    memcpy(to + d, &sum, sizeof sum);
+  }
+}
+
+/* The same over entries; `add`: to what is there. */
+static void FN(entry_sum)(int64_t Dp, int64_t n, const struct FN(entry) * e, const REAL *row,
+                          REAL *to, bool add) {
+  int64_t d = 0;
+  for (; d + 4 * FN(LANES) <= Dp; d += 4 * FN(LANES)) {
+    FN(vec) sum[4] = {{0}};
+    if (add) memcpy(sum, to + d, sizeof sum);
+    for (int64_t j = 0; j < n; j++) {
+      const FN(vec) *from = (const FN(vec) *)(row + e[j].token * Dp + d);
+      UNROLL
+      for (int v = 0; v < 4; v++) sum[v] += e[j].share * from[v];
+    }
+    memcpy(to + d, sum, sizeof sum);
+  }
+  for (; d < Dp; d += FN(LANES)) {
+    FN(vec) sum = {0};
+    if (add) memcpy(&sum, to + d, sizeof sum);
+    for (int64_t j = 0; j < n; j++)
+      sum += e[j].share * *(const FN(vec) *)(row + e[j].token * Dp + d);
     memcpy(to + d, &sum, sizeof sum);
   }
 }
@@ -324,45 +353,52 @@ static qn_status FN(pack_pool)(void *ctx, int64_t begin, int64_t end) {
 
 /* ---- Gradient of the table ---- */
 
-/* Sorts a lane's pairs by slot, keeping their order inside a slot. */
-static void FN(sort_pairs)(const struct hstu_loss *s, int64_t lane, int64_t begin, int64_t end) {
-  int64_t *start = s->start + lane * (s->A + 1), base = begin * s->n_pair;
+/* Sorts the pairs of positions begin .. end - 1 by slot, keeping their order inside a slot. */
+static struct FN(entry) *
+    FN(sort_pairs)(const struct hstu_loss *s, int64_t *start, int64_t begin, int64_t end) {
   const REAL *coef = s->coef;
-  REAL *share = s->share;
+  struct FN(entry) *entries = (struct FN(entry) *)s->entries + begin * s->n_pair;
   memset(start, 0, (size_t)(s->A + 1) * sizeof *start);
-  for (int64_t i = base; i < end * s->n_pair; i++) start[s->pair[i] + 1]++;
+  for (int64_t i = begin * s->n_pair; i < end * s->n_pair; i++) start[s->pair[i] + 1]++;
   for (int64_t a = 0; a < s->A; a++) start[a + 1] += start[a];
   for (int64_t i = begin; i < end; i++)
-    for (int64_t j = i * s->n_pair; j < (i + 1) * s->n_pair; j++) {
-      int64_t to = base + start[s->pair[j]]++;
-      s->token[to] = (int32_t)i;
-      share[to] = coef[j];
-    }
+    for (int64_t j = i * s->n_pair; j < (i + 1) * s->n_pair; j++)
+      entries[start[s->pair[j]]++] = (struct FN(entry)){(int32_t)i, coef[j]};
   for (int64_t a = s->A; a > 0; a--) start[a] = start[a - 1];
   start[0] = 0;
+  return entries;
 }
 
-static void FN(sum_pairs)(const struct hstu_loss *s, int64_t lane, int64_t base, int64_t first,
-                          int64_t last) {
-  const int64_t *start = s->start + lane * (s->A + 1);
-  REAL *grad = (REAL *)s->pair_grad + lane * s->A * s->Dp;
-  for (int64_t a = first; a < last; a++) FN(gather_sum)
-  (s->Dp, start[a + 1] - start[a], s->token + base + start[a],
-   (const REAL *)s->share + base + start[a], s->unit_o, grad + a * s->Dp);
+static void FN(sum_pairs)(const struct hstu_loss *s, const int64_t *start,
+                          const struct FN(entry) * entries, REAL *grad, int64_t first, int64_t last,
+                          bool add) {
+  for (int64_t a = first; a < last; a++)
+    if (!add || start[a + 1] > start[a]) FN(entry_sum)
+  (s->Dp, start[a + 1] - start[a], entries + start[a], s->unit_o, grad + a * s->Dp, add);
 }
+
+/*
+** Positions that are sorted at a time: few enough that entries and unit rows stay in cache, and enough that the
+** pass over all slots is little beside them.
+*/
+static int64_t FN(sort_rows)(const struct hstu_loss *s) { return most(512, 4 * s->A / s->n_pair); }
 
 static qn_status FN(pair_lanes)(void *ctx, int64_t first, int64_t last) {
   const struct hstu_loss *s = ctx;
+  const int64_t step = FN(sort_rows)(s);
   for (int64_t lane = first; lane < last; lane++) {
-    int64_t begin = lane * s->lane_rows, end = least(s->T, begin + s->lane_rows);
-    FN(sort_pairs)(s, lane, begin, end);
-    FN(sum_pairs)(s, lane, begin * s->n_pair, 0, s->A);
+    const int64_t begin = lane * s->lane_rows, end = least(s->T, begin + s->lane_rows);
+    int64_t *start = s->start + lane * (s->A + 1);
+    REAL *grad = (REAL *)s->pair_grad + lane * s->A * s->Dp;
+    for (int64_t i = begin; i < end; i += step) FN(sum_pairs)
+    (s, start, FN(sort_pairs)(s, start, i, least(end, i + step)), grad, 0, s->A, i > begin);
   }
   return QN_OK;
 }
 
 static qn_status FN(pair_slots)(void *ctx, int64_t first, int64_t last) {
-  FN(sum_pairs)(ctx, 0, 0, first, last);
+  const struct hstu_loss *s = ctx;
+  FN(sum_pairs)(s, s->start, s->entries, s->pair_grad, first, last, false);
   return QN_OK;
 }
 
@@ -398,7 +434,7 @@ static qn_status FN(run_loss)(struct hstu_loss *s) {
   if (s->n_sums > 1 || s->n_lanes == 1) {
     st = h->parallel(s->c, s->n_sums, 1, FN(pair_lanes), s);
   } else {
-    FN(sort_pairs)(s, 0, 0, s->T);
+    (void)FN(sort_pairs)(s, s->start, 0, s->T);
     st = h->parallel(s->c, s->A, 64, FN(pair_slots), s);
   }
   return st ? st : h->parallel(s->c, s->A, 64, FN(table_rows), s);

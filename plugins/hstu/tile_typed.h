@@ -14,6 +14,7 @@
 #ifndef HSTU_TILE
 #define HSTU_TILE
 #if defined(__AVX512F__)
+#include <immintrin.h>
 enum { VEC_BYTES = 64, TILE_ROWS = 6, TILE_VECS = 4 };
 #elif defined(__AVX2__)
 enum { VEC_BYTES = 32, TILE_ROWS = 6, TILE_VECS = 2 };
@@ -48,9 +49,15 @@ ALWAYS_INLINE REAL FN(across)(FN(vec) v) {
 
 /* The first n lanes from memory, the others 0. */
 ALWAYS_INLINE FN(vec) FN(load_part)(const REAL *x, int64_t n) {
+#if defined(__AVX512F__) && REAL_IS_FLOAT
+  return (FN(vec))_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), x);
+#elif defined(__AVX512F__)
+  return (FN(vec))_mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), x);
+#else
   REAL lane[FN(LANES)] __attribute__((aligned(VEC_BYTES))) = {0};
   for (int64_t i = 0; i < n; i++) lane[i] = x[i];
   return *(const FN(vec) *)lane;
+#endif
 }
 
 /* Sums over rows of any length, in vector lanes. */

@@ -62,7 +62,11 @@ local function plain_softmax(self, model, batch)
   return quern.sampled_softmax(o, e, targets, drawn, w, { temperature = t })
 end
 
--- Against all items the loss on unit vectors is core's too, which has it in one pass.
+-- Against all items the loss on unit vectors is core's too, which has it in one pass. It gives a dense gradient in f32.
+local function is_plain_full(self, model)
+  return self.sampler == "full" and not self.items and not model.sparse and model.item.weight.dtype ~= "bf16"
+end
+
 local function full(self, model, batch)
   local o = quern.l2_normalize(model:encode(batch):values(), { eps = 1e-6 })
   local e = quern.l2_normalize(items_only(model), { eps = 1e-6 })
@@ -73,7 +77,7 @@ end
 --- Mean over the batch's supervised positions.
 function Softmax:__call(model, batch)
   if model.norm == "none" then return plain_softmax(self, model, batch) end
-  if self.sampler == "full" and not self.items and not model.sparse then return full(self, model, batch) end
+  if is_plain_full(self, model) then return full(self, model, batch) end
   return quern.sampled_softmax_l2(model:encode(batch), batch.targets, model:catalogue(), batch.loss_weights,
     self.items, { sampler = self.sampler, negatives = self.n, temperature = self.temperature, sparse = model.sparse })
 end

@@ -56,11 +56,13 @@ typedef struct qni_sampled_job {
   const qn_math *math;
   const void *h, *w;           /* [n, width], [V, width] */
   const int64_t *target, *ids; /* ids: [n, negatives], or [negatives] when shared */
-  int64_t negatives, width;
+  int64_t n_rows, negatives, width;
   int32_t shared, drop; /* drop: negatives equal to the target are left out */
-  double scale;         /* of the scores: 1 / temperature */
-  void *loss;           /* [n] */
-  void *slope;      /* [n, 1 + negatives] d loss / d (h w'); work memory when no gradient follows */
+  int32_t
+      by_products; /* shared: the scores stand in slope, and dh lacks what comes from the negatives */
+  double scale;    /* of the scores: 1 / temperature */
+  void *loss;      /* [n] */
+  void *slope;     /* [n, 1 + negatives] d loss / d (h w'); work memory when no gradient follows */
   const void *coef; /* backward: [n] */
   void *dh;         /* backward: [n, width], NULL: not wanted */
   void *scaled;     /* backward: slope times coef */

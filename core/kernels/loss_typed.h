@@ -153,7 +153,10 @@ static void FN(sampled_scores)(const qni_sampled_job *j, int64_t r, REAL *s) {
   s[0] = scale * FN(dot)(D, h, w + j->target[r] * D);
   for (int64_t i = 0; i < j->negatives; i++) {
     const int out = j->drop && ids[i] == j->target[r];
-    s[i + 1] = out ? (REAL)-INFINITY : scale * FN(dot)(D, h, w + ids[i] * D);
+    if (out)
+      s[i + 1] = (REAL)-INFINITY;
+    else if (!j->by_products)
+      s[i + 1] = scale * FN(dot)(D, h, w + ids[i] * D);
   }
 }
 
@@ -187,7 +190,8 @@ static qn_status FN(sampled_backward)(void *ctx, int64_t begin, int64_t end) {
     REAL *dh = (REAL *)j->dh + r * D;
     for (int64_t c = 0; c < D; c++) dh[c] = 0;
     FN(axpy)(D, to[0], w + j->target[r] * D, dh);
-    for (int64_t i = 0; i < j->negatives; i++) FN(axpy)(D, to[i + 1], w + ids[i] * D, dh);
+    for (int64_t i = 0; i < j->negatives && !j->by_products; i++)
+      FN(axpy)(D, to[i + 1], w + ids[i] * D, dh);
   }
   return QN_OK;
 }

@@ -5,6 +5,7 @@
 **   dh = sum_j a_j w[id_j],  dw[v] = sum over (row, j) with id_j = v of a_j h_row
 **   a_j = r (softmax(s)_j - [j = 0]) / temperature
 **
+** Negatives that all rows share go through products: scores, dh and their dw are three of them.
 ** Forward keeps the a_j without r. Gradients of w are summed over pairs sorted by id, one
 ** owner for each row of w, as a dense tensor or as rows.
 ** SPDX-License-Identifier: MIT
@@ -60,7 +61,9 @@ static qni_sampled_job job_of(const qn_host *h, qn_call *c, const qn_view *x, co
                            .ids = negatives->data,
                            .negatives = qni_net_cols(negatives),
                            .width = x->shape[1],
+                           .n_rows = x->shape[0],
                            .shared = negatives->ndim == 1,
+                           .by_products = negatives->ndim == 1,
                            .drop = h->arg_bool(c, "drop_hits"),
                            .scale = 1 / h->arg_num(c, "temperature")};
 }
@@ -68,6 +71,105 @@ static qni_sampled_job job_of(const qn_host *h, qn_call *c, const qn_view *x, co
 static qni_loss_rows rows_of(const qn_host *h, qn_call *c, int64_t n, const qn_view *weights) {
   return (qni_loss_rows){.n = n, .reduction = (int32_t)h->arg_int(c, "reduction"), .w = weights};
 }
+
+/* ---- Negatives that all rows share: products instead of rows one by one ---- */
+
+/* Their rows of the table, one after the other. */
+static qn_status gather_shared(const qn_host *h, qn_call *c, const qni_sampled_job *j, int64_t size,
+                               void **rows) {
+  const int64_t bytes = j->width * size;
+  qn_status st = h->scratch(c, j->negatives * bytes, rows);
+  for (int64_t i = 0; !st && i < j->negatives; i++)
+    memcpy((char *)*rows + i * bytes, (const char *)j->w + j->ids[i] * bytes, (size_t)bytes);
+  return st;
+}
+
+/* slope[:, 1..] = scale h rows' */
+static qn_status shared_scores(const qn_host *h, qn_call *c, const qn_view *x, qni_sampled_job *j) {
+  void *rows;
+  qn_status st = gather_shared(h, c, j, qni_net_size(x), &rows);
+  if (st) return st;
+  const qn_gemm g = {.m = x->shape[0],
+                     .n = j->negatives,
+                     .k = j->width,
+                     .batch = 1,
+                     .a = x->data,
+                     .b = rows,
+                     .c = qni_net_at(j->slope, 1, qni_net_size(x)),
+                     .a_row = j->width,
+                     .a_col = 1,
+                     .b_row = 1,
+                     .b_col = j->width,
+                     .c_row = j->negatives + 1,
+                     .alpha = j->scale,
+                     .dtype = x->dtype};
+  return h->gemm(c, &g);
+}
+
+/* dh += scaled[:, 1..] rows */
+static qn_status shared_dh(const qn_host *h, qn_call *c, const qn_view *x,
+                           const qni_sampled_job *j) {
+  void *rows;
+  qn_status st = gather_shared(h, c, j, qni_net_size(x), &rows);
+  if (st) return st;
+  const qn_gemm g = {.m = x->shape[0],
+                     .n = j->width,
+                     .k = j->negatives,
+                     .batch = 1,
+                     .a = qni_net_at(j->scaled, 1, qni_net_size(x)),
+                     .b = rows,
+                     .c = j->dh,
+                     .a_row = j->negatives + 1,
+                     .a_col = 1,
+                     .b_row = j->width,
+                     .b_col = 1,
+                     .c_row = j->width,
+                     .alpha = 1,
+                     .beta = 1,
+                     .dtype = x->dtype};
+  return h->gemm(c, &g);
+}
+
+/* The targets' pairs, then one pair for each shared negative, whose row is a sum already. */
+static int64_t shared_item_of(const void *ctx, int64_t p) {
+  const qni_sampled_job *j = ctx;
+  return p < j->n_rows ? j->target[p] : j->ids[p - j->n_rows];
+}
+
+static qn_status shared_table_grad(const qn_host *h, qn_call *c, const qn_view *x,
+                                   const qni_sampled_job *j) {
+  const int64_t N = x->shape[0], R = j->negatives, D = j->width, size = qni_net_size(x);
+  void *rows, *coef;
+  qn_status st = h->scratch(c, (N + R) * D * size, &rows);
+  if (!st) st = h->scratch(c, (N + R) * size, &coef);
+  if (st) return st;
+  memcpy(rows, j->h, (size_t)(N * D * size));
+  for (int64_t i = 0; i < N + R; i++)
+    if (size == 8)
+      ((double *)coef)[i] = i < N ? ((const double *)j->scaled)[i * (R + 1)] : 1;
+    else
+      ((float *)coef)[i] = i < N ? ((const float *)j->scaled)[i * (R + 1)] : 1;
+  const qn_gemm g = {.m = R,
+                     .n = D,
+                     .k = N,
+                     .batch = 1,
+                     .a = qni_net_at(j->scaled, 1, size),
+                     .b = j->h,
+                     .c = qni_net_at(rows, N * D, size),
+                     .a_row = 1,
+                     .a_col = R + 1,
+                     .b_row = D,
+                     .b_col = 1,
+                     .c_row = D,
+                     .alpha = 1,
+                     .dtype = x->dtype};
+  qni_groups groups;
+  if (R > 0 && D > 0) st = h->gemm(c, &g);
+  if (!st) st = qni_groups_make(h, c, N + R, h->like(c, 1)->shape[0], shared_item_of, j, &groups);
+  return st ? st : qni_groups_gradient(h, c, &groups, 1, h->arg_bool(c, "sparse"), rows, coef, 1);
+}
+
+/* ---- Forward ---- */
 
 static int64_t grain(const qni_sampled_job *j) {
   return qni_net_grain((j->negatives + 1) * j->width, WORK);
@@ -93,6 +195,7 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   if (st) return st;
   j.slope = slope->data;
   j.loss = loss->data;
+  if (j.by_products && N > 0 && (st = shared_scores(h, c, x, &j))) return st;
   if ((st = h->parallel(c, N, grain(&j), qni_loss()->sampled_forward[qni_net_is64(x)], &j)))
     return st;
   const qni_loss_rows r = rows_of(h, c, N, h->in(c, 4));
@@ -136,7 +239,9 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   j.dh = dh ? dh->data : NULL;
   st = h->parallel(c, N, grain(&j), qni_loss()->sampled_backward[qni_net_is64(x)], &j);
   if (!st && dweights) qni_loss_weight_grad(&r, h->saved(c, SAVED_LOSS)->data, dy, dweights);
-  return !st && h->needs_grad(c, 1) ? table_grad(h, c, &j, N) : st;
+  if (!st && j.dh && j.by_products && N > 0 && j.width > 0) st = shared_dh(h, c, x, &j);
+  if (st || !h->needs_grad(c, 1)) return st;
+  return j.by_products && N > 0 ? shared_table_grad(h, c, x, &j) : table_grad(h, c, &j, N);
 }
 
 static int64_t flops(const qn_host *h, qn_call *c) {

@@ -447,12 +447,15 @@ static void put_back(qni_capture *c) {
 static qn_status compare_all(qni_capture *c, double eager, double value,
                              const qni_aside *replayed) {
   qn_status st = qni_compare_loss(eager, value, c->program->view[c->program->root].dtype);
+  double size = 0;
+  for (int32_t i = 0; i < c->runner.lanes.n; i++)
+    size = fmax(size, qni_gradient_size(c->runner.lanes.leaf[i].leaf));
   for (int32_t i = 0; !st && i < c->runner.lanes.n; i++) {
     const qn_tensor *leaf = c->runner.lanes.leaf[i].leaf;
     st = qni_compare_gradient(
         leaf,
-        &(qni_grad){.dense = replayed[i].grad, .ids = replayed[i].ids, .rows = replayed[i].rows},
-        i);
+        &(qni_grad){.dense = replayed[i].grad, .ids = replayed[i].ids, .rows = replayed[i].rows}, i,
+        size);
   }
   return st;
 }

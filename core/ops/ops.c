@@ -34,7 +34,6 @@
   X(shape_view)                                                                                    \
   X(softmax)                                                                                       \
   X(sort)                                                                                          \
-  X(top_rows)                                                                                      \
   X(unary)                                                                                         \
   X(unary_act)                                                                                     \
   X(unary_copy)                                                                                    \

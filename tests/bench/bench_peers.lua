@@ -22,7 +22,7 @@ for _, case in ipairs(models.all()) do
       quern.scope(function()
         quern.no_grad(function()
           local users = quern.l2_normalize(made.model:users(batch), { eps = 1e-6 })
-          return quern.top_rows(users, items, { k = 10, first = 1 })
+          return quern.linear_topk(users, items, 10, { first = 1 })
         end)
       end)
     end }

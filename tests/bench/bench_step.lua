@@ -1,5 +1,5 @@
 --- Whole training steps (loss, backward, optimizer), ours beside the peers', in turns: the models of tests/bench/steps.
---   quern lua tests/bench/bench_step.lua [--only TEXT] [--rounds N] [--peers LIST] [--profile] [--json]
+--   quern lua tests/bench/bench_step.lua [--only TEXT] [--rounds N] [--peers LIST] [--profile] [--json] [--eager]
 -- Before, the losses of HSTU on equal parameters and an equal batch are compared with the peer's.
 -- SPDX-License-Identifier: MIT
 
@@ -9,6 +9,7 @@ local models = require "models"
 local hstu = quern.plugin "hstu"
 
 local b = require "bench".open("step")
+models.eager = b.eager
 
 -- Both sides on the same parameters and batch, without dropout: the losses must agree.
 local function agree()
@@ -53,7 +54,8 @@ for _, case in ipairs(models.all()) do
     local made = case.make()
     made.step()
     b:case { name = case.name, flops = case.flops, bytes = case.bytes, l2_bytes = case.l2_bytes, add = true,
-             ours = made.step, items = case.items(), unit = case.unit, peer = case.peer, seconds = 0.8 }
+             ours = made.step, items = case.items(), unit = case.unit, peer = case.peer, seconds = 0.8,
+             note = made.how and made.how() }
     collectgarbage()
   end
 end

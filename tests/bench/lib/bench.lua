@@ -7,9 +7,10 @@
 --   b:close()
 --
 -- Options of every benchmark: --json (a line of JSON for each row), --rounds N (3), --only TEXT (rows whose names
--- contain it), --peers LIST (eager,compile,jax,onnx; or none), --profile (our time by op).
+-- contain it), --peers LIST (eager,compile,jax,onnx; or none), --profile (our time by op), --eager (steps are not
+-- captured).
 -- A floor is the larger of FLOPs at the multiply-add rate and bytes at the copy rate, both measured just before the
--- case. Each round runs us, then each peer; a ratio is peer / ours of one round.
+-- case (the best of the run so far). Each round runs us, then each peer; a ratio is peer / ours of one round.
 -- QUERN_PEER names a Python that has the peers; what is not there is skipped by name.
 -- SPDX-License-Identifier: MIT
 
@@ -35,13 +36,13 @@ local function options()
   local i = 1
   while arg[i] do
     local a = arg[i]
-    if a == "--json" or a == "--profile" then
+    if a == "--json" or a == "--profile" or a == "--eager" then
       o[a:sub(3)] = true
     elseif a == "--rounds" or a == "--only" or a == "--peers" then
       i = i + 1
       o[a:sub(3)] = arg[i]
     else
-      error("unknown option " .. a .. "; known: --json --profile --rounds N --only TEXT --peers LIST", 0)
+      error("unknown option " .. a .. "; known: --json --profile --eager --rounds N --only TEXT --peers LIST", 0)
     end
     i = i + 1
   end
@@ -49,15 +50,19 @@ local function options()
   return o
 end
 
---- FMA peak (GF/s) and copy and in-place rates (GB/s) of this moment, by build/bench/bench_machine.
+--- FMA peak (GF/s) and copy and in-place rates (GB/s), the best of this run so far, by build/bench/bench_machine.
 function bench:measure()
   local program = (os.getenv("QUERN_BENCH") or "build/bench") .. "/bench_machine"
   local pipe = io.popen(("QUERN_THREADS=%d %s --limits 2>/dev/null"):format(quern.threads(), program))
   local text = pipe and pipe:read("a") or ""
   if pipe then pipe:close() end
   if text == "" then error(program .. " does not run; build it with: make benches", 0) end
-  self.limits = quern.json.decode(text)
-  return self.limits
+  local now_ = quern.json.decode(text)
+  for _, what in ipairs(self.limits and { "peak_1t", "peak", "copy_1t", "copy", "update", "l2" } or {}) do
+    now_[what] = math.max(now_[what], self.limits[what])   -- on a busy machine a thread may have had no core
+  end
+  self.limits = now_
+  return now_
 end
 
 function bench:say(text, ...)
@@ -229,6 +234,7 @@ function bench:print_case(case, mine, asked, theirs, ratios, failed)
   end
   row.memory_mib = quern.memory().peak and quern.memory().peak / 2^20 or nil
   if not next(row.peers) then row.peers, row.ratios = nil, nil end
+  if case.note then line = line .. "  (" .. case.note .. ")" end
   self:say(line)
   self:record(row)
 end

@@ -19,29 +19,46 @@ function models.all()
   return list
 end
 
---- A training step as fit runs it: loss, backward, optimizer, gradients to zero.
+--- A training step as fit runs it: captured where that can be (models.eager: not), with the optimizer in the pass that
+-- adds the lanes' gradients. how() says "captured" or why not.
 ---@param model table
 ---@param batch table
 ---@param loss function called with model and batch
 ---@param optimizer table? as optim.make takes it
+---@return function step, function how
 function models.step(model, batch, loss, optimizer)
   local optim = quern.optim.make(model:parameters(),
                                  optimizer or { name = "adamw", lr = 1e-3, betas = { 0.9, 0.98 } })
   optim:prepare()
-  local n = 0
+  local function whole(b)
+    local l = loss(model, b)
+    l:backward()
+    return l
+  end
+  local n, why, captured = 0, models.eager and "eager", nil
+  if not why then captured = quern.capture(whole) end
+  local function replayed()
+    local ok, l = pcall(captured.run, captured, batch)
+    if ok then return l end
+    captured, why = nil, "eager: " .. tostring(type(l) == "table" and l.what or l)
+  end
   return function()
     n = n + 1
     quern.step(n)
     local value
     quern.scope(function()
-      local l = loss(model, batch)
-      l:backward()
-      value = l:item()
+      local l = captured and replayed()
+      if l then
+        value = l:item()
+        if optim:fuse(captured) then return end
+      else
+        value = whole(batch):item()
+      end
       optim:step()
       optim:zero_grad()
     end)
     return value
-  end
+  end, function() return why or "captured" end
 end
 
 --- Random ids from low to high, as i64 of the given shape.

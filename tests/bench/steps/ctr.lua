@@ -20,10 +20,11 @@ end
 
 function Model:forward(b)
   local k, q, user = self.table(b.past), self.table(b.item), self.table(b.user)
-  local wide = q:reshape({ BATCH, 1, D }):expand({ BATCH, PAST, D })
+  local n = b.item.shape[1]
+  local wide = q:reshape({ n, 1, D }):expand({ n, PAST, D })
   local a = self.weigh(quern.concat({ wide, k, wide - k, wide * k }, 3))
-  local pooled = quern.matmul(a:reshape({ BATCH, 1, PAST }), k):reshape({ BATCH, D })
-  return self.out(quern.concat({ pooled, q, user }, 2)):reshape({ BATCH })
+  local pooled = quern.matmul(a:reshape({ n, 1, PAST }), k):reshape({ n, D })
+  return self.out(quern.concat({ pooled, q, user }, 2)):reshape({ n })
 end
 
 local function make()
@@ -33,8 +34,8 @@ local function make()
                   user = quern.randint({ BATCH }, 0, ROWS), click = quern.uniform { shape = { BATCH } } }
   batch.click = quern.cast(quern.gt(batch.click, 0.5), "f32")
   local function loss(m, b) return quern.bce_with_logits(m(b), b.click) end
-  return { model = model, batch = batch,
-           step = models.step(model, batch, loss, { name = "adam_rows", lr = 1e-3 }) }
+  local step, how = models.step(model, batch, loss, { name = "adam_rows", lr = 1e-3 })
+  return { model = model, batch = batch, step = step, how = how }
 end
 
 local N = BATCH * PAST

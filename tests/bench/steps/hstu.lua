@@ -61,7 +61,8 @@ local function case(c)
     local model = c.model == "hstu" and hstu.model(o) or hstu.sasrec(o)
     local batch = batch_of(c.shortest, BATCH)
     tokens = batch.n_tokens
-    return { model = model, batch = batch, step = models.step(model, batch, losses[c.loss]()) }
+    local step, how = models.step(model, batch, losses[c.loss]())
+    return { model = model, batch = batch, step = step, how = how }
   end
   local args = { model = c.model, items = ITEMS, batch = BATCH, length = LENGTH, dim = c.dim, blocks = c.blocks,
                  heads = c.heads, loss = c.loss, shortest = c.shortest }

@@ -42,17 +42,22 @@ local function make()
   for b = 0, BATCH - 1 do
     for i = 0, MASKED - 1 do
       local place = b * LENGTH + i * 5
-      at[#at + 1], targets[#targets + 1] = place, ids[place + 1] - 1
+      if b == 0 then at[#at + 1] = i * 5 end
+      targets[#targets + 1] = ids[place + 1] - 1
       ids[place + 1] = 0
     end
   end
-  local batch = { ids = quern.tensor(ids, "i64"):reshape({ BATCH, LENGTH }), at = quern.tensor(at, "i64"),
-                  targets = quern.tensor(targets, "i64") }
+  -- the same places of each sequence are masked, so that a slice of the batch is some sequences
+  local batch = { ids = quern.tensor(ids, "i64"):reshape({ BATCH, LENGTH }),
+                  targets = quern.tensor(targets, "i64"):reshape({ BATCH, MASKED }) }
+  local places = quern.tensor(at, "i64")
   local function loss(m, b)
-    local x = m(b.ids):reshape({ BATCH * LENGTH, D })
-    return quern.cross_entropy(m.out(quern.index_select(x, b.at, 1)), b.targets)
+    local x = quern.index_select(m(b.ids), places, 2)
+    local n = x.shape[1] * MASKED
+    return quern.cross_entropy(m.out(x:reshape({ n, D })), b.targets:reshape({ n }))
   end
-  return { model = model, batch = batch, step = models.step(model, batch, loss) }
+  local step, how = models.step(model, batch, loss)
+  return { model = model, batch = batch, step = step, how = how }
 end
 
 local N = BATCH * LENGTH

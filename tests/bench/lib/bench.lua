@@ -10,7 +10,8 @@
 -- contain it), --peers LIST (eager,compile,jax,onnx; or none), --profile (our time by op), --eager (steps are not
 -- captured).
 -- A floor is the larger of FLOPs at the multiply-add rate and bytes at the copy rate, both measured just before the
--- case (the best of the run so far). Each round runs us, then each peer; a ratio is peer / ours of one round.
+-- case (the best of the run so far). Each round runs us, then each peer; a ratio is peer / ours of one round. A round's
+-- time is the median of its calls; the best round is what a row shows, for the machine may be shared.
 -- QUERN_PEER names a Python that has the peers; what is not there is skipped by name.
 -- SPDX-License-Identifier: MIT
 
@@ -213,7 +214,7 @@ function bench:case(case)
 end
 
 function bench:print_case(case, mine, asked, theirs, ratios, failed)
-  local ms, floor = median(mine), self:floor_ms(case)
+  local ms, floor = math.min(table.unpack(mine)), self:floor_ms(case)
   local row = { case = case.name, ms = ms, rounds = mine, floor_ms = floor, of_floor = floor / ms, peers = {},
                 ratios = {}, peak = self.limits.peak, note = case.note }
   local line = ("%-44s %9.3f ms  %.2fx floor"):format(case.name, ms, ms / floor)
@@ -224,7 +225,7 @@ function bench:print_case(case, mine, asked, theirs, ratios, failed)
   for _, backend in ipairs(asked) do
     if theirs[backend] then
       local name = names[backend]
-      row.peers[name], row.ratios[name] = median(theirs[backend]), ratios[backend]
+      row.peers[name], row.ratios[name] = math.min(table.unpack(theirs[backend])), ratios[backend]
       local list = {}
       for i, r in ipairs(ratios[backend]) do list[i] = ("%.2f"):format(r) end
       line = line .. ("  %s %.1f ms x%s"):format(name, row.peers[name], table.concat(list, " "))

@@ -56,7 +56,7 @@ BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*
 BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all tests benches demo test ctest luatest kit docs crash install lint asan tsan cover fuzz bench bench-table bench-gate size clean setup-%
+.PHONY: all tests benches demo test ctest luatest kit docs crash install lint asan tsan aarch64 cover fuzz bench bench-table bench-gate size clean setup-%
 all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -139,6 +139,8 @@ lint: setup-lint
 	@.ci/lint $(CC)
 asan tsan: setup-test
 	@$(MAKE) --no-print-directory -j$(J) BUILD=$(BUILD)/$@ OPT='-O1 -g' SAN=$(if $(filter asan,$@),address$(,)undefined,thread) ctest
+aarch64:
+	@.ci/aarch64 $(BUILD)/aarch64
 cover: setup-test
 	@$(MAKE) --no-print-directory -j$(J) BUILD=$(BUILD)/cover OPT='-O0 -g --coverage' LINK_EXTRA=--coverage ctest
 	@cd $(BUILD)/cover && find core -name '*.gcda' | xargs gcov -n 2>/dev/null | $(CURDIR)/tests/cover.awk

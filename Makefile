@@ -36,7 +36,7 @@ BASE    := $(WARN) $(OPT) $(DEFS) -Icore/include -Icore -fPIC -fvisibility=hidde
            -ffp-contract=off -pthread -MMD -MP $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 LUA_INC  = $(shell pkg-config --cflags lua5.4)
 LUA_LIB  = $(shell pkg-config --libs lua5.4) -lsqlite3 -ledit
-LIBS    := -ljansson -lcurl -lm -ldl -pthread
+LIBS    := -ljansson -lcurl -lturbojpeg -lpng -lz -lm -ldl -pthread
 LIBS_perflaw := -lcminpack -lz
 LINK    := $(if $(SAN),-fsanitize=$(SAN)) $(LINK_EXTRA)
 ISA_plain  :=

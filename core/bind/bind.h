@@ -163,6 +163,7 @@ void qni_bind_open_file(lua_State *L);    /* lua_file.c */
 void qni_bind_open_json(lua_State *L);    /* lua_json.c */
 void qni_bind_open_data(lua_State *L);    /* lua_data.c: interactions, data sets */
 void qni_bind_open_batch(lua_State *L);   /* lua_batch.c: splits, loaders */
+void qni_bind_open_images(lua_State *L);  /* lua_images.c: image files, archives, loader */
 void qni_bind_open_system(lua_State *L);  /* lua_system.c */
 void qni_bind_open_check(lua_State *L);   /* lua_check.c: the conformance kit */
 void qni_bind_open_schema(lua_State *L);  /* lua_schema.c: schemas and plugin files */

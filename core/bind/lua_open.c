@@ -42,6 +42,7 @@ int luaopen_quern_core(lua_State *L) {
   qni_bind_open_json(L);
   qni_bind_open_data(L);
   qni_bind_open_batch(L);
+  qni_bind_open_images(L);
   qni_bind_open_system(L);
   qni_bind_open_check(L);
   qni_bind_open_schema(L);

@@ -32,7 +32,7 @@ local outside = { trainings = 0 }  -- what runs count for themselves, of trainin
 local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, batch = 1, bucket = 1, seed = 1,
   clip = 1, accumulate = 1, evaluate = 1, every = 1, select = 1, mode = 1, patience = 1, restore_best = 1,
   name = 1, folder = 1, resume = 1, hooks = 1, progress = 1, checkpoint_steps = 1, shuffle = 1, prefetch = 1,
-  captured = 1, slice_kib = 1 }
+  captured = 1, slice_kib = 1, checkpoints = 1 }
 
 ---@class quern.FitOptions
 ---@field loss fun(model: table, batch: table): userdata, integer? loss, and what it is a mean over; default model:loss
@@ -59,6 +59,8 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field progress boolean? default true
 ---@field captured boolean? replay the step in slices of the batch where it can be (docs/executor.md); default true
 ---@field slice_kib integer? of captured steps: memory that may grow with a slice; default by the L2 cache
+---@field checkpoints boolean? false: keep losses alone; an interrupted training then begins anew. For studies of
+---  many short trainings; default true
 ---@field checkpoint_steps integer? also write last after so many updates
 
 ---@class quern.Fit
@@ -94,6 +96,7 @@ local function place(self, o)
   if run and not o.folder then run:claim(self.name) end
   self.folder = o.folder or run and run.folder .. "/checkpoints/" .. self.name
   if self.folder then sys.mkdir(self.folder) end
+  self.saves = self.folder ~= nil and o.checkpoints ~= false
   if o.resume ~= nil then self.resume = o.resume else self.resume = run ~= nil and run.resumed end
 end
 
@@ -151,7 +154,7 @@ end
 
 --- Writes last: parameters, moments, position and metrics so far.
 function Fit:save_last()
-  if not self.folder then return end
+  if not self.saves then return end
   self:hook("checkpoint")
   local tensors = checkpoint.join({}, "model/", self.model:state())
   checkpoint.join(tensors, "optim/", (self.optim:state()))
@@ -169,7 +172,7 @@ local function cloned(state)
 end
 
 function Fit:save_best()
-  if self.folder then
+  if self.saves then
     checkpoint.write(self.folder .. "/best.safetensors", checkpoint.join({}, "model/", self.model:state()),
                      { name = self.name, epoch = self.epoch, step = self.step, best = self.best })
   else
@@ -180,7 +183,7 @@ end
 function Fit:load_best()
   if not self.best then return end
   local state = self.best_state
-  if self.folder then
+  if self.saves then
     local tensors = checkpoint.read(self.folder .. "/best.safetensors")
     state = tensors and checkpoint.part(tensors, "model/")
   end
@@ -194,7 +197,7 @@ end
 
 --- Takes over the state of the newest checkpoint; false when there is none.
 function Fit:load_last()
-  if not self.folder then return false end
+  if not self.saves then return false end
   local tensors, s = checkpoint.newest(self.folder, warn)
   if not tensors then return false end
   if s.seed ~= self.seed then
@@ -374,9 +377,9 @@ end
 function Fit:interrupt()
   if self.bar then self.bar:clear() end
   self:save_last()
-  local where = self.folder and ("the state after step %d is in %s"):format(self.step, self.folder)
-  util.fail(self.folder and "interrupted" or "cancelled", "interrupted", where or "nothing was saved",
-            self.folder and "continue with `quern run RECIPE --resume`" or nil)
+  local where = self.saves and ("the state after step %d is in %s"):format(self.step, self.folder)
+  util.fail(self.saves and "interrupted" or "cancelled", "interrupted", where or "nothing was saved",
+            self.saves and "continue with `quern run RECIPE --resume`" or nil)
 end
 
 -- ---- Epochs -----------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
---- quern data: list, get, import, verify, stats.
+--- quern data: list, get, import, pack, verify, stats.
 -- SPDX-License-Identifier: MIT
 
 local util = require "quern.util"
@@ -45,11 +45,24 @@ function actions.import(args)
   return 0
 end
 
+function actions.pack(args)
+  local set, format = data.pack(args.source, args.folder)
+  print(("%s: %s images for training, %s for testing, %d classes, as %s"):format(args.folder,
+    util.thousands(set.train.images.shape[1]), util.thousands(set.test.images.shape[1]), #set.names, format))
+  return 0
+end
+
 local function verify(name)
   local entry = store.entry(name)
   if entry.generated then return true end
   local path, form = store.locate(name)
   local digest, source = store.check(name, path, form)
+  if entry.image then
+    local set = data.images { set = name }
+    print(("%-16s ok  %s + %s images  SHA-256 %s %s"):format(name, util.thousands(set:rows("train")),
+      util.thousands(set:rows("test")), digest, source))
+    return true
+  end
   local d = data.sequences { set = name, cache = "" }
   print(("%-16s ok  %s events  SHA-256 %s %s"):format(name, util.thousands(d.stats.rows), digest, source))
   return true
@@ -76,8 +89,27 @@ end
 
 local function date(t) return os.date("!%Y-%m-%d", t) end
 
+local function list(numbers, format)
+  local out = {}
+  for i, v in ipairs(numbers) do out[i] = format:format(v) end
+  return table.concat(out, " ")
+end
+
+local function image_stats(options)
+  local d = data.images(options)
+  print(tostring(d))
+  print(util.table({ { "normalised by", list(d.mean, "%.4f") }, { "and divided by", list(d.std, "%.4f") },
+    { "train by class", list(d:histogram("train"), "%d") }, { "test by class", list(d:histogram("test"), "%d") },
+    { "classes", d.names and table.concat(d.names, ", ") or "unnamed" } }, { indent = "  " }))
+  print("  SHA-256  " .. d.sha256)
+  return 0
+end
+
 function actions.stats(args)
   local known = data.registry[args.set] ~= nil
+  local info = not known and require("quern.sys").stat(args.set)
+  if known and data.registry[args.set].image then return image_stats { set = args.set } end
+  if info and info.folder then return image_stats { folder = args.set, format = args.format } end
   if not known and not require("quern.sys").exists(args.set) then
     util.fail("not_found", ("cannot find %s: no dataset and no file of that name"):format(args.set), nil,
               util.suggest(args.set, util.keys(data.registry)))

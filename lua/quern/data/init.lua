@@ -21,6 +21,7 @@ local Mapped = require "quern.data.mapped"
 local core = require "quern.core"
 
 local data = { store = store, registry = require "quern.data.registry" }
+local Images                     -- loaded when it is first used
 
 -- ---- Batches --------------------------------------------------------------------------------
 
@@ -106,6 +107,9 @@ function open_set(o)
   if o.file then return open_file(o.file, o, o.format, o.columns) end
   local entry = store.entry(o.set or util.fail("argument", "data.sequences: give set = or file =", nil,
     "sets: " .. table.concat(util.keys(data.registry), ", ")))
+  if entry.image then
+    util.fail("argument", ("data.sequences: %s is a set of images"):format(o.set), nil, "data.images{...} reads it")
+  end
   if entry.generated then return open_stream(o) end
   local path, form = store.locate(o.set)
   if entry.held_out then
@@ -291,6 +295,21 @@ end
 function TensorLoader:epoch() return function() return self:next() end end
 
 data.tensors = TensorLoader
+
+--- Opens a set of images with classes (images.lua).
+---@param options quern.ImagesOptions
+---@return quern.Images
+function data.images(options)
+  Images = Images or require "quern.data.images"
+  return Images(options)
+end
+
+--- Packs pictures in class folders, or a tar of such, into an official binary layout (image_files.lua).
+---@param source string
+---@param folder string
+---@return table set
+---@return string format
+function data.pack(source, folder) return require("quern.data.image_files").pack(source, folder) end
 
 --- Is a dataset at hand?
 ---@param name string

@@ -8,6 +8,7 @@
 -- attributes, held_out: a file beside the interactions, read by quern.data.attributes and by
 --   quern.data.sequences, which puts the held-out event behind its user's others.
 -- behaviours: their names from 0; target_behaviour: what is held out.
+-- Image sets stand in image_sets.lua.
 -- stats: what a reader must find; `quern data verify` compares.
 -- SPDX-License-Identifier: MIT
 
@@ -29,7 +30,7 @@ end
 
 local MCAULEY = "McAuley et al. 2015, Image-based recommendations on styles and substitutes, SIGIR"
 
-return {
+local known = {
   ["ml-100k"] = {
     doc = "MovieLens 100K: ratings with times, 1997-1998", terms = GROUPLENS, cite = MOVIELENS, times = true,
     stats = { users = 943, items = 1682, rows = 100000 },
@@ -123,3 +124,7 @@ return {
     generated = true, files = {},
   },
 }
+
+for name, entry in pairs(require "quern.data.image_sets") do known[name] = entry end
+
+return known

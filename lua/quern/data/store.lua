@@ -44,6 +44,21 @@ end
 
 local function file_name(f) return (f.member or f.local_):match("[^/]+$") end
 
+-- A part of a set of several files, as it is or unpacked.
+local function part_path(folder, part)
+  for _, name in ipairs { part.name, (part.name:gsub("%.gz$", "")) } do
+    if sys.exists(folder .. "/" .. name) then return folder .. "/" .. name, name end
+  end
+end
+
+-- Is a form there, with all its parts?
+local function complete(path, f)
+  for _, part in ipairs(f.parts or {}) do
+    if not part_path(path, part) then return false end
+  end
+  return sys.exists(path)
+end
+
 local function recorded(folder, name)
   local text = sys.try_read(folder .. "/sha256.json")
   return text and quern.json.decode(text)[name] or nil
@@ -68,9 +83,12 @@ function store.find(name)
       local candidates = { folder .. "/" .. name .. "/" .. file_name(f) }
       if not f.member then table.insert(candidates, 1, folder .. "/" .. f.local_) end
       for _, path in ipairs(candidates) do
-        if sys.exists(path) then return path, f end
+        if complete(path, f) then return path, f end
       end
     end
+  end
+  for _, f in ipairs(entry.files) do
+    if f.system and complete(f.system, f) then return f.system, f end
   end
 end
 
@@ -108,13 +126,36 @@ end
 
 -- ---- Checking -----------------------------------------------------------------------------------
 
---- Compares a file with the checksum known for it.
+local function mismatch(name, path, digest, known, source)
+  util.fail("format", ("%s is not the file that %s should be"):format(path, name),
+    ("SHA-256 %s\nexpected %s (%s)"):format(digest, known, source),
+    "get it again: remove the file, then `quern data get " .. name .. "`")
+end
+
+-- Of several files: the hash of their hashes.
+local function check_parts(name, folder, form)
+  local lines, weakest = {}, "published"
+  for i, part in ipairs(form.parts) do
+    local path, called = part_path(folder, part)
+    local digest = sys.sha256(path)
+    local known, source = part.sha256, "published"
+    if not known or called ~= part.name then known, source = recorded(folder, called), "recorded" end
+    if not known then source = "unknown" end
+    if known and known ~= digest then mismatch(name, path, digest, known, source) end
+    if source == "unknown" or weakest == "published" then weakest = source end
+    lines[i] = digest .. " " .. called .. "\n"
+  end
+  return sys.sha256_of(table.concat(lines)), weakest
+end
+
+--- Compares a file, or the files of a folder, with the checksums known for them.
 ---@param name string
 ---@param path string
 ---@param form table
 ---@return string digest
 ---@return string source "published", "recorded", "unknown"
 function store.check(name, path, form)
+  if form.parts then return check_parts(name, path, form) end
   local digest = sys.sha256(path)
   local folder = sys.folder(path)
   local known, source
@@ -125,11 +166,7 @@ function store.check(name, path, form)
     if known then source = "recorded" end
   end
   source = source or "unknown"
-  if known and known ~= digest then
-    util.fail("format", ("%s is not the file that %s should be"):format(path, name),
-      ("SHA-256 %s\nexpected %s (%s)"):format(digest, known, source),
-      "get it again: remove the file, then `quern data get " .. name .. "`")
-  end
+  if known and known ~= digest then mismatch(name, path, digest, known, source) end
   return digest, source
 end
 
@@ -167,21 +204,38 @@ local function take_in(name, form, from, is_archive)
   return path, digest, source
 end
 
+local function fetch(name, url, target, known, say)
+  say(("%s from %s"):format(known.expect_bytes and util.bytes(known.expect_bytes) or "size unknown", url))
+  local bar
+  known.progress = function(done, total)
+    bar = bar or Progress { label = name, total = total and total > 0 and total or nil, unit = "B" }
+    bar:update(done, done - (bar.done or 0))
+    return sys.interrupted()
+  end
+  require("quern.core").fetch(url, target, known)
+  if bar then bar:finish() end
+  return target
+end
+
 local function download(name, form, say)
   local folder = store.cache_folder() .. "/" .. name
   sys.mkdir(folder)
-  local target = folder .. "/" .. form.url:match("[^/]+$")
-  say(("%s from %s"):format(form.bytes and util.bytes(form.bytes) or "size unknown", form.url))
-  local bar
-  require("quern.core").fetch(form.url, target, { sha256 = not form.member and form.sha256 or nil,
-    expect_bytes = not form.member and form.bytes or nil,
-    progress = function(done, total)
-      bar = bar or Progress { label = name, total = total and total > 0 and total or nil, unit = "B" }
-      bar:update(done, done - (bar.done or 0))
-      return sys.interrupted()
-    end })
-  if bar then bar:finish() end
-  return target
+  return fetch(name, form.url, folder .. "/" .. form.url:match("[^/]+$"),
+    { sha256 = not form.member and form.sha256 or nil, expect_bytes = not form.member and form.bytes or nil }, say)
+end
+
+-- All files of a form, those that are there already left alone.
+local function download_parts(name, form, say)
+  local folder = ("%s/%s/%s"):format(store.cache_folder(), name, file_name(form))
+  sys.mkdir(folder)
+  for _, part in ipairs(form.parts) do
+    local target = folder .. "/" .. part.name
+    if not sys.exists(target) then
+      fetch(part.name, form.base .. part.name, target, { sha256 = part.sha256 }, say)
+      if not part.sha256 then record(folder, part.name, sys.sha256(target)) end
+    end
+  end
+  return folder, check_parts(name, folder, form)
 end
 
 --- Makes a dataset available: what is there is checked, else it is downloaded.
@@ -199,19 +253,44 @@ function store.get(name, options)
   say("terms: " .. entry.terms)
   local last
   for _, f in ipairs(entry.files) do
-    if f.url then
-      local ok, result = pcall(download, name, f, say)
+    if f.url or f.base then
+      local ok, result, digest_of, source = pcall(f.base and download_parts or download, name, f, say)
+      if ok and f.base then return result, digest_of, source end
       if ok then return take_in(name, f, result, f.member ~= nil) end
       last = util.as_error(result)
       if last.status == "cancelled" then error(result, 0) end
       say("no luck: " .. last.what)
     end
   end
-  util.fail("io", ("cannot download %s"):format(name), last and last.detail or nil,
-    ("if you have the file: quern data import %s FILE"):format(name))
+  util.fail("io", ("cannot download %s"):format(name), last and last.detail or "it has no address to download from",
+    ("if you have the file or folder: quern data import %s PATH"):format(name))
 end
 
---- Takes a file that is on disk already.
+-- A folder with all files of one of the forms is copied, file by file.
+local function import_folder(name, entry, from)
+  for _, f in ipairs(entry.files) do
+    if f.in_place and complete(from, f) then
+      util.fail("unsupported", name .. " is used where it lies, not copied", nil,
+        ("put the folder, or a link to it, at $QUERN_DATA/%s"):format(f.local_))
+    end
+    if f.parts and complete(from, f) then
+      local folder = ("%s/%s/%s"):format(store.cache_folder(), name, file_name(f))
+      local digest, source = check_parts(name, from, f)
+      for _, part in ipairs(f.parts) do
+        local path, called = part_path(from, part)
+        sys.mkdir(sys.folder(folder .. "/" .. called))
+        sys.write_file(folder .. "/" .. called, sys.read_file(path))
+        if source ~= "published" then record(folder, called, sys.sha256(path)) end
+      end
+      return folder, digest, source
+    end
+  end
+  util.fail("format", ("%s does not hold the files of %s"):format(from, name), nil,
+    entry.files[1].parts and "expected are " .. entry.files[1].parts[1].name .. " and its like"
+    or "this set is one file")
+end
+
+--- Takes a file, or a folder of files, that is on disk already.
 ---@param name string
 ---@param file string
 ---@return string path
@@ -221,13 +300,14 @@ function store.import(name, file)
   local entry = store.entry(name)
   if #entry.files == 0 then util.fail("usage", name .. " is generated; there is nothing to import") end
   if not sys.exists(file) then util.fail("io", ("cannot read %s"):format(file), "there is no such file") end
+  if sys.stat(file).folder then return import_folder(name, entry, (file:gsub("(.)/+$", "%1"))) end
   local base, digest = file:match("[^/]+$"), sys.sha256(file)
   local form
   for _, f in ipairs(entry.files) do
     if f.sha256 == digest then form = form or f end
   end
   for _, f in ipairs(entry.files) do
-    if (f.member and f.url:match("[^/]+$") or file_name(f)) == base then form = form or f end
+    if not f.parts and (f.member and f.url:match("[^/]+$") or file_name(f)) == base then form = form or f end
   end
   if not form then
     local names = {}

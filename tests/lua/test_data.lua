@@ -167,7 +167,7 @@ return {
   { "every entry of the registry says terms, citation and counts", function()
     for name, e in pairs(data.registry) do
       check.yes(e.doc and e.terms and e.cite, name)
-      check.yes(e.generated or (#e.files > 0 and e.stats.rows), name)
+      check.yes(e.generated or (#e.files > 0 and (e.stats.rows or e.image and e.stats.train)), name)
       for _, f in ipairs(e.files) do
         check.yes(not f.sha256 or f.sha256:match("^%x+$") and #f.sha256 == 64, name)
         check.yes(not f.url or f.url:match("^https://"), name)

@@ -31,6 +31,7 @@ local registry = {}
 ---@field needs {data: boolean?, target: boolean?}? data and a loss; the densities
 ---@field alloc string? allocation unless the caller says another
 ---@field score fun(job: prune.Job): table<string, userdata>
+---@field before_select fun(options: prune.SelectOptions)? is told of each selection by its scores
 
 --- Makes a scorer known by its name.
 ---@param scorer prune.Scorer
@@ -224,6 +225,7 @@ function Scores:select(options)
   local chosen = {}
   for k, v in pairs(o) do chosen[k] = v end
   chosen.alloc = o.alloc or self.scorer.alloc
+  if self.scorer.before_select then self.scorer.before_select(chosen) end
   local params = {}
   for _, p in ipairs(job.params) do
     if densities[p.group] then params[#params + 1] = p end

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/file.h"
+#include "base/tick.h"
 
 static const uint32_t K[64] = {
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -84,11 +85,20 @@ void qni_sha256_of(const void *data, size_t n_bytes, uint8_t digest[32]) {
   qni_sha256_end(&s, digest);
 }
 
+enum { PIECE = 1 << 23 }; /* bytes between two ticks */
+
 qn_status qni_sha256_file(const char *path, uint8_t digest[32]) {
   qni_file_map map;
   qn_status st = qni_file_map_open(path, &map);
   if (st) return st;
-  qni_sha256_of(map.data, map.n_bytes, digest);
+  qni_sha256 s;
+  qni_sha256_start(&s);
+  for (size_t at = 0; at < map.n_bytes; at += PIECE) {
+    size_t n = map.n_bytes - at < PIECE ? map.n_bytes - at : PIECE;
+    qni_sha256_add(&s, (const char *)map.data + at, n);
+    if (map.n_bytes > PIECE) qni_tick("checking", (int64_t)(at + n), (int64_t)map.n_bytes);
+  }
+  qni_sha256_end(&s, digest);
   qni_file_map_close(&map);
   return QN_OK;
 }

@@ -2,6 +2,8 @@
 ** The runtime from Lua: seed and step, threads, memory, profiler, machine.
 ** SPDX-License-Identifier: MIT
 */
+#include <stdio.h>
+
 #include "bind/bind.h"
 #include "exec/cpu.h"
 #include "exec/gemm.h"
@@ -9,6 +11,7 @@
 #include "exec/prof.h"
 #include "exec/rng.h"
 #include "graph/call.h"
+#include "graph/witness.h"
 
 /* seed(n): step and op instances restart at 0. */
 static int seed(lua_State *L) {
@@ -57,7 +60,9 @@ static int memory_reset_peak(lua_State *L) {
 
 /* memory_limit(bytes): tensors beyond it are refused; 0: no limit. */
 static int memory_limit(lua_State *L) {
-  qni_mem_limit(qni_bind_int(L, 1, "bytes"));
+  int64_t bytes = qni_bind_int(L, 1, "bytes");
+  if (bytes < 0) return qni_bind_bad_arg(L, 1, "bytes", "a number of bytes, 0 for no limit");
+  qni_mem_limit(bytes);
   return 0;
 }
 
@@ -71,6 +76,36 @@ static int memory_trim(lua_State *L) {
 static int finite(lua_State *L) {
   qni_call_check_finite(qni_bind_bool(L, 1, "on"));
   return 0;
+}
+
+/* ---- Witness ---- */
+
+/* witness(on): from now on each op call's results are hashed; witness_reset(): nothing seen yet. */
+static int witness(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_witness_start(qni_bind_bool(L, 1, "on")));
+  return 0;
+}
+
+static int witness_reset(lua_State *L) {
+  (void)L;
+  qni_witness_reset();
+  return 0;
+}
+
+/* witness_seen(): a list of "op:hash", or "op':hash" of a backward call, in their order. */
+static int witness_seen(lua_State *L) {
+  qni_witnessed w;
+  lua_newtable(L);
+  for (int32_t i = 0; qni_witness_at(i, &w); i++) {
+    lua_pushfstring(L, "%s%s:", w.op, w.backward ? "'" : "");
+    char hash[17];
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)w.hash);
+    lua_pushstring(L, hash);
+    lua_concat(L, 2);
+    lua_rawseti(L, -2, i + 1);
+  }
+  return 1;
 }
 
 /* ---- Profiler ---- */
@@ -154,6 +189,9 @@ void qni_bind_open_runtime(lua_State *L) {
                                        {"step", step},
                                        {"threads", threads},
                                        {"memory", memory},
+                                       {"witness", witness},
+                                       {"witness_reset", witness_reset},
+                                       {"witness_seen", witness_seen},
                                        {"memory_reset_peak", memory_reset_peak},
                                        {"memory_limit", memory_limit},
                                        {"memory_trim", memory_trim},

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/tick.h"
 #include "bind/bind.h"
 #include "exec/prof.h"
 
@@ -76,6 +77,32 @@ static int width(lua_State *L) {
   return 1;
 }
 
+static const char tick_key[] = "quern.tick";
+
+/* A failing listener is not asked again. */
+static void on_tick(void *ctx, const char *what, int64_t done, int64_t total) {
+  lua_State *L = ctx;
+  if (!lua_checkstack(L, 6)) return;
+  lua_getfield(L, LUA_REGISTRYINDEX, tick_key);
+  lua_pushstring(L, what);
+  lua_pushinteger(L, (lua_Integer)done);
+  lua_pushinteger(L, (lua_Integer)total);
+  if (!lua_pcall(L, 3, 0, 0)) return;
+  lua_pop(L, 1);
+  qni_tick_set(NULL, NULL);
+}
+
+/* tick(fn): fn(what, done, total) is told how far long work in C is, in bytes; nil: nobody is. */
+static int tick(lua_State *L) {
+  lua_settop(L, 1);
+  if (!lua_isnil(L, 1) && !lua_isfunction(L, 1))
+    return qni_bind_bad_arg(L, 1, "fn", "a function or nil");
+  bool on = !lua_isnil(L, 1);
+  lua_setfield(L, LUA_REGISTRYINDEX, tick_key);
+  qni_tick_set(on ? on_tick : NULL, L);
+  return 0;
+}
+
 static int pid(lua_State *L) {
   lua_pushinteger(L, getpid());
   return 1;
@@ -94,6 +121,7 @@ void qni_bind_open_system(lua_State *L) {
                                        {"nanoseconds", nanoseconds},
                                        {"isatty", is_terminal},
                                        {"width", width},
+                                       {"tick", tick},
                                        {"pid", pid},
                                        {"cwd", cwd},
                                        {NULL, NULL}};

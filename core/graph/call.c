@@ -9,6 +9,7 @@
 #include "graph/arguments.h"
 #include "graph/finite.h"
 #include "graph/record.h"
+#include "graph/witness.h"
 
 static bool check_finite;
 static const char *(*source_now)(void);
@@ -244,6 +245,7 @@ static qn_status execute(qni_binder *b) {
   if (c->pending) st = c->pending;
   bool dry = qni_recorder && qni_recorder->dry;
   if (!st && check_finite && !dry) st = qni_finite_outputs(c);
+  if (!st && qni_witness_on && !dry) qni_witness_call(c, -1);
   if (!st && !dry) copy_back(b);
   if (!st && qni_recorder) st = qni_record_forward(c);
   if (!st && c->node) adopt_outputs(c);

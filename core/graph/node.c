@@ -9,6 +9,7 @@
 #include "graph/finite.h"
 #include "graph/frame.h"
 #include "graph/record.h"
+#include "graph/witness.h"
 
 void qni_grad_free(qni_grad *grad) {
   qn_tensor_free(grad->dense);
@@ -119,6 +120,7 @@ static qn_status run(qn_call *c, qn_tensor *const *grads, bool create) {
   if (!st && !compose && qni_recorder) st = qni_record_backward(c, grads);
   for (int32_t i = 0; !st && qni_finite_on() && i < c->n_in; i++)
     if (c->grad_in[i].dense) st = qni_finite_gradient(c, i, c->grad_in[i].dense);
+  if (!st && qni_witness_on && !compose) qni_witness_call(c, -1);
   return st;
 }
 

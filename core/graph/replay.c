@@ -15,6 +15,7 @@
 #include "exec/prof.h"
 #include "graph/finite.h"
 #include "graph/share.h"
+#include "graph/witness.h"
 
 /* ---- Making a worker ---- */
 
@@ -227,9 +228,10 @@ static qn_status check_finite(const qn_call *c) {
   return st;
 }
 
-static qn_status close_frame(qn_call *c, qn_status st, int64_t begin) {
+static qn_status close_frame(qn_call *c, int32_t entry, qn_status st, int64_t begin) {
   if (!st) st = c->pending;
   if (!st && qni_finite_on()) st = check_finite(c);
+  if (!st && qni_witness_on) qni_witness_call(c, entry);
   if (st) {
     if (qn_error_last()->status == QN_OK) qni_fail(st, "%s failed without saying why", c->op->name);
     qni_frame_explain(c, st);
@@ -270,7 +272,7 @@ static qn_status run_forward(const struct run *r, int32_t entry) {
     r->w->replay.loose[s] = e->saved[s] >= 0 && r->p->buffer[r->p->view[e->saved[s]].buffer].loose;
   }
   int64_t begin = qni_prof_on ? qni_prof_now() : 0;
-  return close_frame(c, e->op->op->forward(&qni_host, c), begin);
+  return close_frame(c, entry, e->op->op->forward(&qni_host, c), begin);
 }
 
 static qni_leaf_sum *direct_sum(const struct run *r, int32_t view) {
@@ -308,7 +310,7 @@ static qn_status run_backward(const struct run *r, int32_t entry) {
     c->node->in_like[i].data = NULL;
   }
   int64_t begin = qni_prof_on ? qni_prof_now() : 0;
-  return close_frame(c, e->op->op->backward(&qni_host, c), begin);
+  return close_frame(c, entry, e->op->op->backward(&qni_host, c), begin);
 }
 
 static qn_status run_sink(const struct run *r, const qni_entry *e) {

@@ -10,9 +10,12 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/tick.h"
 #include "io/inter.h"
 
 static const char *const role_names[] = {"user", "item", "rating", "time", "behaviour"};
+
+enum { TICK = 1 << 17 }; /* lines */
 
 struct parser {
   const char *origin;
@@ -186,6 +189,8 @@ static qn_status read_once(struct parser *p, const void *data, size_t n_bytes,
     st = qni_inter_read_header(line, p->origin, options, f);
   }
   while (!st && qni_lines_next(&p->lines, &line)) {
+    if (p->lines.number % TICK == 0)
+      qni_tick("reading", p->lines.next - (const char *)data, (int64_t)n_bytes);
     if (empty_line(line)) continue;
     st = f->sequence ? sequence_row(p, line) : table_row(p, line);
   }

@@ -20,6 +20,7 @@ local optim = require "quern.optim"
 local schedule = require "quern.schedule"
 local checkpoint = require "quern.checkpoint"
 local Losses = require "quern.losses"
+local Oplog = require "quern.oplog"
 local Progress = require "quern.progress"
 local sys = require "quern.sys"
 local execution = require "quern.execution"
@@ -347,6 +348,10 @@ end
 function Fit:keep_loss(value)
   local bits, run = Losses.bits(value), runs.current
   if self.losses then self.losses:add(bits) end
+  if self.ops then
+    local line = self.ops:take()
+    if run.witness then run.witness:ops(self.name, self.step, line) end
+  end
   if run and run.witness then run.witness:loss(self.name, self.step, bits) end
 end
 
@@ -354,6 +359,7 @@ end
 function Fit:train_step()
   quern.seed(self.seed)          -- whatever hooks or an evaluation have made of it
   quern.step(self.step + 1)
+  if self.ops then self.ops:begin() end
   local taken, sum = 0, 0.0
   for i = 1, self.accumulate do
     local value, count, units = quern.scope(function() return self:forward_backward(i == self.accumulate) end)
@@ -475,6 +481,9 @@ function Fit:run()
     runs.current:log(("%s: continues after epoch %d, step %d"):format(self.name, self.epoch, self.step))
   end
   self:choose_execution()
+  if self.folder and runs.current and runs.current.record_ops then
+    self.ops = Oplog(not runs.current.witness and self.folder .. "/ops.txt" or nil, self.step)
+  end
   if self.folder then self.losses = Losses(self.folder .. "/losses.txt", self.step) end
   self.optim:prepare()
   if runs.current and runs.current.planner then runs.current.planner:fit(self) end

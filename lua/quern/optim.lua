@@ -21,7 +21,7 @@ local optim = {}
 ---@class quern.Optimizer
 ---@field lr number the base rate; schedules scale it
 ---@field t integer updates made so far
----@field masks table<string, userdata> 0/1 tensors by parameter name: kept values stay, others stay zero
+---@field masks table<string, userdata> of plain tensors by name; those of a module's parameters are the module's
 local Optimizer = class("Optimizer")
 
 local function is_tensor(v) return type(v) == "userdata" end
@@ -99,7 +99,6 @@ function Optimizer:start(given, options, defaults)
   self.t = 0
   self.slots = {}                  -- name -> { slot = tensor }
   self.masks = {}
-  for p in self:each() do self.masks[p.name] = p.mask end
 end
 
 --- A state tensor of a parameter, made on first use.
@@ -138,9 +137,20 @@ local function dense_grad(p)
   return quern.embedding_grad(rows, ids, { rows = p.tensor.shape[1] })
 end
 
+--- The mask of a parameter as it is now: kept values stay, others stay zero.
+---@return userdata? bool tensor
+function Optimizer:mask_of(p)
+  if p.kind then return p.kind.mask end
+  return self.masks[p.name]
+end
+
+local function put_mask(self, p, mask)
+  if p.kind then p.kind.mask = mask else self.masks[p.name] = mask end
+end
+
 -- A gradient without what the mask leaves out: pruned values do not move, so they do not count.
 local function kept_grad(self, p)
-  local g, mask, ids = p.tensor.grad, self.masks[p.name], nil
+  local g, mask, ids = p.tensor.grad, self:mask_of(p), nil
   if not g then ids, g = p.tensor:grad_rows() end
   if not g or not mask then return g end
   if ids then mask = quern.index_select(mask, ids, 1) end
@@ -206,6 +216,7 @@ end
 ---@return boolean done
 ---@return number? norm before clipping; if it is not finite nothing was updated
 function Optimizer:fuse(captured, limit)
+  if limit then positive(limit, "optim." .. self.class_name, "the clipping norm") end
   local list = {}
   self.t = self.t + 1
   for p, group in self:each() do
@@ -224,7 +235,7 @@ end
 function Optimizer:arguments(p, group, more)
   more.lr, more.scale, more.weight_decay = group.lr * self.scale, self.gain, group.weight_decay
   more.norm_sq, more.max_norm = self.norm_sq, self.max_norm
-  more.mask = self.masks[p.name]
+  more.mask = self:mask_of(p)
   return more
 end
 
@@ -234,7 +245,7 @@ end
 function Optimizer:set_mask(name, mask)
   for p in self:each() do
     if p.name == name then
-      self.masks[name] = mask and (mask.dtype == "bool" and mask or quern.ne(mask, 0))
+      put_mask(self, p, mask and (mask.dtype == "bool" and mask or quern.ne(mask, 0)))
       if mask then quern.no_grad(function() self:apply_mask(p) end) end
       return
     end
@@ -247,7 +258,7 @@ end
 
 -- Zeroes what the mask leaves out; the dense steps then leave it as it is.
 function Optimizer:apply_mask(p)
-  local mask = self.masks[p.name]
+  local mask = self:mask_of(p)
   if mask then p.tensor:copy_(quern.masked_fill(p.tensor, quern.logical_not(mask), 0)) end
 end
 
@@ -261,7 +272,10 @@ function Optimizer:state()
   for name, slots in pairs(self.slots) do
     for slot, t in pairs(slots) do tensors[name .. ":" .. slot] = t end
   end
-  for name, mask in pairs(self.masks) do tensors[name .. ":mask"] = quern.pack_bits(mask) end
+  for p in self:each() do
+    local mask = self:mask_of(p)
+    if mask then tensors[p.name .. ":mask"] = quern.pack_bits(mask) end
+  end
   return tensors, { kind = self.class_name, t = self.t, scale = self.scale }
 end
 
@@ -283,7 +297,7 @@ function Optimizer:load_state(tensors, values)
                 util.suggest(name or key, util.keys(params)))
     end
     if slot == "mask" then
-      self.masks[name] = quern.unpack_bits(t, p.tensor.shape)
+      put_mask(self, p, quern.unpack_bits(t, p.tensor.shape))
     else
       if t.shape[1] ~= p.tensor.shape[1] then
         util.fail("shape", ("optim: state %s has %s rows, the parameter %s"):format(key,

@@ -44,7 +44,10 @@ local function leaf_of(path, d)
   return leaf
 end
 
-local function is_leaf(d)
+local function is_leaf(path, d)
+  if type(d) == "table" and type(d[1]) == "string" and not types[d[1]] then
+    util.fail("argument", ("params: %s: unknown type %q"):format(path, d[1]), nil, util.suggest(d[1], util.keys(types)))
+  end
   return type(d) ~= "table" or (type(d[1]) == "string" and types[d[1]] and d[2] ~= nil)
 end
 
@@ -55,7 +58,7 @@ local function read(declared, prefix, leaves)
         prefix ~= "" and (" in %s"):format(prefix:sub(1, -2)) or ""), nil,
         "names are letters, digits and _; a leaf is { \"int\", default, \"doc\" }")
     end
-    if is_leaf(d) then
+    if is_leaf(prefix .. name, d) then
       local leaf = leaf_of(prefix .. name, d)
       leaf.default = params.check(leaf, leaf.default)
       leaves[#leaves + 1] = leaf

@@ -316,6 +316,7 @@ local function load_plugin(name)
     id = entry.id
   end
   folders[m.name] = path
+  table.insert(util.plugin_sources, "@" .. path .. "/")
   local own = path .. "/" .. m.name .. ".lua"
   local value
   if core.exists(own) then

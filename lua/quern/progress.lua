@@ -21,21 +21,23 @@ local Progress = class("Progress")
 ---@field every number? seconds between plain lines, default 10
 ---@field write fun(text: string)? default: standard error
 ---@field clock fun(): number? seconds; default: the monotonic clock
----@field memory fun(): integer? bytes; default: live tensor bytes
+---@field memory (fun(): integer)|false|nil bytes; default: live tensor bytes; false: not shown
+---@field after number? seconds in which nothing is shown; what takes no longer is never shown
 
 ---@param options quern.ProgressOptions
 function Progress:init(options)
   local sys = require "quern.sys"
   self.label, self.total, self.unit = options.label or "", options.total, options.unit or "it"
   self.clock = options.clock or sys.clock
-  self.memory = options.memory or sys.memory
+  self.memory = options.memory == nil and sys.memory or options.memory
   self.terminal = options.terminal
   if self.terminal == nil then self.terminal = sys.is_terminal(2) and os.getenv("TERM") ~= "dumb" end
   self.width = options.width
   self.write = options.write or function(text) io.stderr:write(text) end
   self.every = self.terminal and 0.1 or options.every or 10
   self.began = self.clock()
-  self.next_draw = self.began + self.every
+  self.after = options.after
+  self.next_draw = self.began + math.max(self.every, self.after or 0)
   self.done, self.units, self.drawn = 0, 0, false
   self.skipped = 0
 end
@@ -73,8 +75,12 @@ function Progress:parts(now)
   elseif self.total and self.done >= self.total then
     parts[#parts + 1] = util.duration(spent)
   end
-  parts[#parts + 1] = util.count(self.units / spent) .. " " .. self.unit .. "/s"
-  parts[#parts + 1] = util.bytes(self.memory())
+  if self.units > 0 then
+    local rate = self.units / spent
+    parts[#parts + 1] = (self.unit == "B" and util.bytes(rate) or util.count(rate) .. " " .. self.unit) .. "/s"
+  end
+  if self.memory then parts[#parts + 1] = util.bytes(self.memory()) end
+  if #parts == 0 then parts[1] = util.duration(spent) end
   return parts
 end
 
@@ -118,10 +124,51 @@ end
 ---@param text string?
 function Progress:finish(text)
   local now = self.clock()
+  if self.after and now - self.began < self.after then return end
   self:clear()
   local line = self:line(now, 1000):gsub(" %[[#-]*%]", "")
   if text and text ~= "" then line = line .. "  " .. text end
   self.write(line .. "\n")
+end
+
+--- Goes through an iterator; a bar is shown from the third second on.
+---@param iterate fun(): any
+---@param label string
+---@param total integer
+---@param unit string
+---@param size_of fun(value: any): number units of one value
+---@return fun(): any
+function Progress.over(iterate, label, total, unit, size_of)
+  local bar, done = nil, 0
+  return function()
+    bar = bar or Progress { label = label, total = total, unit = unit, after = 2 }
+    local value = iterate()
+    if value == nil then
+      bar:clear()
+      return nil
+    end
+    bar:update(done, 0)
+    done, bar.units = done + 1, bar.units + size_of(value)
+    return value
+  end
+end
+
+--- Runs a function while long work in C that it calls for shows a bar, from the third second on.
+---@param label string
+---@param fn function
+---@return any ... of fn
+function Progress.during(label, fn, ...)
+  local core, bars = require "quern.core", {}
+  core.tick(function(what, done, total)
+    local bar = bars[what] or Progress { label = ("%s %s"):format(what, label), total = total, unit = "B", after = 2 }
+    bars[what] = bar
+    bar:update(done, done - bar.done)
+  end)
+  local result = table.pack(pcall(fn, ...))
+  core.tick(nil)
+  for _, bar in pairs(bars) do bar:clear() end
+  if not result[1] then error(result[2], 0) end
+  return table.unpack(result, 2, result.n)
 end
 
 --- Seconds since the start.

@@ -196,6 +196,7 @@ end
 ---@field id string? name of the run's folder; one that is there is continued
 ---@field resume boolean|string|nil the newest unfinished run, or the one named
 ---@field witness table? is told of each loss and metric: loss(name, step, bits), metric(line)
+---@field record_ops boolean? keep hashes of what each op gives, see quern.oplog
 ---@field planner table? planner:fit(fit) stands for the loop of each training (quern plan)
 ---@field started fun(recipe: table, run: table, size: string?)?
 
@@ -230,7 +231,7 @@ function recipe.run(self, o)
   end
   local run = runs.Run { name = self.name, parent = out, text = self.text, modules = self.modules, path = self.path,
                          settings = cfg, seed = seed, size = size, folder = folder, id = o.id }
-  run.witness, run.planner = o.witness, o.planner
+  run.witness, run.planner, run.record_ops = o.witness, o.planner, o.record_ops
   self.random.state = run.random.state
   run.random = self.random
   self.run, self.folder, self.cfg, self.seed, self.flat = run, run.folder, cfg, seed, flat

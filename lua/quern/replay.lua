@@ -18,6 +18,7 @@ local recipe = require "quern.recipe"
 local store = require "quern.store"
 local checkpoint = require "quern.checkpoint"
 local Losses = require "quern.losses"
+local Oplog = require "quern.oplog"
 
 local replay = {}
 
@@ -33,8 +34,10 @@ local ENOUGH = setmetatable({}, { __tostring = function() return "all that was r
 function Witness:init(r)
   self.whole = r.status == "done"
   self.losses, self.left, self.lines, self.at = {}, 0, {}, 0
-  self.n_losses, self.n_lines = 0, 0
+  self.n_losses, self.n_lines, self.recorded_ops = 0, 0, {}
   for name, path in pairs(store.losses(r.folder)) do
+    local ops = Oplog.read(sys.folder(path) .. "/ops.txt")
+    if #ops > 0 then self.recorded_ops[name] = ops end
     self.losses[name] = Losses.read(path)
     for _, bits in ipairs(self.losses[name]) do if Losses.value(bits) then self.left = self.left + 1 end end
   end
@@ -43,9 +46,17 @@ function Witness:init(r)
   end
 end
 
-local function differ(what, detail)
+local function differ(what, detail, hint)
   util.fail("numeric", "the replay differs: " .. what, detail,
-            "compare what both ran on; `quern plugin check` tests a plugin's ops for equal bits")
+            hint or "compare what both ran on; `quern plugin check` tests a plugin's ops for equal bits")
+end
+
+--- What the ops of a step gave, as quern.oplog writes it.
+function Witness:ops(name, step, line)
+  local recorded = (self.recorded_ops[name] or {})[step]
+  local first = recorded and recorded ~= "" and Oplog.first_difference(recorded, line)
+  if not first then return end
+  differ(("%s, step %d is the first"):format(name, step), "the first op that differs is " .. first)
 end
 
 function Witness:enough()
@@ -62,7 +73,8 @@ function Witness:loss(name, step, bits)
     if expected ~= bits then
       differ(("%s, step %d is the first"):format(name, step),
         ("loss recorded %.17g (%s)\nloss now      %.17g (%s)"):format(Losses.value(expected), expected,
-                                                                      Losses.value(bits), bits))
+                                                                      Losses.value(bits), bits),
+        not self.recorded_ops[name] and "runs made with --record-ops have the op named that differs" or nil)
     end
     self.left, self.n_losses = self.left - 1, self.n_losses + 1
   end
@@ -153,7 +165,8 @@ function replay.run(r, o)
   sys.remove_all(into)
   local function started(_, run) check_lock(before, run, o.force, say) end
   local ok, e = pcall(recipe.run, rec, { settings = record.settings, size = record.size, seed = record.seed, out = into,
-                                         id = "run", witness = witness, planned = before.execution, started = started })
+                                         id = "run", witness = witness, planned = before.execution,
+                                         record_ops = next(witness.recorded_ops) ~= nil, started = started })
   local run = runs.current or e
   if not ok and e ~= ENOUGH then
     if runs.current then run:finish("failed", tostring(e)) end

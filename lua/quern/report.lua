@@ -353,6 +353,10 @@ local function spread_charts(results, groups)
       by_name[title] = c
       charts[#charts + 1] = c
     end
+    for _, v in ipairs(row.values) do
+      c.first = c.first or v
+      c.differs = c.differs or v ~= c.first
+    end
     if #row.values > 0 then
       c.groups[#c.groups + 1] = { name = row.group.label, values = row.values, labels = row.seeds }
       c.count = c.count + #row.values
@@ -361,7 +365,7 @@ local function spread_charts(results, groups)
   end
   local out = {}
   for _, c in ipairs(charts) do
-    if c.count > 1 and #groups <= 12 then
+    if c.count > 1 and c.differs and #groups <= 12 then   -- equal values have no spread to show
       c.svg = chart.dots { title = c.title, groups = c.groups, reference = c.reference }
       out[#out + 1] = c
     end
@@ -410,33 +414,45 @@ function report.page(r)
   return require("quern.report_page")(r), charts
 end
 
---- The folders that names stand for: a folder, a run's name under `parent`, or its beginning if that is unique.
----@param names string[]
+-- What a name stands for: a folder, a run's name under `parent`, or its beginning if that is unique.
+local function folder_of(name, parent, known)
+  for _, path in ipairs { name, parent .. "/" .. name } do
+    if sys.exists(path .. "/settings.json") then return (path:gsub("/+$", "")) end
+  end
+  local found = {}
+  for _, entry in ipairs(known) do
+    local folder = parent .. "/" .. entry
+    if entry:sub(1, #name) == name and sys.exists(folder .. "/settings.json") then found[#found + 1] = folder end
+  end
+  if #found == 0 then
+    util.fail("not_found", ("cannot find the run %s"):format(name), "looked in . and in " .. parent,
+              util.suggest(name, known))
+  elseif #found > 1 then
+    util.fail("not_found", ("cannot tell which run %s is"):format(name),
+              ("it begins the names of %d runs in %s"):format(#found, parent),
+              ("for example %s; all of them by a filter, as name=... or status=done"):format(
+                found[#found]:match("[^/]+$")))
+  end
+  return found[1]
+end
+
+--- The folders that words stand for: "last", a filter as `quern runs` has them (all that hold), or one run's name.
+---@param words string[]
 ---@param parent string
 ---@return string[]
-function report.folders(names, parent)
-  local out, known = {}, sys.list(parent)
-  for i, name in ipairs(names) do
-    local found = {}
-    for _, path in ipairs { name, parent .. "/" .. name } do
-      if sys.exists(path .. "/settings.json") then found = { path } break end
-    end
-    if #found == 0 then
-      for _, entry in ipairs(known) do
-        if entry:sub(1, #name) == name and sys.exists(parent .. "/" .. entry .. "/settings.json") then
-          found[#found + 1] = parent .. "/" .. entry
-        end
-      end
-    end
-    if #found == 0 then
-      util.fail("not_found", ("cannot find the run %s"):format(name), "looked in . and in " .. parent,
-                util.suggest(name, known))
-    elseif #found > 1 then
-      util.fail("not_found", ("cannot tell which run %s is"):format(name),
-                ("it begins the names of %d runs in %s"):format(#found, parent),
-                "for example " .. found[#found]:match("[^/]+$"))
-    end
-    out[i] = found[1]:gsub("/+$", "")
+function report.folders(words, parent)
+  local store = require "quern.store"
+  local out, filters, known = {}, {}, sys.list(parent)
+  for _, word in ipairs(words) do
+    if word:find("[=<>]") and not sys.exists(word) then filters[#filters + 1] = word
+    elseif word == "last" then out[#out + 1] = store.find(parent, word).folder
+    else out[#out + 1] = folder_of(word, parent, known) end
+  end
+  if #filters == 0 then return out end
+  for _, r in ipairs(store.filter(store.list(parent), filters)) do out[#out + 1] = r.folder end
+  if #out == 0 then
+    util.fail("not_found", ("no run in %s fits %s"):format(parent, table.concat(filters, " ")), nil,
+              "`quern runs` lists them all")
   end
   return out
 end

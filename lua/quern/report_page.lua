@@ -34,6 +34,8 @@ pre{background:var(--raised);padding:1rem;border-radius:6px;overflow-x:auto}
 .charts{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,22rem),1fr));gap:1.2rem 1.6rem}
 figure{margin:0;min-width:0}svg.chart{width:100%;height:auto;display:block}
 summary{cursor:pointer;color:var(--soft);font-size:.85rem}
+@media screen and (max-width:30rem){body{padding:1rem .7rem 3rem}table{font-size:.78rem}
+th,td{padding-right:.5rem}h1{font-size:1.35rem}}
 @media print{
 body{max-width:none;padding:0;font-size:10.5pt}h2{break-after:avoid}figure,tr{break-inside:avoid}
 details{display:none}.charts{grid-template-columns:1fr 1fr}.scroll,pre{overflow:visible}

@@ -13,6 +13,7 @@ local det = require "quern.det"
 local store = require "quern.store"
 local runs = require "quern.runs"
 local sys = require "quern.sys"
+local Progress = require "quern.progress"
 
 local sweep = {}
 
@@ -168,6 +169,7 @@ local function ended(o, job, how, number)
   o.done = o.done + 1
   local word = how == "exit" and number == 0 and "done" or how == "signal" and "killed by signal " .. number
     or "ended with exit code " .. number
+  o.bar:clear()
   o.say(("%d/%d  %s, seed %d: %s  (%s)"):format(o.done, o.total, job.label, job.seed, word,
                                                 util.duration(sys.clock() - job.began)))
   if word ~= "done" then o.say("  see " .. job.log) end
@@ -182,6 +184,7 @@ local function wait_one(o, jobs)
       o.stopping = true
       for child in pairs(jobs) do process.kill(child, "term") end
     end
+    o.bar:update(o.done, 0)
     if id and jobs[id] then
       ended(o, jobs[id], how, number)
       jobs[id] = nil
@@ -247,11 +250,13 @@ function sweep.run(wanted, o)
   for _, w in ipairs(wanted) do if not is_settled(here[w.key], o.retry) then o.total = o.total + 1 end end
   o.threads = o.threads or math.max(1, sys.machine().cores // o.jobs)
   o.say(("%d runs wanted, %d to do, %d at a time with %d threads each"):format(#wanted, o.total, o.jobs, o.threads))
+  o.bar = Progress { label = "sweep", total = o.total, memory = false, after = 2, every = 60 }
   sys.interrupted()
   repeat
     local started = pass(o, wanted)
     local waited = not o.stopping and wait_for_others(o, wanted)
   until started == 0 and not waited or o.stopping or sys.interrupted()
+  o.bar:clear()
   if o.stopping or sys.interrupted() then
     util.fail("interrupted", "the sweep was interrupted", "the runs under way have written checkpoints",
               "say the same command again: it goes on with what is missing")

@@ -22,16 +22,34 @@ end
 -- "@.../lua/quern/": how the sources of Quern's own files begin.
 local own = debug.getinfo(1, "S").source:match("^(@.*/)[^/]*$") or "@lua/quern/"
 
+-- How the sources of plugins' files begin; quern.plugin adds to it.
+util.plugin_sources = {}
+
+local function begins(source, with) return source:sub(1, #with) == with end
+
+--- Does a source ("@file" or "file:line") lie in Quern's own Lua files, or in a plugin's?
+---@param source string
+---@return string? "own" or "plugin"
+function util.source_kind(source)
+  if source:sub(1, 1) ~= "@" then source = "@" .. source end
+  if begins(source, own) then return "own" end
+  for _, folder in ipairs(util.plugin_sources) do
+    if begins(source, folder) then return "plugin" end
+  end
+end
+
 --- Where the nearest code outside Quern's own Lua files stands, as "file:line".
 ---@param level integer? stack level to begin at
+---@param outside_plugins boolean? plugins' files do not count either: the recipe's line
 ---@return string?
-function util.where(level)
+function util.where(level, outside_plugins)
   level = (level or 1) + 1
   while true do
     local info = debug.getinfo(level, "Sl")
     if not info then return nil end
     local source = info.source
-    if info.what ~= "C" and info.currentline > 0 and source:sub(1, 1) == "@" and source:sub(1, #own) ~= own then
+    if info.what ~= "C" and info.currentline > 0 and source:sub(1, 1) == "@" and not begins(source, own)
+        and not (outside_plugins and util.source_kind(source)) then
       return source:sub(2) .. ":" .. info.currentline
     end
     level = level + 1

@@ -120,11 +120,14 @@ quern.fit(line, quern.data.tensors({ x = quern.ones { 4, 1 } }, { batch = 2 }), 
   progress = false, loss = function(model, batch)
   local y = model(batch.x)
   return quern.%s(y - y):mean() end })]]
-    for op, what in pairs { log = "-inf in output y", sqrt = "inf in the gradient of x" } do
+    local cases = { log = { "-inf in output y", "x lies in 0 .. 0" },
+                    sqrt = { "inf in the gradient of x", "the gradient of y lies in 0.5 .. 0.5" } }
+    for op, said in pairs(cases) do
       local path, out = recipe(failing(train:format(op)))
       local code, _, err = run { "run", path, "--out", out, "--check", "finite" }
       check.equal(code, 4)
-      contains(err, op .. " made the first value that is not finite: " .. what, "f32[2,1], step 1", "r.lua:7")
+      contains(err, op .. " made the first value that is not finite: " .. said[1], said[2], "f32[2,1], step 1",
+               "r.lua:7")
     end
     quern.check_finite(false)
   end },
@@ -138,7 +141,8 @@ quern.fit(line, quern.data.tensors({ x = quern.ones { 4, 1 } }, { batch = 2 }), 
     path, out = recipe(failing "quern.matmul(quern.zeros({2, 3}), quern.zeros({2, 3}))")
     code, _, err = run { "run", path, "--out", out }
     check.equal(code, 2)
-    contains(err, "matmul", "r.lua:3")
+    contains(err, "op: matmul", "\n  > quern.matmul(quern.zeros({2, 3}), quern.zeros({2, 3}))\n", "a: f32[2,3]")
+    check.yes(err:match("^%S+/r%.lua:3: a %[2,3%] and b %[2,3%] cannot be multiplied"), err)
     path, out = recipe(failing "os.time()")
     code, _, err = run { "run", path, "--out", out }
     check.equal(code, 2)
@@ -147,6 +151,32 @@ quern.fit(line, quern.data.tensors({ x = quern.ones { 4, 1 } }, { batch = 2 }), 
     code, _, err = run { "run", path }
     check.equal(code, 2)
     contains(err, "r.lua:")
+  end },
+
+  { "--profile prints time by op, and its trace holds the same calls inside the run's time", function()
+    local path, out = recipe(failing "for _ = 1, 50 do quern.matmul(quern.ones { 64, 64 }, quern.ones { 64, 64 }) end")
+    local began = sys.clock()
+    local code, text = run { "run", path, "--out", out, "--id", "p", "--profile" }
+    local wall = sys.clock() - began
+    quern.profile.stop()
+    check.equal(code, 0)
+    contains(text, "share", "GFLOP/s")
+    check.yes(text:match("\nmatmul%s+50%s"), text)
+    local trace = quern.json.decode(check.read(out .. "/p/trace.json"))
+    local calls, sum = 0, 0.0
+    for _, e in ipairs(trace.traceEvents) do
+      if e.name == "matmul" and e.ph == "X" then calls, sum = calls + 1, sum + e.dur * 1e-6 end
+    end
+    check.equal(calls, 50)
+    check.yes(sum > 0 and sum <= wall, sum)
+  end },
+
+  { "an error inside a plugin shows the recipe's line first, then the plugin's", function()
+    local path, out = recipe(failing("local hstu = quern.plugin 'hstu'\n"
+      .. "hstu.model { items = 5, dim = 8, norm = 'what' }"))
+    local _, _, err = run { "run", path, "--out", out }
+    check.yes(err:match("^%S+/r%.lua:4: hstu%.model: [^\n]*norm[^\n]*\"what\"\n"), err)
+    check.yes(err:match("\n  within %S+/hstu/[%w_]+%.lua:%d+\n"), err)
   end },
 
   { "numeric, input and missing-file errors have their own codes", function()

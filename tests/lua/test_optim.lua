@@ -167,6 +167,26 @@ return {
     check.fails(function() opt:set_mask("param2", nil) end, "param2")
   end },
 
+  { "a module's mask counts for an optimizer made before it was set, and no longer once it is taken away", function()
+    local line = quern.nn.Linear(3, 1, { bias = false })
+    local opt = optim.SGD(line:parameters(), { lr = 0.1, momentum = 0.9 })
+    local function steps()
+      for _ = 1, 3 do
+        opt:zero_grad()
+        quern.sum(line(quern.ones { 2, 3 })):backward()
+        opt:step()
+      end
+      return line.weight:detach():totable()[1]
+    end
+    line:set_mask("weight", quern.tensor({ { 1, 0, 1 } }, "bool"))
+    local w = steps()
+    check.equal({ w[2], w[1] ~= 0 }, { 0.0, true })
+    check.yes(opt:state()["weight:mask"])
+    line:set_mask("weight", nil)
+    check.yes(steps()[2] < 0)
+    check.equal(opt:state()["weight:mask"], nil)
+  end },
+
   { "state saved in the middle continues with the same bits", function()
     local function run(cut)
       local w = leaf { 1, -2 }

@@ -61,11 +61,48 @@ return {
     check.equal(written[1], "hstu 3/20   60%  loss 1.0000  0:40 left  10 tok/s  312 MiB\n")
   end },
 
-  { "an update without a draw costs less than a microsecond", function()
-    local bar = make { terminal = true, width = 80, total = 1e7 }
-    local began = os.clock()
-    for i = 1, 200000 do bar:update(i, 1, 1.0) end
-    local each = (os.clock() - began) / 200000
-    check.yes(each < 1e-6, ("%.2f us"):format(each * 1e6))
+  { "an update without a draw is one look at the clock and nothing else", function()
+    local looks, told = 0, 0
+    local bar = Progress { terminal = true, width = 80, total = 1e7, write = function() told = told + 1 end,
+      memory = function() told = told + 1 return 0 end, clock = function() looks = looks + 1 return 0 end }
+    looks = 0
+    for i = 1, 1000 do bar:update(i, 1, 1.0) end
+    check.equal({ looks, told }, { 1000, 0 })
+  end },
+
+  { "what takes less than two seconds is never shown; more is, and cleared at its end", function()
+    local now, written = 0.0, {}
+    local real = Progress.init
+    Progress.init = function(self, o)
+      o.clock, o.memory, o.terminal, o.width = function() return now end, false, true, 60
+      o.write = function(text) written[#written + 1] = text end
+      real(self, o)
+    end
+    local function go(seconds)
+      local n = 0
+      local function next_one() n = n + 1 if n <= 10 then return n end end
+      for _ in Progress.over(next_one, "ml-100k test", 10, "tok", function() return 500 end) do now = now + seconds end
+    end
+    go(0.15)
+    local quiet = #written
+    go(0.5)
+    Progress.init = real
+    check.equal(quiet, 0)
+    check.equal(written[1], "\rml-100k test  [######--------]  40%  0:03 left  1.00k tok/s\27[K")
+    check.equal(written[#written], "\r\27[K")
+  end },
+
+  { "long work in C tells how far it is", function()
+    local core, heard = require "quern.core", {}
+    core.tick(function(what, done, total) heard[#heard + 1] = { what, done, total } end)
+    local path = check.temporary "long"
+    check.write(path, ("x"):rep(20 << 20))
+    core.sha256_file(path)
+    core.tick(nil)
+    core.sha256_file(path)
+    check.equal(heard, { { "checking", 8 << 20, 20 << 20 }, { "checking", 16 << 20, 20 << 20 },
+                         { "checking", 20 << 20, 20 << 20 } })
+    check.equal(Progress.during("x", function(a) return a, 2 end, 1), 1)
+    check.fails(function() Progress.during("x", error, "broken") end, "broken")
   end },
 }

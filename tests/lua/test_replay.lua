@@ -8,6 +8,7 @@ local store = require "quern.store"
 local replay = require "quern.replay"
 local recipe = require "quern.recipe"
 local lock = require "quern.lock"
+local runs = require "quern.runs"
 local Losses = require "quern.losses"
 local tiny = require "train_recipe"
 
@@ -72,6 +73,37 @@ return {
     check.write(path, table.concat(list, "\n") .. "\n")
     local e = check.fails(function() again(r) end, "the replay differs: fit-1, step 17 is the first", list[17])
     check.equal(e.status, "numeric")
+  end },
+
+  { "with recorded ops the first op that differs is named, forward or backward", function()
+    local path, folder = tiny.write()
+    local run = recipe.run(recipe.load(path), { out = folder .. "/runs", id = "o", sets = { "epochs=2" },
+                                                record_ops = true })
+    require("quern.core").witness(false)
+    run:finish "done"
+    lock.write(run)
+    local function once_more()
+      local ok, e = pcall(replay.run, store.read(run.folder), { say = function() end })
+      require("quern.core").witness(false)
+      runs.current = nil
+      return ok, tostring(e)
+    end
+    check.yes((once_more()))
+    local file = run.folder .. "/checkpoints/fit-1/ops.txt"
+    local lines = require("quern.oplog").read(file)
+    check.equal(#lines, 24)
+    for step, op in pairs { [5] = "dropout", [9] = "linear'" } do
+      local changed = table.move(lines, 1, #lines, 1, {})
+      changed[step] = changed[step]:gsub(op:gsub("%p", "%%%0") .. ":%x", op .. ":?", 1):gsub("%?", "f", 1)
+      if changed[step] == lines[step] then changed[step] = changed[step]:gsub(op .. ":f", op .. ":0", 1) end
+      check.write(file, table.concat(changed, "\n") .. "\n")
+      local ok, text = once_more()
+      check.equal(ok, false)
+      for _, part in ipairs { ("fit-1, step %d is the first"):format(step), "the first op that differs is call",
+                              op:find("'") and "linear (backward)" or "dropout" } do
+        check.yes(text:find(part, 1, true), text)
+      end
+    end
   end },
 
   { "a changed metric line, report and weight are found", function()

@@ -117,6 +117,10 @@ return {
     check.fails(function() report.folders({ "tpy-20260101-000000" }, parent) end, "cannot find", "toy-20260101-000000")
     check.fails(function() report.folders({ "toy-" }, parent) end, "2 runs")
     check.fails(function() report.gather {} end, "at least one")
+    check.equal(#report.folders({ "name=toy", "seed>=1" }, parent), 2)
+    check.equal(report.folders({ "last", "seed=1" }, parent),
+                { parent .. "/toy-20260102-000000", parent .. "/toy-20260101-000000" })
+    check.fails(function() report.folders({ "seed=9" }, parent) end, "no run in", "seed=9")
   end },
 
   { "each chart as PNG, drawn by what papers' tools know of SVG: no variables", function()

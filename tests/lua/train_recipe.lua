@@ -1,7 +1,8 @@
 --- Small recipes for tests of whole runs. tiny: dropout, random draws in the loss and in the
 -- evaluation, a hook with state, checkpoints in mid-epoch; a tenth of a second. crash: an item
--- table with sampled negatives, dropout, two parameter groups, a pruner that grows its masks
--- as it trains, a schedule, an evaluation that selects, and two trainings in one run.
+-- table with sampled negatives, dropout, two parameter groups, a schedule, an evaluation that
+-- selects, and two trainings in one run: one with a pruner that grows its masks as it trains,
+-- one with gradients by rows and a mask of the plugin prune.
 -- SPDX-License-Identifier: MIT
 
 local check = require "check"
@@ -34,7 +35,7 @@ return r
 
 local CRASH = [[
 local quern = require "quern"
-local nn = quern.nn
+local nn, prune = quern.nn, quern.plugin "prune"
 local r = quern.recipe { name = "crash", params = {
   epochs = { "int", 3, "passes", min = 1 }, steps = { "int", 3, "between checkpoints", min = 1 } } }
 local ITEMS = 30
@@ -67,12 +68,15 @@ local function train(cfg, data, sparse)
   end
   local optim = quern.optim[sparse and "AdamRows" or "AdamW"]({ { params = table_of, lr = 0.03 },
     { params = others, lr = 0.01, weight_decay = 0.1 } })
+  local mask = prune.mask("magnitude", model, data, { density = 0.5 })
+  if sparse then mask:bind(model) end
   local cut = pruner(optim, { [others[1].name] = model[3], [others[3].name] = model[4] })
   local function loss(m, b)
     local negatives = quern.randint { low = 0, high = ITEMS, shape = { b.n, 5 } }
     return quern.sampled_softmax(m(b.item), model[1].weight, b.target, negatives, nil, { sparse = sparse })
   end
-  local result = quern.fit(model, data, { epochs = cfg.epochs, progress = false, optim = optim, hooks = { cut },
+  local result = quern.fit(model, data, { epochs = cfg.epochs, progress = false, optim = optim,
+    hooks = { sparse and mask or cut },
     checkpoint_steps = cfg.steps, clip = 1.0, loss = loss, schedule = { name = "cosine", steps = 100 },
     evaluate = function(m)
       local scores = quern.matmul(m(data.tensors.item), m[1].weight, { transpose_b = true })
@@ -80,7 +84,7 @@ local function train(cfg, data, sparse)
     end, select = "loss" })
   local kept = 0.0
   for _, w in ipairs(model[3].weight:reshape({ -1 }):totable()) do kept = kept + (w == 0 and 0 or 1) end
-  return { loss = result.best.value, kept = kept, cuts = cut.cuts + 0.0 }
+  return { loss = result.best.value, kept = kept, cuts = cut.cuts + 0.0, density = mask:density() }
 end
 
 function r:main(cfg)

@@ -24,14 +24,20 @@ function errors.code(e)
   return by_status[e.status] or 2
 end
 
---- For xpcall: notes where the recipe stood, and the traceback.
+--- For xpcall: notes where the recipe stood, where in a plugin it went wrong, and the traceback.
 ---@param e any
 ---@return table
 function errors.handler(e)
   local out = util.as_error(e)
-  local where = out.source or util.where(2)
+  local inner = out.source or util.where(2)
+  local kind = inner and util.source_kind(inner)
   local shown = setmetatable({ status = out.status, what = out.what, detail = out.detail, hint = out.hint,
-                               op = out.op, plugin = out.plugin, source = where }, getmetatable(out))
+                               op = out.op, plugin = out.plugin, source = inner, within = out.within },
+                             getmetatable(out))
+  if kind then
+    shown.source = util.where(2, true)
+    shown.within = kind == "plugin" and inner or nil
+  end
   shown.traceback = debug.traceback(nil, 2)
   return shown
 end
@@ -40,16 +46,35 @@ local function add(lines, text, indent)
   for line in tostring(text):gmatch("[^\n]+") do lines[#lines + 1] = indent .. line end
 end
 
---- The text of an error in three parts, with the recipe's line.
+-- The line of code that "file:line" names, without its indentation.
+local function code_at(source)
+  local path, number = source:match("^(.*):(%d+)$")
+  local file = path and io.open(path, "r")
+  if not file then return nil end
+  local at = 0
+  for line in file:lines() do
+    at = at + 1
+    if at == math.tointeger(number) then
+      file:close()
+      line = line:match("^%s*(.-)%s*$")
+      return #line > 0 and #line <= 120 and line or nil
+    end
+  end
+  file:close()
+end
+
+--- The text of an error in three parts, the recipe's own line first.
 ---@param e table
 ---@return string
 function errors.text(e)
-  local lines = {}
-  add(lines, "quern: " .. tostring(e.what):gsub("^quern: ", ""), "")
+  local lines, source = {}, e.source ~= "" and e.source or nil
+  add(lines, (source or "quern") .. ": " .. tostring(e.what):gsub("^quern: ", ""), "")
+  local code = source and code_at(source)
+  if code then lines[#lines + 1] = "  > " .. code end
   if e.detail and e.detail ~= "" then add(lines, e.detail, "  ") end
   if e.op and e.op ~= "" then add(lines, "op: " .. e.op, "  ") end
   if e.plugin and e.plugin ~= "" then add(lines, "plugin: " .. e.plugin, "  ") end
-  if e.source and e.source ~= "" then add(lines, "at " .. e.source, "  ") end
+  if e.within then add(lines, "within " .. e.within, "  ") end
   if e.hint and e.hint ~= "" then add(lines, "hint: " .. e.hint, "") end
   if e.traceback and os.getenv("QUERN_TRACE") == "1" then add(lines, e.traceback, "") end
   return table.concat(lines, "\n")

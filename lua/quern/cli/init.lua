@@ -36,6 +36,7 @@ local function add_run(parser)
   c:flag("--no-fuse", "Captured steps run element-wise ops one by one.")
   c:option("--slice-kib", "Memory of a captured step that may grow with a slice of the batch."):argname("N"):convert(
     math.tointeger)
+  c:flag("--record-ops", "Keep hashes of what each op gives in each step: a replay then names the op that differs.")
   c:flag("--profile", "Show time by op at the end; the trace goes to trace.json in the run's folder.")
   return c
 end
@@ -110,7 +111,8 @@ end
 
 local function add_report(parser)
   local c = parser:command("report", "Make one offline page about runs: results, curves, settings, environment.")
-  c:argument("run", "Run folder, or the beginning of its name under --out."):args("+")
+  c:argument("run", "Run folder, or the beginning of its name under --out, or last; name=X status=done: all such.")
+    :args("+")
   c:option("-o --output", "The page."):argname("FILE"):default("report.html")
   c:option("--svg", "Also write each chart as SVG into this folder."):argname("DIR")
   c:option("--png", "Also write each chart as PNG into this folder (needs rsvg-convert)."):argname("DIR")

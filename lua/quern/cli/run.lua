@@ -71,7 +71,7 @@ local function run_recipe(args)
     return 0
   end
   local run = recipe.run(r, { size = args.size, sets = sets, seed = args.seed, out = args.out, resume = resume,
-                              id = args.id, started = started })
+                              id = args.id, record_ops = args.record_ops, started = started })
   lock.write(run)
   if run.text then print("\n" .. run.text) end
   if args.profile then show_profile(run) end

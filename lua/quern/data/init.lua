@@ -17,6 +17,7 @@ local runs = require "quern.runs"
 local side = require "quern.data.side"
 local merge = require "quern.data.merge"
 local Mapped = require "quern.data.mapped"
+local Progress = require "quern.progress"
 
 local core = require "quern.core"
 
@@ -73,7 +74,8 @@ local sequence_options = { set = 1, file = 1, format = 1, columns = 1, items = 1
 
 -- interactions, their name, SHA-256 of the source, a notice or ""
 local function open_file(path, o, format, columns)
-  local x = core.dataset(path, { format = format, columns = columns, ids = o.items, cache = o.cache })
+  local x = Progress.during(path:match("[^/]*$"), core.dataset, path,
+                            { format = format, columns = columns, ids = o.items, cache = o.cache })
   return x, path, x:sha256(), x:notice()
 end
 
@@ -185,7 +187,9 @@ end
 ---@param phase string
 ---@param batch integer? default 128
 function Sequences:batches(phase, batch)
-  return self:loader(phase, { batch = batch or 128, shuffle = false }):epoch()
+  local loader = self:loader(phase, { batch = batch or 128, shuffle = false })
+  return Progress.over(loader:epoch(), ("%s %s"):format(self.set or self.file:match("[^/]*$"), phase), loader:batches(),
+                       "tok", function(b) return b.n_tokens end)
 end
 
 --- The batch of given rows (from 1) of a phase.
@@ -280,7 +284,7 @@ function TensorLoader:next()
   local last = math.min(first + self.batch, self.rows)
   local ids = quern.tensor(table.move(order_of(self), first + 1, last, 1, {}), "i64")
   local out = { n = last - first, index = self.at, epoch = self.at_epoch }
-  for name, t in pairs(self.tensors) do out[name] = quern.index_select(t, ids, 1) end
+  for name, t in util.sorted(self.tensors) do out[name] = quern.index_select(t, ids, 1) end
   self.at = self.at + 1
   return out
 end

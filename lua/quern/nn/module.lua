@@ -155,6 +155,12 @@ local function walk(self, prefix, seen, visit)
   end
 end
 
+-- An entry's mask is the module's, also when that changes later.
+local Entry = {}
+function Entry.__index(entry, key)
+  if key == "mask" then return rawget(entry, "kind").mask end
+end
+
 ---@class quern.Parameter
 ---@field name string
 ---@field tensor userdata
@@ -169,8 +175,8 @@ function Module:parameters()
   walk(self, "", {}, function(name, value, kind, owner)
     if kind.what == "parameter" and not seen[value] then
       seen[value] = true
-      list[#list + 1] = { name = name, tensor = value, role = kind.role, sparse = kind.sparse or false,
-                          mask = kind.mask, module = owner }
+      list[#list + 1] = setmetatable({ name = name, tensor = value, role = kind.role, sparse = kind.sparse or false,
+                                       kind = kind, module = owner }, Entry)
     end
   end)
   return list

@@ -37,12 +37,15 @@ static void tell_range(const char *before, const char *name, const qn_tensor *t)
   if (bad) qni_error_detail("%s%s has %" PRId64 " values that are not finite", before, name, bad);
 }
 
-/* The values that went in: inputs where they are at hand, and in backward the incoming gradients. */
+/* The values that went in: forward has its inputs, backward the incoming gradients. */
 static void tell_values(const qn_call *c) {
   const qni_schema *s = c->op->schema;
-  for (int32_t i = 0; i < c->n_in; i++) tell_range("", s->param[c->owner[i]].name, c->input[i]);
-  for (int32_t o = 0; o < c->n_out; o++)
-    tell_range("the gradient of ", s->output[o].name, c->grad_out[o]);
+  if (c->phase == QNI_PHASE_FORWARD) {
+    for (int32_t i = 0; i < c->n_in; i++) tell_range("", s->param[c->owner[i]].name, c->input[i]);
+  } else {
+    for (int32_t o = 0; o < c->n_out; o++)
+      tell_range("the gradient of ", s->output[o].name, c->grad_out[o]);
+  }
 }
 
 static qn_status report(const qn_call *c, const char *what, const char *name, const qn_view *v) {

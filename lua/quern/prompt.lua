@@ -116,11 +116,7 @@ function Session:compile(text)
   return chunk, message, not chunk and incomplete(message)
 end
 
-local function on_error(e)
-  local shown = require("quern.cli.errors").handler(e)
-  if shown.source and shown.source:match("^prompt:1$") then shown.source = nil end
-  return shown
-end
+local function on_error(e) return require("quern.cli.errors").handler(e) end
 
 -- Runs fn so that Ctrl-C ends it; passes on what pcall gives.
 local function guarded(fn)
@@ -137,9 +133,12 @@ local function guarded(fn)
   return results
 end
 
+-- The line that was just typed needs no place, nor does Ctrl-C.
 function Session:fail(e)
+  local shown = util.as_error(e)
+  if shown.source == "prompt:1" or shown.status == "cancelled" then shown.source = nil end
   self.failed = self.failed + 1
-  self.complain(require("quern.cli.errors").text(util.as_error(e)) .. "\n")
+  self.complain(require("quern.cli.errors").text(shown) .. "\n")
 end
 
 function Session:run(chunk)

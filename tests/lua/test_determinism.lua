@@ -26,7 +26,8 @@ local function bits_of(folder)
   local out = { metrics = sys.sha256(folder .. "/metrics.jsonl"), report = sys.sha256(folder .. "/report.json") }
   for _, fit in ipairs(sys.list(folder .. "/checkpoints")) do
     for _, file in ipairs { "losses.txt", "last.safetensors" } do
-      out[fit .. "/" .. file] = sys.sha256(("%s/checkpoints/%s/%s"):format(folder, fit, file))
+      local path = ("%s/checkpoints/%s/%s"):format(folder, fit, file)
+      out[fit .. "/" .. file] = sys.exists(path) and sys.sha256(path) or "none"
     end
   end
   return out

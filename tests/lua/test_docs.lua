@@ -40,6 +40,8 @@ end
 local targets
 local function has_target(name)
   targets = targets or check.read(root .. "/Makefile")
+  local stem = name:match("^(%w+%-)%w+$")                -- bench-step of the rule bench-%
+  if stem and ("\n" .. targets):find("\n" .. stem .. "%:", 1, true) then return true end
   return ("\n" .. targets):find("\n[%w%- ]*%f[%w]" .. name:gsub("%p", "%%%0") .. "%f[^%w%-][%w%- ]*:") ~= nil
 end
 

@@ -94,7 +94,7 @@ local function plainly(text)
                   { os.getenv("HOME") or "\0", "HOME" },
                   { debug.getinfo(util.where, "S").source:match("^@(.*)quern/util%.lua$"), "" } }
   for _, pair in ipairs(names) do text = text:gsub(pair[1]:gsub("%p", "%%%0"), pair[2]) end
-  text = text:gsub("known: [^\n]*hstu[^\n]*", "known: PLUGINS"):gsub("beauty, dirichlet, [^\n]*", "DATA SETS")
+  text = text:gsub("known: [^\n]*hstu[^\n]*", "known: PLUGINS"):gsub("beauty, [^\n]*", "DATA SETS")
   text = text:gsub("there are calibration[^\n]*", "there are METRICS")
   text = text:gsub("^%S*test_errors%.lua:%d+:[^\n]*", function(line) return "quern:" .. line:match(":%d+:(.*)$") end)
   return (text:gsub("\n  > [^\n]*", "", text:find("^quern:") and 1 or 0):gsub("%-nan", "nan"):gsub("\n+$", ""))

@@ -218,7 +218,7 @@ static qn_status copy_call(qni_trace *t, const qn_call *c, qni_entry *e) {
   int32_t n = c->op->schema->n_params;
   e->op = c->op;
   e->needs = c->needs;
-  e->instance = c->instance - t->first_instance;
+  e->instance = c->op->op->flags & QN_OP_RANDOM ? c->instance - t->first_instance : 0;
   e->owner = qni_arena_alloc(&t->memory, (size_t)(e->n_in ? e->n_in : 1) * sizeof *e->owner);
   e->attrs = qni_arena_alloc(&t->memory, (size_t)(n ? n : 1) * sizeof *e->attrs);
   if (!e->owner || !e->attrs) return QN_E_NOMEM;

@@ -865,6 +865,26 @@ local function what_keeps_changing_is_trained_eagerly()
   check.yes(not state.execution.captured and state.execution.why:find("keeps changing", 1, true), state.execution.why)
 end
 
+-- Random numbers go on from call to call within a step; a captured step goes on as they do.
+local function calls_within_one_step_draw_on()
+  local w = weight()
+  local function step(b) return finish(quern.mse(quern.dropout(b.x:matmul(w), { p = 0.5 }), b.t)) end
+  local captured, batch = quern.capture(step), xt(30)
+  captured(batch)
+  for _ = 1, 3 do
+    quern.step(5)
+    quern.normal { 3 }
+    w:zero_grad()
+    local a, b = step(batch):item(), step(batch):item()
+    quern.step(5)
+    quern.normal { 3 }
+    w:zero_grad()
+    check.near(captured(batch):item(), a, 4e-6)
+    check.near(captured(batch):item(), b, 4e-6)
+  end
+  check.equal(captured.count, 1)
+end
+
 local function hooks_added_later_are_noticed()
   local w = weight()
   local function step(b) return finish(quern.mse(b.x:matmul(w), b.t)) end
@@ -951,6 +971,7 @@ return {
   { "denormal state is flushed", denormal_state_is_flushed },
   { "what Lua decides is followed from step to step", what_lua_decides_is_followed },
   { "what keeps changing is trained eagerly", what_keeps_changing_is_trained_eagerly },
+  { "calls within one step draw on", calls_within_one_step_draw_on },
   { "hooks added later are noticed", hooks_added_later_are_noticed },
   { "fit goes on eagerly, and says why", fit_goes_on_eagerly_and_says_why },
   { "fit notes how it captured", fit_notes_how_it_captured },

@@ -251,6 +251,7 @@ static const qn_op grid_lookup = {
         "Line i of the grid stands at asinh(x / x_unit) = x_low + x_span i / (A - 1), i from 0, "
         "its "
         "columns at those of y likewise. Beyond the ends the edge counts. A and B are at least 2.",
+    .cite = "the score network of Liu et al. 2024 (arXiv 2408.14757) as a table; ours",
     .example = "print(quern.grid_lookup(quern.tensor{0.5}, quern.tensor{-1.0}, "
                "quern.tensor{{1.0,2.0},{3.0,4.0}}))",
     .forward = forward,

@@ -19,22 +19,11 @@ local function run(words)
   return text
 end
 
--- Is every line of `kept` in `made`, in this order? Then only new ops are missing.
-local function only_additions(kept, made)
-  local at = 1
-  for line in kept:gmatch("[^\n]*\n") do
-    local _, last = ("\n" .. made):find("\n" .. line, at, true)
-    if not last then return false end
-    at = last
-  end
-  return true
-end
-
 return {
   { "pages, stubs and help pages are fresh: if not, run `make docs` and commit what it writes", function()
     local folder = check.folder()
     run("--write " .. folder)
-    local stale, missing = {}, {}
+    local stale = {}
     for _, place in ipairs { "docs/ops", "lua/meta", "tests/golden/help" } do
       local made, kept = {}, {}
       for _, name in ipairs(core.list(folder .. "/" .. place)) do made[name] = true end
@@ -45,14 +34,10 @@ return {
       for name in util.sorted(made) do
         local path = place .. "/" .. name
         local fresh, text = check.read(folder .. "/" .. path), kept[name] and check.read(here .. "/" .. path) or ""
-        if text ~= fresh then
-          local list = only_additions(text, fresh) and missing or stale
-          list[#list + 1] = path
-        end
+        if text ~= fresh then stale[#stale + 1] = path end
       end
     end
     check.equal(stale, {}, "stale: run `make docs` and commit what it writes")
-    if #missing > 0 then check.skip("new ops lack pages, run `make docs`: " .. table.concat(missing, ", ")) end
   end },
 
   { "api --json has every op with its arguments, class and plugin", function()

@@ -24,6 +24,8 @@ local r = quern.recipe {
               sparsities = { "str", "80,90,95,98", "per cent of the dense matrices' weights that are pruned" },
               variant = { "enum", "pai", "pai: at the initial weights; lth: tickets; post: trained weights",
                           of = { "pai", "lth", "post" } },
+              alloc = { "enum", "erk", "how the kept weights are shared out among the matrices",
+                        of = { "global", "layer", "erk" } },
               embedding = { "num", 0, "per cent of the item table that is pruned too", min = 0, max = 99.9 } },
     teach = { dim = { "int", 32, "width of the teacher", min = 1 }, rounds = { "int", 10, "of rewinding", min = 2 },
               epochs = { "int", 3, "of each round", min = 1 } },
@@ -79,7 +81,8 @@ function r:runs(cfg, data, dense, how, sparsity)
     end
     if how then
       last, mask = prune.variant { variant = cfg.prune.variant, how = how, make = make, train = train, data = data,
-        dense = dense.models[i], loss = self.loss, score = { batch = cfg.train.batch }, select = { guard = "report",
+        dense = dense.models[i], loss = self.loss, score = { batch = cfg.train.batch },
+        select = { guard = "report", alloc = cfg.prune.alloc,
           groups = { dense = 1 - sparsity / 100, embedding = embedding < 1 and embedding or nil } } }
     else
       last = make()

@@ -177,7 +177,7 @@ return {
   { "hostile folders and files are refused with their names", function()
     local folder = picture_folder(6, 3, { "a" }, 2)
     put(folder, "train/a/2.png", png(5, 6, 3, function() return 0 end))
-    check.fails(function() data.images { folder = folder } end, "2.png has 5 x 6 pixels", "6 x 6")
+    check.fails(function() data.images { folder = folder } end, "2.png has 5 x 6 pixels, the set's images 6 x 6")
     put(folder, "train/a/2.png", "no picture")
     check.fails(function() data.images { folder = folder } end, "2.png is neither PNG nor JPEG")
     check.fails(function() data.images { folder = check.folder() } end, "no pictures for training")
@@ -189,6 +189,35 @@ return {
     check.fails(function() data.images { set = "blobs", augment = { corp = 4 } } end, "unknown option \"corp\"")
     put(folder, "x/cifar.tar.gz", "not packed at all, and much too short")
     check.fails(function() core.tar(folder .. "/x/cifar.tar.gz") end, "is no tar archive")
+  end },
+
+  { "pictures, folders and idx files that do not fit are told apart", function()
+    local tiny = png(1, 1, 3, function() return 0 end)
+    local head = string.pack(">I4I4", 60000, 60000) .. tiny:sub(25, 29)
+    local huge = tiny:sub(1, 16) .. head .. string.pack(">I4", crc32("IHDR" .. head)) .. tiny:sub(34)
+    check.fails(function() core.picture(huge, "x.png") end, "x.png: a picture of 60000 x 60000 pixels")
+    local folder = picture_folder(4, 3, { "a", "b" }, 2)
+    check.fails(function() data.pack(folder, check.folder()) end, "has 3 channels of 4 x 4 and 2 classes")
+    put(folder, "loose.png", tiny)
+    check.fails(function() data.images { folder = folder } end, "has pictures outside of any class")
+    local function idx(...)
+      local sizes, count = { ... }, 1
+      for _, n in ipairs(sizes) do count = count * n end
+      return string.char(0, 0, 8, #sizes) .. string.pack((">I4"):rep(#sizes), ...) .. ("\0"):rep(count)
+    end
+    local set = check.folder()
+    put(set, "train-images-idx3-ubyte", idx(2, 3))
+    put(set, "train-labels-idx1-ubyte", idx(3))
+    check.fails(function() data.images { folder = set, format = "idx" } end, "holds 2 dimensions, images have 3")
+    put(set, "train-images-idx3-ubyte", idx(2, 3, 3))
+    check.fails(function() data.images { folder = set, format = "idx" } end, "has 2 images, its labels are 3")
+    local tree = check.folder()
+    put(tree, "wnids.txt", "n1\n")
+    put(tree, "train/n1/images/n1_0.JPEG", tiny)
+    put(tree, "val/images/v.JPEG", tiny)
+    put(tree, "val/val_annotations.txt", "v.JPEG\tn2\n")
+    check.fails(function() data.images { folder = tree, format = "tiny-imagenet" } end,
+                "is of class n2, which wnids.txt lacks")
   end },
 
   { "a set of several files is found, checked and imported", function()
@@ -206,6 +235,9 @@ return {
       store.import("tiny-grey", folder)
       check.yes(data.have "tiny-grey")
       check.equal(data.images { set = "tiny-grey" }:rows("train"), 4)
+      entry.stats.train = 5
+      check.fails(function() data.images { set = "tiny-grey" } end, "has 4 images for train, and should have 5")
+      entry.stats.train = 4
       local path = store.find "tiny-grey"
       local text = check.read(path .. "/t10k-labels-idx1-ubyte")
       check.write(path .. "/t10k-labels-idx1-ubyte", text:sub(1, -2) .. "\0")

@@ -30,7 +30,14 @@ static int32_t read_list(lua_State *L, int index, qn_tensor **list) {
   return (int32_t)n;
 }
 
-/* capture_new(inputs, shared, bytes, fuse): a capture; shared is a list of booleans. */
+/* A choice that is left open (nil), on or off. */
+static enum qni_slicing slicing_at(lua_State *L, int index) {
+  return lua_isnoneornil(L, index) ? QNI_SLICES_AUTO
+         : lua_toboolean(L, index) ? QNI_SLICES_ON
+                                   : QNI_SLICES_OFF;
+}
+
+/* capture_new(inputs, shared, bytes, fuse, slices): a capture; shared is a list of booleans. */
 static int capture_new(lua_State *L) {
   qn_tensor *inputs[MOST_INPUTS];
   bool shared[MOST_INPUTS];
@@ -46,7 +53,9 @@ static int capture_new(lua_State *L) {
   qni_error_reset();
   qni_bind_check(L, qni_capture_new(inputs, shared, n, budget, &made));
   owner->thing = made;
-  qni_capture_fuse(made, lua_isnoneornil(L, 4) || lua_toboolean(L, 4));
+  qni_choices choices = {.unfused = !lua_isnoneornil(L, 4) && !lua_toboolean(L, 4),
+                         .slicing = slicing_at(L, 5)};
+  qni_capture_choose(made, &choices);
   return 1;
 }
 
@@ -107,12 +116,35 @@ static int check_begin(lua_State *L) {
   return 0;
 }
 
-/* c:check_end(inputs, loss): loss nil: the eager step failed. */
+/*
+** c:check_end(inputs, loss): loss nil: the eager step failed. How often the step is to be run between
+** noise_begin and noise_end before judge() can tell; 0: all is well.
+*/
 static int check_end(lua_State *L) {
   qn_tensor *list[MOST_INPUTS];
   int32_t n = read_list(L, 2, list);
   qni_error_reset();
-  qni_bind_check(L, qni_capture_check_end(self(L), list, n, optional_tensor(L, 3, "loss")));
+  bool doubt;
+  qni_bind_check(L, qni_capture_check_end(self(L), list, n, optional_tensor(L, 3, "loss"), &doubt));
+  lua_pushinteger(L, doubt ? QNI_NOISE_TURNS : 0);
+  return 1;
+}
+
+static int noise_begin(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_noise_begin(self(L), (int32_t)qni_bind_int(L, 2, "turn")));
+  return 0;
+}
+
+static int noise_end(lua_State *L) {
+  qni_capture_noise_end(self(L));
+  return 0;
+}
+
+/* c:judge(): raises if rounding does not explain how gradients differ. */
+static int judge(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_judge(self(L)));
   return 0;
 }
 
@@ -330,6 +362,9 @@ void qni_bind_open_capture(lua_State *L) {
                                      {"build", build},
                                      {"check_begin", check_begin},
                                      {"check_end", check_end},
+                                     {"noise_begin", noise_begin},
+                                     {"noise_end", noise_end},
+                                     {"judge", judge},
                                      {"watch_begin", watch_begin},
                                      {"watch_end", watch_end},
                                      {"run", run},

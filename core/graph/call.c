@@ -241,6 +241,7 @@ static qn_status execute(qni_binder *b) {
   if (!st && (c->op->op->flags & QN_OP_RANDOM)) c->instance = qni_rng_instance();
   if (!st) st = allocate(b);
   if (!st && wanted) st = record(b);
+  if (!st && qni_recorder) st = qni_record_before(c);
   if (!st) st = run_forward(c);
   if (c->pending) st = c->pending;
   bool dry = qni_recorder && qni_recorder->dry;

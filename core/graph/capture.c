@@ -2,10 +2,9 @@
 ** Captured steps from first batch to last.
 ** SPDX-License-Identifier: MIT
 */
-#include "graph/capture.h"
+#include "graph/capture_own.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "exec/cpu.h"
@@ -13,30 +12,6 @@
 #include "graph/compare.h"
 #include "graph/trial.h"
 #include "graph/watch.h"
-
-typedef struct qni_aside { /* a leaf's gradient before a check */
-  qn_tensor *grad, *ids, *rows;
-} qni_aside;
-
-struct qni_capture {
-  int32_t n;
-  bool *shared;
-  qn_view *like; /* [n] the inputs of the first batch; data NULL */
-  bool *jagged;
-  qn_tensor **trial[QNI_TRIALS]; /* [n] */
-  qni_extent extent[QNI_TRIALS];
-  qni_trace *trace[QNI_TRIALS];
-  int64_t budget;
-  bool fuse;
-  qni_program *program;
-  qni_runner runner;
-  bool started;
-  qni_aside *aside;  /* [leaves] while a check is under way */
-  uint32_t instance; /* where random numbers stood when the check began */
-  qn_tensor *loss;   /* handed out, used again */
-  double divisor;    /* of the gradients that the lanes hold; 0: they hold none */
-  qni_arena memory;
-};
 
 /* ---- The batch ---- */
 
@@ -156,7 +131,6 @@ qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t 
   qni_capture *c = *capture = qni_mem_zalloc(1, sizeof *c);
   if (!c) return QN_E_NOMEM;
   c->budget = budget;
-  c->fuse = true;
   qn_status st = start(c, inputs, shared, n);
   if (!st) return QN_OK;
   qni_capture_free(c);
@@ -171,10 +145,11 @@ static void free_trial(qni_capture *c, int32_t t) {
   }
 }
 
-void qni_capture_fuse(qni_capture *c, bool on) { c->fuse = on; }
+void qni_capture_choose(qni_capture *c, const qni_choices *choices) { c->choices = *choices; }
 
 void qni_capture_free(qni_capture *c) {
   if (!c) return;
+  qni_capture_forget(c);
   if (c->started) qni_runner_stop(&c->runner);
   qni_program_free(c->program);
   for (int32_t t = 0; t < QNI_TRIALS; t++) qni_trace_free(c->trace[t]);
@@ -228,11 +203,16 @@ qn_status qni_capture_end_outputs(qni_capture *c, int32_t trial, qn_tensor *cons
 
 static qn_status check_recording(qni_capture *c) {
   qni_batch batch = {0};
+  qni_keep state = {0};
   qn_status st = read_batch(c->trial[QNI_TRIALS - 1], c->shared, c->n, &batch);
   batch.check = true;
   batch.instance = c->trace[0] ? c->trace[0]->first_instance : c->program->trace[0]->first_instance;
   qni_slice slice = {.extent = c->extent[QNI_TRIALS - 1]};
-  return st ? st : qni_compare_recording(&c->runner, &batch, &slice);
+  if (!st) st = qni_capture_keep(c, &state);
+  if (!st) st = qni_compare_recording(&c->runner, &batch, &slice);
+  qni_keep_restore(&state);
+  qni_keep_free(&state);
+  return st;
 }
 
 /*
@@ -249,7 +229,7 @@ qn_status qni_capture_build(qni_capture *c) {
   qni_trace *traces[QNI_TRIALS];
   memcpy(traces, c->trace, sizeof traces);
   memset(c->trace, 0, sizeof c->trace);
-  qn_status st = qni_program_new(traces, c->extent, c->fuse, &c->program);
+  qn_status st = qni_program_new(traces, c->extent, &c->choices, &c->program);
   if (!st && c->budget <= 0) c->budget = usual_budget(c->program);
   if (!st) st = qni_runner_start(c->program, c->budget, &c->runner);
   c->started = c->program != NULL;
@@ -292,13 +272,19 @@ qn_status qni_capture_watch_end(qni_capture *c, qn_tensor *const *results, int32
 
 /* ---- Steps ---- */
 
-static qn_status run_batch(qni_capture *c, qn_tensor *const *inputs, int32_t n, double *loss,
-                           double *divisor) {
+static void touch_states(const qni_capture *c) {
+  for (int32_t b = 0; b < c->program->n_buffers; b++)
+    if (c->program->buffer[b].state) qni_tensor_touch(c->program->buffer[b].holder);
+}
+
+qn_status qni_capture_batch(qni_capture *c, qn_tensor *const *inputs, int32_t n, double *loss,
+                            double *divisor) {
   qni_batch batch = {0};
   qn_status st = same_kind(c, inputs, n);
   if (!st) st = read_batch(inputs, c->shared, n, &batch);
   if (!st) st = qni_runner_step(&c->runner, &batch, loss, divisor);
   if (!st) qni_rng_rewind(batch.instance + c->program->trace[0]->n_instances);
+  touch_states(c);
   return st;
 }
 
@@ -321,7 +307,7 @@ qn_status qni_capture_run(qni_capture *c, qn_tensor *const *inputs, int32_t n, q
   *loss = NULL;
   *mean_over = 0;
   c->divisor = 0; /* nothing is held */
-  qn_status st = run_batch(c, inputs, n, &value, &c->divisor);
+  qn_status st = qni_capture_batch(c, inputs, n, &value, &c->divisor);
   if (st) c->divisor = 0;
   if (!st && c->program->loss.kind != QNI_LOSS_SUM) *mean_over = c->divisor;
   return st ? st : hand_loss(c, value, loss);
@@ -389,7 +375,7 @@ qn_status qni_capture_infer(qni_capture *c, qn_tensor *const *inputs, int32_t n,
                             qn_tensor **outputs) {
   double value, divisor;
   int32_t made = 0;
-  qn_status st = run_batch(c, inputs, n, &value, &divisor);
+  qn_status st = qni_capture_batch(c, inputs, n, &value, &divisor);
   if (!st && !c->runner.n_slices)
     st = qni_fail(QN_E_ARG, "a captured step without gradients was given an empty batch");
   for (; !st && made < c->program->n_outputs; made++)
@@ -403,166 +389,4 @@ qn_status qni_capture_check_outputs(qn_tensor *const *eager, qn_tensor *const *r
   qn_status st = QN_OK;
   for (int32_t k = 0; !st && k < n; k++) st = qni_compare_output(eager[k], replayed[k], k);
   return st;
-}
-
-/* ---- The check against an eager step ---- */
-
-static void swap_gradient(qn_tensor *leaf, qni_aside *a) {
-  qni_aside now = {leaf->grad, leaf->grad_ids, leaf->grad_rows};
-  leaf->grad = a->grad;
-  leaf->grad_ids = a->ids;
-  leaf->grad_rows = a->rows;
-  *a = now;
-}
-
-static void swap_all(qni_capture *c, qni_aside *list) {
-  for (int32_t i = 0; i < c->runner.lanes.n; i++)
-    swap_gradient(c->runner.lanes.leaf[i].leaf, &list[i]);
-}
-
-static qni_aside *aside_list(qni_capture *c) {
-  size_t bytes = (size_t)(c->runner.lanes.n + 1) * sizeof(qni_aside);
-  qni_aside *list = qni_arena_alloc(&c->memory, bytes);
-  return list ? memset(list, 0, bytes) : NULL;
-}
-
-qn_status qni_capture_check_begin(qni_capture *c) {
-  c->aside = aside_list(c);
-  if (!c->aside) return QN_E_NOMEM;
-  c->instance = qni_rng_peek();
-  swap_all(c, c->aside);
-  return QN_OK;
-}
-
-/* The gradients set aside come back, those of the eager step go. */
-static void put_back(qni_capture *c) {
-  swap_all(c, c->aside);
-  for (int32_t i = 0; i < c->runner.lanes.n; i++)
-    qni_grad_free(
-        &(qni_grad){.dense = c->aside[i].grad, .ids = c->aside[i].ids, .rows = c->aside[i].rows});
-  c->aside = NULL;
-  qni_rng_rewind(c->instance);
-}
-
-static qn_status compare_all(qni_capture *c, double eager, double value,
-                             const qni_aside *replayed) {
-  qn_status st = qni_compare_loss(eager, value, c->program->view[c->program->root].dtype);
-  double size = 0;
-  for (int32_t i = 0; i < c->runner.lanes.n; i++)
-    size = fmax(size, qni_gradient_size(c->runner.lanes.leaf[i].leaf));
-  for (int32_t i = 0; !st && i < c->runner.lanes.n; i++) {
-    const qn_tensor *leaf = c->runner.lanes.leaf[i].leaf;
-    st = qni_compare_gradient(
-        leaf,
-        &(qni_grad){.dense = replayed[i].grad, .ids = replayed[i].ids, .rows = replayed[i].rows}, i,
-        size);
-  }
-  return st;
-}
-
-/* Gradients of the replay go to the leaves while the eager ones are aside; then they swap. */
-static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t n, double eager) {
-  double value, divisor;
-  uint32_t now = qni_rng_peek();
-  qni_aside *list = aside_list(c);
-  if (!list) return QN_E_NOMEM;
-  qni_rng_rewind(c->instance);
-  qn_status st = run_batch(c, inputs, n, &value, &divisor);
-  swap_all(c, list);
-  if (!st) st = qni_lanes_deliver(&c->runner.lanes, c->runner.n_slices, 1 / divisor);
-  swap_all(c, list);
-  if (!st && qni_rng_peek() != now)
-    st = qni_fail(QN_E_STATE, "the captured step draws other random numbers than the eager one");
-  if (!st) st = compare_all(c, eager, value, list);
-  for (int32_t i = 0; i < c->runner.lanes.n; i++)
-    qni_grad_free(&(qni_grad){.dense = list[i].grad, .ids = list[i].ids, .rows = list[i].rows});
-  return st;
-}
-
-qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
-                                const qn_tensor *loss) {
-  qn_status st = QN_OK;
-  if (loss) st = replay_aside(c, inputs, n, qni_dtype_load(loss->view.dtype, loss->view.data));
-  put_back(c);
-  return st;
-}
-
-/* ---- In words ---- */
-
-static int64_t fused_entries(const qni_program *p) {
-  int64_t n = 0;
-  for (int32_t s = 0; s < p->n_segments; s++)
-    for (int32_t k = 0; k < p->list[s].n; k += p->list[s].run[k])
-      if (p->list[s].run[k] > 1) n += p->list[s].run[k];
-  return n;
-}
-
-void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
-  const qni_program *p = c->program;
-  *info = (qni_capture_info){.arena_bytes = (int64_t)c->runner.arena_bytes,
-                             .step_bytes = (int64_t)p->step_bytes,
-                             .slices = c->runner.n_slices,
-                             .lanes = QNI_LANES,
-                             .parameters = c->runner.lanes.n,
-                             .budget = c->budget,
-                             .segments = p->n_segments,
-                             .fused = fused_entries(p),
-                             .batch_bytes = (int64_t)c->runner.batch_bytes,
-                             .loss_kind = p->loss.kind};
-  for (int32_t i = 0; i < p->n_entries; i++) {
-    info->entries += p->when[i] == QNI_WHEN_SLICE;
-    info->hoisted += p->when[i] == QNI_WHEN_STEP;
-    info->whole += p->when[i] == QNI_WHEN_WHOLE;
-    info->dropped += p->when[i] == QNI_WHEN_DEAD;
-  }
-}
-
-static void shape_text(const qni_program *p, int32_t view, char *buf, size_t size) {
-  char f[64];
-  const qni_pview *v = &p->view[view];
-  size_t n = (size_t)snprintf(buf, size, "%s[", qni_dtype_name(v->dtype));
-  for (int32_t d = 0; d < v->ndim && n < size; d++)
-    n += (size_t)snprintf(buf + n, size - n, "%s%s", d ? "," : "",
-                          qni_affine_text(&p->affines.list[v->shape[d]], f, sizeof f));
-  if (n < size) snprintf(buf + n, size - n, "]");
-}
-
-static bool writes(const qni_program *p, const qni_entry *e, int32_t buffer) {
-  int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out;
-  for (int32_t o = 0; o < n; o++)
-    if (e->out[o] >= 0 && p->view[e->out[o]].buffer == buffer) return true;
-  for (int32_t s = 0; e->kind == QNI_ENTRY_FORWARD && s < QN_MAX_SAVED; s++)
-    if (e->saved[s] >= 0 && p->view[e->saved[s]].buffer == buffer) return true;
-  return false;
-}
-
-/* Notes the last entry before i that wrote what a view shows. */
-static void come_from(const qni_program *p, int32_t i, int32_t view, qni_capture_entry *x) {
-  if (view < 0 || p->view[view].buffer < 0) return;
-  int32_t k = i - 1;
-  while (k >= 0 && (p->when[k] == QNI_WHEN_DEAD || !writes(p, &p->entry[k], p->view[view].buffer)))
-    k--;
-  for (int32_t n = 0; n < x->n_from; n++)
-    if (x->from[n] == k) return;
-  if (k >= 0 && x->n_from < 16) x->from[x->n_from++] = k;
-}
-
-bool qni_capture_entry_at(const qni_capture *c, int64_t i, qni_capture_entry *x) {
-  static const char *const when[] = {"dropped", "step", "slice", "batch"};
-  const qni_program *p = c->program;
-  if (i < 0 || i >= p->n_entries) return false;
-  const qni_entry *e = &p->entry[i];
-  bool back = e->kind == QNI_ENTRY_BACKWARD;
-  int32_t first = -1;
-  *x = (qni_capture_entry){.when = when[p->when[i]], .segment = p->segment[i], .why = p->why[i]};
-  for (int32_t o = 0; o < (back ? e->n_in : e->n_out) && first < 0; o++) first = e->out[o];
-  if (first >= 0) shape_text(p, first, x->shape, sizeof x->shape);
-  qni_entry_text(e, x->what, sizeof x->what);
-  if (p->when[i] == QNI_WHEN_DEAD) return true;
-  if (e->kind == QNI_ENTRY_SINK_ROWS) x->from[x->n_from++] = qni_program_maker(p, (int32_t)i);
-  for (int32_t k = 0; k < (back ? e->n_out : e->n_in); k++) come_from(p, (int32_t)i, e->in[k], x);
-  for (int32_t s = 0; back && s < QN_MAX_SAVED; s++) come_from(p, (int32_t)i, e->saved[s], x);
-  if (c->runner.whole_started && c->runner.batch.extent.B)
-    x->flops = qni_worker_flops(p, (qni_worker *)(uintptr_t)&c->runner.whole, (int32_t)i);
-  return true;
 }

@@ -5,6 +5,7 @@
 **   per trial:            inputs = qni_capture_inputs; begin; the step, run eagerly; end
 **   qni_capture_build     program out of the recordings, checked against the last of them
 **   first batch:          check_begin; the step, run eagerly; check_end compares a replay with it
+**   where that is in doubt: noise_begin; the step, run eagerly; noise_end, some times; judge
 **   then, it too:                qni_capture_step
 ** Main thread only.
 ** SPDX-License-Identifier: MIT
@@ -20,7 +21,7 @@ typedef struct qni_capture qni_capture;
 /* shared[i]: input i is not cut (those without dimensions never are). budget 0: the usual one. */
 qn_status qni_capture_new(qn_tensor *const *inputs, const bool *shared, int32_t n, int64_t budget,
                           qni_capture **capture) QNI_WARN_UNUSED;
-void qni_capture_fuse(qni_capture *c, bool on); /* element-wise entries; before build; default on */
+void qni_capture_choose(qni_capture *c, const qni_choices *choices); /* before build */
 void qni_capture_free(qni_capture *c);
 /* Inputs of a trial slice, borrowed, and its sizes. */
 qn_tensor *const *qni_capture_inputs(const qni_capture *c, int32_t trial, qni_extent *extent);
@@ -32,14 +33,22 @@ qn_status qni_capture_end_outputs(qni_capture *c, int32_t trial, qn_tensor *cons
                                   int32_t n) QNI_WARN_UNUSED;
 qn_status qni_capture_build(qni_capture *c) QNI_WARN_UNUSED;
 
+/* ---- The check against an eager step (verify.c) ---- */
+
 /* Sets the leaves' gradients aside, so that an eager step leaves its own alone. */
 qn_status qni_capture_check_begin(qni_capture *c) QNI_WARN_UNUSED;
 /*
-** Replays the batch and compares with the eager step. Puts gradients and random
-** numbers back to where they were at check_begin. loss NULL: the eager step failed, only puts back.
+** Replays the batch and compares with the eager step. Puts gradients, random numbers and what the
+** step writes back to where they were at check_begin. loss NULL: the eager step failed, only puts
+** back. *doubt: gradients differ by more than usual; noise_begin, the step again and noise_end,
+** QNI_NOISE_TURNS times, then judge says whether rounding can be the reason.
 */
 qn_status qni_capture_check_end(qni_capture *c, qn_tensor *const *inputs, int32_t n,
-                                const qn_tensor *loss) QNI_WARN_UNUSED;
+                                const qn_tensor *loss, bool *doubt) QNI_WARN_UNUSED;
+enum { QNI_NOISE_TURNS = 3 };
+qn_status qni_capture_noise_begin(qni_capture *c, int32_t turn) QNI_WARN_UNUSED;
+void qni_capture_noise_end(qni_capture *c);
+qn_status qni_capture_judge(qni_capture *c) QNI_WARN_UNUSED;
 
 /*
 ** Before a step: between begin and end the step's function is called on the inputs of trial 0.

@@ -113,9 +113,7 @@ qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch, const qni
   return qni_runner_one(r, batch, slice, &to);
 }
 
-/* ---- Losses and gradients ---- */
-
-static const double SMALL_GRADIENT = 1e-2; /* of the largest one's elements, root mean square */
+/* ---- Losses, outputs, what is written ---- */
 
 /* Sums over a batch in another order: more than one rounding apart. */
 static double sum_tolerance(int32_t dtype) { return 4 * tolerance(dtype); }
@@ -142,47 +140,61 @@ qn_status qni_compare_output(const qn_tensor *eager, const qn_tensor *replayed, 
   return QN_E_UNSUPPORTED;
 }
 
-static qn_status gradient_differs(const qn_tensor *leaf, int32_t index, double off) {
-  char shape[160];
-  qni_fail(QN_E_UNSUPPORTED, "the captured step does not give the gradients of the eager one");
-  qni_error_detail(
-      "parameter %d, %s: relative difference %g, allowed %g", (int)index + 1,
-      qni_shape_text(shape, sizeof shape, leaf->view.dtype, leaf->view.ndim, leaf->view.shape), off,
-      sum_tolerance(leaf->view.dtype));
-  qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over "
-                 "them; train eagerly");
+qn_status qni_compare_state(int32_t dtype, int64_t bytes, const void *eager, const void *replayed) {
+  int64_t n = bytes / (int64_t)qni_dtype_size(dtype);
+  qn_view a, b;
+  qni_view_dense(&a, (void *)(uintptr_t)replayed, dtype, 1, &n);
+  qni_view_dense(&b, (void *)(uintptr_t)eager, dtype, 1, &n);
+  double off = distance(&a, &b);
+  if (off <= sum_tolerance(dtype)) return QN_OK;
+  qni_fail(QN_E_UNSUPPORTED, "the captured step does not write what the eager one does into a "
+                             "tensor that outlives it");
+  qni_error_detail("%lld elements: relative difference %g, allowed %g", (long long)n, off,
+                   sum_tolerance(dtype));
+  qni_error_hint("train eagerly");
   return QN_E_UNSUPPORTED;
 }
+
+/* ---- Gradients ---- */
+
+static const double NOISE = 8; /* times what rounding has been seen to do */
 
 static bool same_bytes(const qn_tensor *a, const qn_tensor *b) {
   return a->view.shape[0] == b->view.shape[0] &&
          !memcmp(a->view.data, b->view.data, (size_t)qni_tensor_count(a) * 8);
 }
 
-/* Of all elements, as a square. */
-static double square_of(const qn_tensor *t) {
+static qni_gap gap_between(const qn_view *a, const qn_view *b) {
   struct distance sum = {0};
-  measure(&t->view, &t->view, 0, 0, 0, &sum);
-  return sum.norm;
+  for (int32_t d = 0; d < a->ndim; d++)
+    if (a->shape[d] != b->shape[d]) return (qni_gap){(double)NAN, 0};
+  measure(a, b, 0, 0, 0, &sum);
+  return (qni_gap){sum.differ ? (double)NAN : sqrt(sum.off), sqrt(sum.norm)};
 }
 
-double qni_gradient_size(const qn_tensor *leaf) {
-  const double n = (double)qni_tensor_count(leaf);
-  return leaf->grad && n > 0 ? sqrt(square_of(leaf->grad) / n) : 0;
+qni_gap qni_gradient_gap(const qni_grad *a, const qni_grad *b) {
+  bool dense = b->dense != NULL, rows = b->ids != NULL;
+  if ((a->dense != NULL) != dense || (a->ids != NULL) != rows ||
+      (rows && !same_bytes(a->ids, b->ids)))
+    return (qni_gap){(double)NAN, 0};
+  if (dense) return gap_between(&a->dense->view, &b->dense->view);
+  return rows ? gap_between(&a->rows->view, &b->rows->view) : (qni_gap){0, 0};
 }
 
-qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed, int32_t index,
-                               double size) {
-  if ((leaf->grad != NULL) != (replayed->dense != NULL) ||
-      (leaf->grad_ids != NULL) != (replayed->ids != NULL))
-    return gradient_differs(leaf, index, (double)NAN);
-  double off = leaf->grad ? distance(&replayed->dense->view, &leaf->grad->view) : 0;
-  if (!leaf->grad && leaf->grad_ids)
-    off = same_bytes(leaf->grad_ids, replayed->ids)
-              ? distance(&replayed->rows->view, &leaf->grad_rows->view)
-              : (double)NAN;
-  /* a gradient that is zero but for rounding (of a bias that softmax cancels) has no digits of its own */
-  const double own = qni_gradient_size(leaf), tiny = SMALL_GRADIENT * size;
-  if (own < tiny) off *= own / tiny;
-  return off <= sum_tolerance(leaf->view.dtype) ? QN_OK : gradient_differs(leaf, index, off);
+bool qni_gradient_close(const qni_gap *gap, int32_t dtype, double noise) {
+  return gap->off <= fmax(sum_tolerance(dtype) * gap->norm, NOISE * noise);
+}
+
+qn_status qni_gradient_refuse(const qn_tensor *leaf, int32_t index, const qni_gap *gap,
+                              double noise) {
+  char shape[160];
+  qni_fail(QN_E_UNSUPPORTED, "the captured step does not give the gradients of the eager one");
+  qni_error_detail(
+      "parameter %d, %s: relative difference %g, allowed %g; moved by rounding: %g", (int)index + 1,
+      qni_shape_text(shape, sizeof shape, leaf->view.dtype, leaf->view.ndim, leaf->view.shape),
+      gap->off / (gap->norm + 1e-300), sum_tolerance(leaf->view.dtype),
+      noise / (gap->norm + 1e-300));
+  qni_error_hint("the samples are not independent, or the loss is not a plain sum or mean over "
+                 "them; train eagerly");
+  return QN_E_UNSUPPORTED;
 }

@@ -13,11 +13,20 @@ qn_status qni_compare_recording(qni_runner *r, const qni_batch *batch,
 qn_status qni_compare_loss(double eager, double replayed, int32_t dtype) QNI_WARN_UNUSED;
 qn_status qni_compare_output(const qn_tensor *eager, const qn_tensor *replayed,
                              int32_t index) QNI_WARN_UNUSED;
-/* The gradient that a leaf has against a replayed one; index: for the message. */
-/* Root mean square of a leaf's gradient. */
-double qni_gradient_size(const qn_tensor *leaf);
-/* size: the largest of all leaves' qni_gradient_size; what is far below it may differ by its rounding. */
-qn_status qni_compare_gradient(const qn_tensor *leaf, const qni_grad *replayed, int32_t index,
-                               double size) QNI_WARN_UNUSED;
+/* What a step wrote into a tensor that outlives it. */
+qn_status qni_compare_state(int32_t dtype, int64_t bytes, const void *eager,
+                            const void *replayed) QNI_WARN_UNUSED;
+
+/* ---- Gradients ---- */
+
+typedef struct qni_gap { /* Euclidean: of a - b (NaN: they cannot be compared), and of b */
+  double off, norm;
+} qni_gap;
+qni_gap qni_gradient_gap(const qni_grad *a, const qni_grad *b);
+/* noise: how far rounding was seen to move the gradient; 0: not known. */
+bool qni_gradient_close(const qni_gap *gap, int32_t dtype, double noise);
+/* index: of the parameter, for the message. */
+qn_status qni_gradient_refuse(const qn_tensor *leaf, int32_t index, const qni_gap *gap,
+                              double noise) QNI_WARN_UNUSED;
 
 #endif

@@ -266,8 +266,12 @@ static bool together(const qni_pbuffer *a, const qni_pbuffer *b) {
   return a->from == b->from && a->first <= b->last && b->first <= a->last;
 }
 
+/* In a segment of the whole batch entries run in their order; slices of one do not. */
 static bool together_in_batch(const qni_pbuffer *a, const qni_pbuffer *b) {
-  return a->uniform || b->uniform || (a->from <= b->to && b->from <= a->to);
+  bool one = (a->from & 1) && a->from == a->to && b->from == b->to && a->from == b->from;
+  if (a->uniform || b->uniform) return true;
+  if (one) return a->first <= b->last && b->first <= a->last;
+  return a->from <= b->to && b->from <= a->to;
 }
 
 /* The lowest place for piece n that does not meet one of those before it. */

@@ -28,6 +28,10 @@ const char *qni_entry_text(const qni_entry *e, char *buf, size_t size) {
   return buf;
 }
 
+bool qni_entry_writes(const qni_entry *e, int32_t i) {
+  return e->kind == QNI_ENTRY_FORWARD && e->in[i] >= 0 && e->op->schema->param[e->owner[i]].written;
+}
+
 qn_status qni_program_refuse(const qni_entry *e, const char *hint, const char *what, ...) {
   char text[160];
   va_list args;
@@ -364,8 +368,8 @@ static qn_status merge_all(struct merge *m) {
   return st;
 }
 
-qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, bool fuse,
-                          qni_program **program) {
+qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
+                          const qni_choices *choices, qni_program **program) {
   qni_program *p = *program = qni_mem_zalloc(1, sizeof *p);
   if (!p) {
     for (int32_t i = 0; i < QNI_TRIALS; i++) qni_trace_free(traces[i]);
@@ -373,6 +377,7 @@ qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, b
   }
   memcpy(p->trace, traces, sizeof p->trace);
   p->seed_entry = -1;
+  p->choices = *choices;
   p->fixed_L = extents[0].L == extents[1].L && extents[0].L == extents[2].L;
   struct merge m = {.p = p, .t = p->trace};
   qn_status st = qni_affines_start(&p->affines, extents);
@@ -380,7 +385,7 @@ qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, b
   if (!st) st = qni_program_analyse(p);
   if (!st) st = qni_program_loss(p);
   if (!st) st = qni_program_schedule(p);
-  if (!st) st = qni_program_fuse(p, fuse);
+  if (!st) st = qni_program_fuse(p, !choices->unfused);
   if (!st) st = qni_program_forms(p);
   if (!st) return QN_OK;
   qni_program_free(p);

@@ -26,6 +26,7 @@ typedef struct qni_pbuffer {
   unsigned char value[8];     /* of uniform ones: an element, and its bytes */
   int64_t size;
   bool persistent;     /* FOREIGN: the same tensor in all recordings */
+  bool state;          /* such a one, which the step writes */
   bool loose;          /* saved for backward and nothing else: may be of any size */
   bool dynamic;        /* loose, and its size follows the data */
   bool direct;         /* a part of the gradient of `leaf`: its memory is the lane's own */
@@ -64,6 +65,17 @@ typedef struct qni_loss {
   int64_t ignore;          /* label that does not count, when there are labels */
 } qni_loss;
 
+enum qni_slicing {                  /* may the batch be cut into slices? */
+                   QNI_SLICES_AUTO, /* unless there are many segments */
+                   QNI_SLICES_ON,
+                   QNI_SLICES_OFF
+};
+
+typedef struct qni_choices {
+  bool unfused; /* element-wise entries run one by one */
+  enum qni_slicing slicing;
+} qni_choices;
+
 enum qni_when { QNI_WHEN_DEAD, QNI_WHEN_STEP, QNI_WHEN_SLICE, QNI_WHEN_WHOLE };
 
 /* Even segments run slice by slice, odd ones on the whole batch. */
@@ -92,6 +104,8 @@ typedef struct qni_program {
   int32_t *row; /* random entries: function whose monomial tells the global row; -1 */
   int32_t n_entries, n_views, n_buffers, n_inputs, seed_entry;
   bool jagged; /* some input is */
+  qni_choices choices;
+  bool all_whole; /* everything runs on the whole batch */
   qni_loss loss;
   int32_t root;    /* view of the loss */
   int32_t *output; /* views that the step returns; NULL: a loss */
@@ -104,8 +118,8 @@ typedef struct qni_program {
 } qni_program;
 
 /* One program out of recordings that agree; traces are taken over, also on failure. */
-qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents, bool fuse,
-                          qni_program **program) QNI_WARN_UNUSED;
+qn_status qni_program_new(qni_trace *const *traces, const qni_extent *extents,
+                          const qni_choices *choices, qni_program **program) QNI_WARN_UNUSED;
 void qni_program_free(qni_program *p);
 void qni_program_live(qni_program *p); /* plan.c: what nothing counts on is dead */
 qn_status qni_program_analyse(qni_program *p) QNI_WARN_UNUSED; /* separate.c: what runs how */
@@ -126,6 +140,8 @@ qn_status qni_program_forms(qni_program *p) QNI_WARN_UNUSED; /* plan.c: after it
 int32_t qni_view_batched(const qni_program *p, int32_t view, bool *odd);
 /* "mean (recipe.lua:12)" */
 const char *qni_entry_text(const qni_entry *e, char *buf, size_t size);
+/* Does a forward entry write into its input i? */
+bool qni_entry_writes(const qni_entry *e, int32_t i);
 /* Refuses capture because of an entry. */
 qn_status qni_program_refuse(const qni_entry *e, const char *hint, const char *what, ...)
     QNI_PRINTF(3, 4);

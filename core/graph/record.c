@@ -29,6 +29,7 @@ void qni_trace_free(qni_trace *t) {
     qn_tensor_free(t->buffer[i].holder);
     qn_tensor_free(t->buffer[i].leaf);
   }
+  qni_keep_free(&t->written);
   qni_mem_free(t->buffer);
   qni_mem_free(t->view);
   qni_mem_free(t->entry);
@@ -45,6 +46,8 @@ qn_status qni_record_end(qni_trace *t) {
   qni_recorder = NULL;
   t->n_instances = qni_rng_peek() - t->first_instance;
   qni_rng_rewind(t->first_instance);
+  qni_keep_restore(&t->written);
+  qni_keep_free(&t->written);
   if (!t->refusal.status) return QN_OK;
   qni_error_give(&t->refusal);
   return t->refusal.status;
@@ -302,6 +305,18 @@ static qn_status record_backward(qni_trace *t, const qn_call *c, qn_tensor *cons
   if (!e->like) return QN_E_NOMEM;
   st = copy_call(t, c, e);
   return st ? st : backward_views(t, c, e);
+}
+
+/* What the step did not make itself is put back when recording ends. */
+qn_status qni_record_before(const qn_call *c) {
+  qni_trace *t = qni_recorder;
+  qn_status st = QN_OK;
+  for (int32_t i = 0; !st && !t->dry && i < c->n_in; i++) {
+    if (!c->input[i] || !c->op->schema->param[c->owner[i]].written) continue;
+    int32_t b = find_buffer(t, c->input[i]->storage);
+    if (b < 0 || t->buffer[b].kind != QNI_BUFFER_TEMP) st = qni_keep_add(&t->written, c->input[i]);
+  }
+  return st ? refused(st) : QN_OK;
 }
 
 qn_status qni_record_forward(const qn_call *c) {

@@ -12,6 +12,7 @@
 #define QNI_RECORD_H
 
 #include "graph/frame.h"
+#include "graph/keep.h"
 
 enum qni_entry_kind {
   QNI_ENTRY_FORWARD,
@@ -77,6 +78,7 @@ typedef struct qni_trace {
   int32_t n_forward;                     /* entries before backward was called */
   const qn_tensor *rows[QN_MAX_TENSORS]; /* of the last backward entry */
   qni_error_copy refusal;                /* status 0: none */
+  qni_keep written;                      /* what outlives the step, as it was before */
   qni_arena memory;
 } qni_trace;
 
@@ -90,10 +92,14 @@ qn_status qni_trace_input(qni_trace *t, qn_tensor *tensor, int32_t input) QNI_WA
 qn_status qni_trace_outputs(qni_trace *t, qn_tensor *const *outputs, int32_t n) QNI_WARN_UNUSED;
 /* From begin to end this thread's calls are recorded; later calls draw the same random numbers. */
 void qni_record_begin(qni_trace *t);
-/* The first thing that made the recording useless, if any. */
+/*
+** Tensors that the step wrote and that outlive it hold again what they held before. The first thing
+** that made the recording useless, if any.
+*/
 qn_status qni_record_end(qni_trace *t) QNI_WARN_UNUSED;
 
-/* Reports from where things happen; the recorder must be on. */
+/* Reports from where things happen; the recorder must be on. Before and after a kernel runs: */
+qn_status qni_record_before(const qn_call *c) QNI_WARN_UNUSED;
 qn_status qni_record_forward(const qn_call *c) QNI_WARN_UNUSED;
 qn_status qni_record_backward(const qn_call *c, qn_tensor *const *grads) QNI_WARN_UNUSED;
 qn_status qni_record_leaf(qn_tensor *leaf, const qni_grad *grad) QNI_WARN_UNUSED;

@@ -55,8 +55,12 @@ static void place_entry(qni_program *p, const struct levels *l, int32_t i) {
   look(p, l, e->in, n_in, false, whole, &level);
   look(p, l, e->saved, saved, false, whole, &level);
   look(p, l, e->out, n_out, true, whole, &level);
+  for (int32_t k = 0; k < n_in; k++)
+    if (!back && qni_entry_writes(e, k)) look(p, l, &e->in[k], 1, true, whole, &level);
   p->segment[i] = level;
   note(p, l->read, e->in, n_in, level);
+  for (int32_t k = 0; k < n_in; k++)
+    if (!back && qni_entry_writes(e, k)) note(p, l->written, &e->in[k], 1, level);
   note(p, back ? l->read : l->written, e->saved, saved, level);
   note(p, l->written, e->out, n_out, level);
 }

@@ -19,6 +19,8 @@
 
 #include "graph/program.h"
 
+enum { MOST_SEGMENTS = 16 }; /* of a step that is cut into slices */
+
 /* ---- Dimensions ---- */
 
 static const qni_affine *function(const qni_program *p, int32_t f) { return &p->affines.list[f]; }
@@ -221,6 +223,7 @@ static qn_status mark_output(qni_program *p, int32_t entry, int32_t view, const 
   const qni_entry *e = &p->entry[entry];
   qni_pbuffer *b = &p->buffer[p->view[view].buffer];
   bool slice = p->when[entry] == QNI_WHEN_SLICE;
+  if (b->state) return b->wide = true, QN_OK;
   if (b->kind != QNI_BUFFER_TEMP)
     return qni_program_refuse(e, "do it after the step, outside the captured function",
                               "the step writes into a tensor that outlives it");
@@ -239,10 +242,34 @@ int32_t qni_program_maker(const qni_program *p, int32_t sink) {
   return sink;
 }
 
+/* Does a forward entry write into a tensor that is there before and after the step? */
+static bool is_state(qni_program *p, int32_t view) {
+  qni_pbuffer *b = view < 0 || p->view[view].buffer < 0 ? NULL : &p->buffer[p->view[view].buffer];
+  if (b && b->kind == QNI_BUFFER_FOREIGN && b->persistent) b->state = true;
+  return b && b->state;
+}
+
+static bool writes_state(qni_program *p, const qni_entry *e) {
+  bool found = false;
+  if (e->backward || e->kind == QNI_ENTRY_SINK) return false;
+  for (int32_t o = 0; o < e->n_out; o++) found |= is_state(p, e->out[o]);
+  for (int32_t i = 0; i < e->n_in; i++)
+    if (qni_entry_writes(e, i)) found |= is_state(p, e->in[i]);
+  return found;
+}
+
+/* Entries that read it later must wait for it. */
+static void mark_states(qni_program *p, const qni_entry *e) {
+  for (int32_t i = 0; i < e->n_in; i++)
+    if (qni_entry_writes(e, i) && is_state(p, e->in[i]))
+      p->buffer[p->view[e->in[i]].buffer].wide = true;
+}
+
 static qn_status analyse_entry(qni_program *p, int32_t i, bool *again) {
   const qni_entry *e = &p->entry[i];
   if (e->kind == QNI_ENTRY_SINK_ROWS) return p->when[i] = p->when[qni_program_maker(p, i)], QN_OK;
   bool back = e->kind == QNI_ENTRY_BACKWARD;
+  if (writes_state(p, e)) qni_program_force(p, i, "it writes a tensor that outlives the step");
   struct found f = {.varies = patched(p, i)};
   look_at_all(p, e, &f);
   f.varies |= any_batched(p, e->out, back ? e->n_in : e->n_out);
@@ -258,6 +285,7 @@ static qn_status analyse_entry(qni_program *p, int32_t i, bool *again) {
     st = mark_output(p, i, e->out[o], &f, again);
   for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++)
     st = mark_output(p, i, e->saved[s], &f, again);
+  if (!st && !back) mark_states(p, e);
   return st;
 }
 
@@ -337,10 +365,32 @@ static qn_status start(qni_program *p) {
   return QN_OK;
 }
 
-qn_status qni_program_analyse(qni_program *p) {
+static qn_status analyse(qni_program *p) {
   bool again = true;
-  qn_status st = p->when ? QN_OK : start(p);
-  if (!st) qni_program_live(p);
+  qn_status st = QN_OK;
   while (!st && again) st = analyse_once(p, &again);
   return st;
+}
+
+/* Slices of a few ops each gain nothing: what they make leaves the cache before it is used. */
+static const char *against_slices(const qni_program *p) {
+  int32_t last = 0;
+  for (int32_t i = 0; i < p->n_entries; i++)
+    if (p->when[i] != QNI_WHEN_DEAD && p->segment[i] > last) last = p->segment[i];
+  if (p->choices.slicing == QNI_SLICES_OFF) return "slices are switched off";
+  return p->choices.slicing == QNI_SLICES_AUTO && last > MOST_SEGMENTS
+             ? "the step would be cut into too many segments"
+             : NULL;
+}
+
+qn_status qni_program_analyse(qni_program *p) {
+  qn_status st = p->when ? QN_OK : start(p);
+  if (!st) qni_program_live(p);
+  if (!st) st = analyse(p);
+  const char *why = st || p->all_whole ? NULL : against_slices(p);
+  if (!why) return st;
+  p->all_whole = true;
+  for (int32_t i = 0; i < p->n_entries; i++)
+    if (p->when[i] == QNI_WHEN_SLICE) qni_program_force(p, i, "%s", why);
+  return analyse(p);
 }

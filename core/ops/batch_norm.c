@@ -187,4 +187,32 @@ static const qn_op batch_norm = {
     .backward = backward,
     .compose = compose};
 
-const qn_op *const qni_ops_batch_norm[] = {&batch_norm, NULL};
+/* ---- Running statistics ---- */
+
+static qn_status running(const qn_host *h, qn_call *c) {
+  const qn_view *mean = h->in(c, 0), *var = h->in(c, 1);
+  const double n = (double)h->arg_int(c, "n"), m = h->arg_num(c, "momentum");
+  const double unbiased = n / (n > 1 ? n - 1 : 1);
+  for (int64_t k = 0; k < mean->shape[0]; k++) {
+    store(mean, k, (1 - m) * load(mean, k, 0) + m * load(h->in(c, 2), k, 0));
+    store(var, k, (1 - m) * load(var, k, 0) + m * unbiased * load(h->in(c, 3), k, 0));
+  }
+  return QN_OK;
+}
+
+static const qn_op running_stats = {
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .batch = QN_BATCH_COUPLED,
+    .flags = QN_OP_NO_GRAD,
+    .schema = "running_stats_(mean!: f[C], var!: f[C], batch_mean: f[C], batch_var: f[C], *, "
+              "n: int{1..}, momentum: num{0..1} = 0.1) -> mean",
+    .summary = "Running averages of a batch norm's statistics, in place.",
+    .doc = "mean = (1 - momentum) mean + momentum batch_mean, and the same for var with the "
+           "unbiased variance n / (n - 1) batch_var of n values a channel (n = 1: as it is).",
+    .cite = "Ioffe and Szegedy 2015, algorithm 2",
+    .example = "print(quern.running_stats_(quern.zeros(2), quern.ones(2), quern.ones(2), "
+               "quern.ones(2), {n = 8}))",
+    .forward = running};
+
+const qn_op *const qni_ops_batch_norm[] = {&batch_norm, &running_stats, NULL};

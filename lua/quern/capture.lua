@@ -160,10 +160,22 @@ local function form_of(value, tensor)
   return setmetatable(out, getmetatable(value))
 end
 
+-- An eager call that leaves random numbers, and what it writes into tensors that outlive it, as they were.
+function Capture:eagerly(made, flat, args)
+  made:check_begin()
+  local ok, results, tensors = pcall(self.call, self, args)
+  made:check_end(flat.tensors, nil)
+  if not ok then error(results, 0) end
+  return results, tensors
+end
+
 function Capture:check_eager(made, flat, args)
   if not self.grad then
-    local results, tensors = self:call(args)
-    made:check_outputs(tensors, made:infer(flat.tensors))
+    local results, tensors = self:eagerly(made, flat, args)
+    made:check_begin()
+    local ok, e = pcall(function() made:check_outputs(tensors, made:infer(flat.tensors)) end)
+    made:check_end(flat.tensors, nil)
+    if not ok then error(e, 0) end
     self.forms[flat.key] = form_of(results, require("quern").zeros({}):keep())
     return
   end
@@ -173,12 +185,19 @@ function Capture:check_eager(made, flat, args)
     made:check_end(flat.tensors, nil)
     error(loss, 0)
   end
-  made:check_end(flat.tensors, loss)
+  local turns = made:check_end(flat.tensors, loss)
+  for turn = 1, turns do                       -- how far rounding moves the gradients
+    made:noise_begin(turn)
+    ok, loss = pcall(self.call, self, args)
+    made:noise_end()
+    if not ok then error(loss, 0) end
+  end
+  if turns > 0 then made:judge() end
 end
 
 -- A capture for a new kind of batch, checked against an eager step.
 function Capture:make(flat, args)
-  local made = core.capture_new(flat.tensors, flat.shared, self.bytes, self.fuse)
+  local made = core.capture_new(flat.tensors, flat.shared, self.bytes, self.fuse, self.slices)
   for trial = 1, TRIALS do
     local scope <close> = core.scope_open()      -- luacheck: ignore 211
     self:record(made, trial, args, #flat.tensors)
@@ -189,10 +208,12 @@ function Capture:make(flat, args)
 end
 
 function Capture:init(fn, options)
-  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1, fuse = 1 }, "capture")
+  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1, fuse = 1, slices = 1 },
+                         "capture")
   if type(fn) ~= "function" then util.fail("argument", "capture needs a function: the training step") end
   self.fn, self.shared, self.kinds, self.count = fn, {}, {}, 0
   self.fuse = o.fuse ~= false and execution.fuse
+  self.slices = o.slices
   self.watch, self.grad, self.forms = o.watch ~= false, o.grad ~= false, {}
   self.bytes = o.slice_kib and util.integer(o.slice_kib, "capture: slice_kib", 1) * 1024 or 0
   for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end

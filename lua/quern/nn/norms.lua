@@ -74,13 +74,10 @@ function BatchNorm:init(channels, options)
   self.running_var = base.buffer(quern.full({ channels }, 1, dtype))
 end
 
--- running = (1 - momentum) running + momentum batch, with the unbiased variance.
 local function keep_running(self, x, mean, var)
-  local n = x:numel() // self.channels
   quern.no_grad(function()
-    local m = self.momentum
-    self.running_mean:mul_(1 - m):add_(mean * m)
-    self.running_var:mul_(1 - m):add_(var * (m * n / math.max(n - 1, 1)))
+    quern.running_stats_(self.running_mean, self.running_var, mean, var,
+                         { n = x:numel() // self.channels, momentum = self.momentum })
   end)
 end
 

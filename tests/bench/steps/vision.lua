@@ -71,10 +71,7 @@ local function case(name, widths, blocks)
     local model = Net(widths, blocks)
     local batch = { x = quern.normal { shape = { BATCH, SIZE, SIZE, 3 } }, y = quern.randint({ BATCH }, 0, CLASSES) }
     local function loss(m, b) return quern.cross_entropy(m(b.x), b.y) end
-    local sgd, eager = { name = "sgd", lr = 0.1, momentum = 0.9, weight_decay = 1e-4 }, models.eager
-    models.eager = true -- in slices, each would transform the kernels anew
-    local step, how = models.step(model, batch, loss, sgd)
-    models.eager = eager
+    local step, how = models.step(model, batch, loss, { name = "sgd", lr = 0.1, momentum = 0.9, weight_decay = 1e-4 })
     return { model = model, batch = batch, step = step, how = how }
   end
   -- Nobody asks for the gradient of the pixels.

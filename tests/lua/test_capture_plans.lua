@@ -1,0 +1,175 @@
+--- Plans of captured steps, fused runs, and captured forward passes.
+-- SPDX-License-Identifier: MIT
+
+local check = require "check"
+local captures = require "captures"
+local quern = require "quern"
+local nn = quern.nn
+local run = captures.run
+local distance = captures.distance
+local bytes = captures.bytes
+local jagged = captures.jagged
+local attention_model = captures.attention_model
+local lengths_a = captures.lengths_a
+local lengths_b = captures.lengths_b
+local weight = captures.weight
+local finish = captures.finish
+local xt = captures.xt
+
+local function plans_can_be_read()
+  local step, _, batch = attention_model()
+  local captured = quern.capture(step)
+  check.equal(tostring(captured:plan()), "not captured yet: call the step once")
+  captured(batch(lengths_a))
+  captured(batch(lengths_a))
+  local plan = captured:plan()
+  local text = tostring(plan)
+  for _, words in ipairs { "loss: mean", "slices in 8 lanes", "attention", "f32[N,24]", "captures.lua:" } do
+    check.yes(text:find(words, 1, true), words .. " is not in\n" .. text)
+  end
+  local n = 0
+  for _, length in ipairs(lengths_a) do n = n + length end
+  check.yes(plan.flops >= 2 * n * 8 * (24 + 8 + 40), "products alone are more than " .. plan.flops)
+  check.equal({ plan.n_segments, #plan.segments, plan.parameters, plan.segments[1].kind }, { 1, 1, 9, "slices" })
+  check.yes(plan:dot():find("n%d+ %-> n%d+"), plan:dot())
+  -- one that is cut says why
+  local w = quern.normal({ 4, 3 }):requires_grad_(true)
+  local cut = quern.capture(function(b)
+    local loss = quern.mse(quern.batch_norm(b.x:matmul(w)), b.t)
+    loss:backward()
+    return loss
+  end)
+  cut { x = quern.normal { 20, 4 }, t = quern.normal { 20, 3 } }
+  text = tostring(cut:plan())
+  check.yes(text:find("whole batch", 1, true) and text:find("batch_norm", 1, true)
+            and text:find("couples the samples", 1, true), text)
+end
+
+-- Element-wise runs done piece by piece have the bits of ops done one by one, also where pieces end.
+local function fused_runs_have_the_bits_of_single_ops()
+  local function model()
+    quern.seed(41)
+    local w, a = quern.normal({ 6, 48 }):requires_grad_(true), quern.normal({ 48 }):requires_grad_(true)
+    local function step(b)
+      local y = b.x:matmul(w)
+      local gate = quern.sigmoid(y * 2 - 0.5)
+      local z = quern.where(quern.gt(y, 0), y * gate, quern.tanh(y)) + y:square() * 0.125
+      z = (z + 1):exp():log1p() / (z:abs() + 1)
+      return finish(quern.mse(quern.silu(z) - z:neg(), b.t) + (a * 3):tanh():square():mean())
+    end
+    return step, { w, a }
+  end
+  for _, n in ipairs { 1, 7, 43, 300 } do
+    local first
+    for _, fuse in ipairs { true, false } do
+      for _, kib in ipairs { 4, 4096 } do
+        local step, parameters = model()
+        local captured = quern.capture(step, { fuse = fuse, slice_kib = kib })
+        quern.seed(42)
+        local batch = { x = quern.normal { n, 6 }, t = quern.normal { n, 48 } }
+        run(captured, parameters, batch, 1)
+        local loss, grads = run(captured, parameters, batch, 1)
+        local plan = captured:plan()
+        check.yes(fuse and plan.fused > 20 or not fuse and plan.fused == 0, "fused: " .. plan.fused)
+        if kib == 4096 then
+          local bits = bytes(grads) .. ("%a"):format(loss)
+          first = first or bits
+          check.yes(bits == first, n .. " samples: fusing changes bits")
+        end
+      end
+    end
+  end
+end
+
+local function forward_passes_return_what_eager_ones_do()
+  local before = quern.threads()
+  quern.seed(14)
+  local e, w = quern.normal { 40, 8 }, quern.normal { 40, 8 }
+  local norm = nn.LayerNorm(8)
+  local function forward(b)
+    local x = norm(quern.embedding(e, b.ids))
+    local scores = x:matmul(w:transpose(1, 2))
+    local best, which = quern.topk(scores, 3)
+    return x, { best = best, which = which, mean = x:mean(), mix = { (x - x:mean(1)):tanh() } }, b.seen * 2
+  end
+  local first
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    local captured = quern.capture(forward, { grad = false, slice_kib = 2 })
+    for _, lengths in ipairs { lengths_a, lengths_b, { 3 } } do
+      quern.seed(15)
+      local batch = { ids = jagged(lengths, function(n) return quern.randint({ n }, 0, 40) end),
+                      seen = quern.uniform { #lengths } }
+      local x, r, seen = quern.no_grad(forward, batch)
+      for _ = 1, 2 do
+        local cx, cr, cseen = captured(batch)
+        check.yes(cx.is_jagged and cx.shape[1] == x.shape[1])
+        check.equal(cr.which:totable(), r.which:totable())
+        for _, pair in ipairs { { cx, x }, { cr.best, r.best }, { cr.mean, r.mean }, { cr.mix[1], r.mix[1] },
+                                { cseen, seen } } do
+          check.yes(distance(pair[1], pair[2]) < 4e-6)
+        end
+        check.equal(cx.requires_grad, false)
+        if #lengths == #lengths_a then
+          local bits = bytes { cx, cr.best, cr.mean, cr.mix[1], cseen }
+          first = first or bits
+          check.yes(bits == first, workers .. " workers give other bits")
+        end
+      end
+    end
+    check.equal(captured.count, 1)
+  end
+  quern.threads(before)
+end
+
+-- The best of a catalogue, fused with the item product: as topk of all scores, for any number of workers.
+local function best_items_are_those_of_all_scores()
+  local before = quern.threads()
+  quern.seed(16)
+  local cases, first = { { 1, 9000, 50, 10 }, { 3, 7, 1, 7 }, { 70, 600, 3, 1 }, { 40, 9000, 8, 100 } }, {}
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    for i, c in ipairs(cases) do
+      quern.seed(i)
+      local h, w = quern.normal { c[1], c[3] }, quern.normal { c[2], c[3] }
+      w[{ 2, {} }] = w:select(1, 1):clone()                  -- equal scores: the smaller id comes first
+      local y, ids = quern.linear_topk(h, w, c[4])
+      local want, want_ids = quern.topk(h:matmul(w:transpose(1, 2)), c[4])
+      check.yes(distance(y, want) < 1e-6)
+      check.equal(ids:totable(), want_ids:totable())
+      first[i] = first[i] or bytes { y, ids }
+      check.yes(bytes { y, ids } == first[i], workers .. " workers give other bits")
+      local captured = quern.capture(function(b) return quern.linear_topk(b.h, w, c[4]) end,
+                                     { grad = false, slice_kib = 1 })
+      local cy, cids = captured { h = h }
+      check.yes(bytes { cy, cids } == first[i], "captured: other bits")
+    end
+  end
+  quern.threads(before)
+  local _, late = quern.linear_topk(quern.ones { 1, 2 }, quern.ones { 5, 2 }, 2, { first = 3 })
+  check.equal(late:totable(), { { 3, 4 } })
+  check.fails(function() quern.linear_topk(quern.ones { 1, 2 }, quern.ones { 5, 2 }, 5, { first = 1 }) end, "k is 5",
+              "4 rows from 1 on")
+  local wide, n = quern.tensor({ { 1, 0 } }, "f64"), 0 / 0
+  local _, best = quern.linear_topk(wide, quern.tensor({ { 2, 0 }, { n, 0 }, { 3, 0 } }, "f64"), 3)
+  check.equal(best:totable(), { { 1, 2, 0 } })               -- NaN is seen, not lost
+end
+
+local function results_of_forward_passes_are_new_each_time()
+  local w = weight()
+  local captured = quern.capture(function(b) return b.x:matmul(w) end, { grad = false })
+  local one = captured(xt(9))
+  local was = one:bytes()
+  captured(xt(9))
+  check.yes(one:bytes() == was, "a result was overwritten")
+  local e = check.fails(function() quern.capture(function() return 3 end, { grad = false })(xt(9)) end, "tensors")
+  check.equal(e.status, "argument")
+end
+
+return {
+  { "plans can be read", plans_can_be_read },
+  { "fused runs have the bits of single ops", fused_runs_have_the_bits_of_single_ops },
+  { "forward passes return what eager ones do", forward_passes_return_what_eager_ones_do },
+  { "best items are those of all scores", best_items_are_those_of_all_scores },
+  { "results of forward passes are new each time", results_of_forward_passes_are_new_each_time },
+}

@@ -1824,6 +1824,27 @@ function quern.rsqrt(x) end
 ---@return quern.Tensor y
 function Tensor:rsqrt() end
 
+--- Running averages of a batch norm's statistics, in place.
+--- mean = (1 - momentum) mean + momentum batch_mean, and the same for var with the unbiased variance n / (n - 1) batch_var of n values a channel (n = 1: as it is).
+--- `running_stats_(mean!: f[C], var!: f[C], batch_mean: f[C], batch_var: f[C], *, n: int{1..}, momentum: num{0..1} = 0.1) -> mean`
+---@param mean quern.Tensor|number
+---@param var quern.Tensor|number
+---@param batch_mean quern.Tensor|number
+---@param batch_var quern.Tensor|number
+---@param options? { n?: integer, momentum?: number }
+---@return quern.Tensor mean
+function quern.running_stats_(mean, var, batch_mean, batch_var, options) end
+
+--- Running averages of a batch norm's statistics, in place.
+--- mean = (1 - momentum) mean + momentum batch_mean, and the same for var with the unbiased variance n / (n - 1) batch_var of n values a channel (n = 1: as it is).
+--- `running_stats_(mean!: f[C], var!: f[C], batch_mean: f[C], batch_var: f[C], *, n: int{1..}, momentum: num{0..1} = 0.1) -> mean`
+---@param var quern.Tensor|number
+---@param batch_mean quern.Tensor|number
+---@param batch_var quern.Tensor|number
+---@param options? { n?: integer, momentum?: number }
+---@return quern.Tensor mean
+function Tensor:running_stats_(var, batch_mean, batch_var, options) end
+
 --- Cross-entropy of each row's target among sampled negatives.
 --- s_j = h . w[id_j] / temperature with id_0 = target; l = lse(s) - s_0; dh = sum a_j w[id_j], dw[id_j] += a_j h, a_j = r (softmax(s)_j - [j = 0]) / temperature. negatives are [N,R], or [R] shared by all rows. drop_hits leaves out negatives equal to the target; sparse gives dw as rows of the table.
 --- `sampled_softmax(h: f[N,D], w: f[V,D], target: i64[N]{0..V-1}, negatives: i64[?]{0..V-1}, weights: f[N]? = nil, *, temperature: num{0..} = 1, drop_hits: bool = true, sparse: bool = false, reduction: enum{mean|sum|none} = mean) -> l: f[?]`

@@ -5,7 +5,6 @@ local check = require "check"
 local captures = require "captures"
 local quern = require "quern"
 local nn = quern.nn
-local gradient = captures.gradient
 local run = captures.run
 local distance = captures.distance
 local bytes = captures.bytes
@@ -152,7 +151,7 @@ local function batch_norm_nets_train_captured()
         for name, t in quern.util.sorted(state) do
           local off = (t - eager[name]):abs():max():item()
           check.yes(off < 2e-7, ("%s: %g"):format(name, off))
-          if not slices then check.yes(bytes { t:detach() } == bytes { eager[name]:detach() }, name .. ": other bits") end
+          check.yes(slices or t:detach():bytes() == eager[name]:detach():bytes(), name .. ": other bits")
           all[#all + 1] = t:detach()
         end
         first = first or bytes(all)

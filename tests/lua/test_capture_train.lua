@@ -7,7 +7,6 @@ local quern = require "quern"
 local sys = require "quern.sys"
 local nn = quern.nn
 local tensors_of = captures.tensors_of
-local run = captures.run
 local distance = captures.distance
 local bytes = captures.bytes
 local jagged = captures.jagged
@@ -16,7 +15,6 @@ local tagger = captures.tagger
 local lengths_a = captures.lengths_a
 local lengths_b = captures.lengths_b
 local plugin_model = captures.plugin_model
-local weight = captures.weight
 local finish = captures.finish
 
 local function training_ends_at_the_same_parameters()
@@ -205,7 +203,7 @@ local function fit_goes_on_eagerly_and_says_why()
   check.yes(bytes(model) == bytes(plain), "other parameters than eagerly")
   local state = quern.json.decode(check.read(folder .. "/last.json"))
   check.equal(state.execution.captured, false)
-  check.yes(state.execution.why:find("item()", 1, true) and state.execution.why:find("test_capture_train.lua:", 1, true),
+  check.yes(state.execution.why:find("item()", 1, true) and state.execution.why:find("capture_train.lua:", 1, true),
             state.execution.why)
 end
 

@@ -128,7 +128,7 @@ static int32_t first_apart(const qni_capture *c, const qni_aside *eager, const q
 /* Gradients of the replay go to the leaves while the eager ones are aside; then they swap. */
 static qn_status replay_aside(qni_capture *c, qn_tensor *const *inputs, int32_t n, double eager,
                               qni_aside *list) {
-  double value, divisor;
+  double value = 0, divisor = 1;
   uint32_t now = qni_rng_peek();
   qni_keep written = {0};
   qni_rng_rewind(c->instance);

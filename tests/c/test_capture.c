@@ -323,7 +323,8 @@ static void other_batches_are_refused_by_kind(void **state) {
   qni_capture *c;
   batch_new(12, lengths, batch);
   assert_ok(capture(&m, batch, 0, &c));
-  assert_fails(qni_capture_step(c, batch, 1, &loss, &over), QN_E_SHAPE, "1 tensors");
+  assert_fails(qni_capture_step(c, batch, 1, &loss, &over), QN_E_SHAPE,
+               "the batch has 1 tensors, the captured one had 2");
   half[0] = batch[0], half[1] = m.w;
   assert_fails(qni_capture_step(c, half, 2, &loss, &over), QN_E_SHAPE, "another kind");
   half[1] = jagged(6, lengths);

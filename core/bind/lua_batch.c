@@ -170,10 +170,7 @@ static int loader(lua_State *L) {
 }
 
 static qni_loader *loader_self(lua_State *L) { return qni_bind_thing(L, 1, "quern.loader"); }
-
-static int l_batches(lua_State *L) {
-  return lua_pushinteger(L, (lua_Integer)qni_loader_batches(loader_self(L))), 1;
-}
+static qni_ahead *ahead(lua_State *L) { return qni_loader_ahead(loader_self(L)); }
 
 /* l:next(): a batch, or nil once at the end of each epoch. */
 static int l_next(lua_State *L) {
@@ -191,28 +188,33 @@ static int l_next(lua_State *L) {
   return 1;
 }
 
+int qni_bind_batches(lua_State *L, const qni_ahead *loader) {
+  return lua_pushinteger(L, (lua_Integer)qni_ahead_batches(loader)), 1;
+}
+
 /* l:tell(): {seed, epoch, index} of the batch that comes next; l:seek takes the same. */
-static int l_tell(lua_State *L) {
-  qni_loader_state s;
-  qni_loader_tell(loader_self(L), &s);
+int qni_bind_tell(lua_State *L, const qni_ahead *loader) {
+  const qni_position at = qni_ahead_tell(loader);
   lua_createtable(L, 0, 3);
-  qni_bind_set_int(L, "seed", (int64_t)s.seed);
-  qni_bind_set_int(L, "epoch", s.epoch);
-  qni_bind_set_int(L, "index", s.index);
+  qni_bind_set_int(L, "seed", (int64_t)at.seed);
+  qni_bind_set_int(L, "epoch", at.epoch);
+  qni_bind_set_int(L, "index", at.index);
   return 1;
 }
 
-static int l_seek(lua_State *L) {
-  qni_loader *l = loader_self(L);
-  qni_loader_state s;
-  qni_loader_tell(l, &s);
-  s.seed = (uint64_t)qni_bind_field_int(L, 2, "seed", (int64_t)s.seed);
-  s.epoch = qni_bind_field_int(L, 2, "epoch", s.epoch);
-  s.index = qni_bind_field_int(L, 2, "index", 0);
+int qni_bind_seek(lua_State *L, qni_ahead *loader) {
+  qni_position at = qni_ahead_tell(loader);
+  at.seed = (uint64_t)qni_bind_field_int(L, 2, "seed", (int64_t)at.seed);
+  at.epoch = qni_bind_field_int(L, 2, "epoch", at.epoch);
+  at.index = qni_bind_field_int(L, 2, "index", 0);
   qni_error_reset();
-  qni_bind_check(L, qni_loader_seek(l, &s));
+  qni_bind_check(L, qni_ahead_seek(loader, &at));
   return 0;
 }
+
+static int l_batches(lua_State *L) { return qni_bind_batches(L, ahead(L)); }
+static int l_tell(lua_State *L) { return qni_bind_tell(L, ahead(L)); }
+static int l_seek(lua_State *L) { return qni_bind_seek(L, ahead(L)); }
 
 /* order(split, options, epoch): the row numbers that a loader follows. */
 static int order(lua_State *L) {

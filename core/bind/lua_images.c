@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bind/bind.h"
+#include "bind/bind_data.h"
 #include "io/gzip.h"
 #include "io/idx.h"
 #include "io/images.h"
@@ -243,9 +244,7 @@ static int image_loader(lua_State *L) {
 
 static qni_images *self(lua_State *L) { return qni_bind_thing(L, 1, "quern.image_loader"); }
 
-static int l_batches(lua_State *L) {
-  return lua_pushinteger(L, (lua_Integer)qni_images_batches(self(L))), 1;
-}
+static qni_ahead *ahead(lua_State *L) { return qni_images_ahead(self(L)); }
 
 static void set_tensor(lua_State *L, const char *key, qn_tensor *t) {
   qni_bind_push_borrowed(L, t);
@@ -274,28 +273,9 @@ static int l_next(lua_State *L) {
   return 1;
 }
 
-/* l:tell(): {seed, epoch, index} of the batch that comes next; l:seek takes the same. */
-static int l_tell(lua_State *L) {
-  qni_loader_state s;
-  qni_images_tell(self(L), &s);
-  lua_createtable(L, 0, 3);
-  qni_bind_set_int(L, "seed", (int64_t)s.seed);
-  qni_bind_set_int(L, "epoch", s.epoch);
-  qni_bind_set_int(L, "index", s.index);
-  return 1;
-}
-
-static int l_seek(lua_State *L) {
-  qni_images *l = self(L);
-  qni_loader_state s;
-  qni_images_tell(l, &s);
-  s.seed = (uint64_t)qni_bind_field_int(L, 2, "seed", (int64_t)s.seed);
-  s.epoch = qni_bind_field_int(L, 2, "epoch", s.epoch);
-  s.index = qni_bind_field_int(L, 2, "index", 0);
-  qni_error_reset();
-  qni_bind_check(L, qni_images_seek(l, &s));
-  return 0;
-}
+static int l_batches(lua_State *L) { return qni_bind_batches(L, ahead(L)); }
+static int l_tell(lua_State *L) { return qni_bind_tell(L, ahead(L)); }
+static int l_seek(lua_State *L) { return qni_bind_seek(L, ahead(L)); }
 
 void qni_bind_open_images(lua_State *L) {
   static const luaL_Reg t[] = {{"next", t_next}, {NULL, NULL}};

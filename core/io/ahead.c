@@ -17,14 +17,10 @@ struct slot {
   qn_status status;
 };
 
-struct place {
-  int64_t epoch, index;
-};
-
 struct qni_ahead {
   qni_ahead_source source;
-  struct place at;   /* what the reader gets next */
-  struct place made; /* what the maker makes next */
+  qni_position at;   /* what the reader gets next */
+  qni_position made; /* what the maker makes next */
   pthread_t thread;
   bool running, stop;
   pthread_mutex_t lock;
@@ -34,7 +30,7 @@ struct qni_ahead {
   qni_error_copy error;
 };
 
-static void step(const qni_ahead *a, struct place *p) {
+static void step(const qni_ahead *a, qni_position *p) {
   if (p->index < a->source.n_batches)
     p->index++;
   else
@@ -42,10 +38,9 @@ static void step(const qni_ahead *a, struct place *p) {
 }
 
 /* The batch at a place; NULL at the end of the epoch. */
-static struct slot make(const qni_ahead *a, struct place p) {
+static struct slot make(const qni_ahead *a, const qni_position *p) {
   struct slot s = {0};
-  if (p.index < a->source.n_batches)
-    s.status = a->source.make(a->source.ctx, p.epoch, p.index, &s.batch);
+  if (p->index < a->source.n_batches) s.status = a->source.make(a->source.ctx, p, &s.batch);
   return s;
 }
 
@@ -61,7 +56,7 @@ static void *make_ahead(void *ctx) {
     }
     pthread_mutex_unlock(&a->lock);
     qni_error_reset();
-    struct slot s = make(a, a->made);
+    struct slot s = make(a, &a->made);
     step(a, &a->made);
     pthread_mutex_lock(&a->lock);
     if ((failed = s.status)) qni_error_take(&a->error);
@@ -72,7 +67,8 @@ static void *make_ahead(void *ctx) {
   return NULL;
 }
 
-void qni_ahead_stop(qni_ahead *a) {
+/* Waits for the thread and drops what it made. */
+static void stop(qni_ahead *a) {
   if (!a->running) return;
   pthread_mutex_lock(&a->lock);
   a->stop = true;
@@ -88,12 +84,16 @@ void qni_ahead_stop(qni_ahead *a) {
 }
 
 /* A machine that gives no thread gets its batches made in place. */
-void qni_ahead_start(qni_ahead *a, int64_t epoch, int64_t index) {
-  a->at = a->made = (struct place){epoch, index};
+static void start(qni_ahead *a, const qni_position *at) {
+  a->at = a->made = *at;
   if (a->source.prefetch > 0) a->running = !pthread_create(&a->thread, NULL, make_ahead, a);
 }
 
 /* ---- The reader's side ---- */
+
+int64_t qni_ahead_count(int64_t n, int64_t size, bool drop_last) {
+  return n / size + (!drop_last && n % size != 0);
+}
 
 qn_status qni_ahead_new(const qni_ahead_source *source, qni_ahead **ahead) {
   *ahead = NULL;
@@ -108,14 +108,14 @@ qn_status qni_ahead_new(const qni_ahead_source *source, qni_ahead **ahead) {
   }
   pthread_mutex_init(&a->lock, NULL);
   pthread_cond_init(&a->changed, NULL);
-  qni_ahead_start(a, 0, 0);
+  start(a, &(qni_position){.seed = source->seed});
   *ahead = a;
   return QN_OK;
 }
 
 void qni_ahead_free(qni_ahead *a) {
   if (!a) return;
-  qni_ahead_stop(a);
+  stop(a);
   pthread_cond_destroy(&a->changed);
   pthread_mutex_destroy(&a->lock);
   qni_mem_free(a->ring);
@@ -138,19 +138,24 @@ static struct slot take_slot(qni_ahead *a) {
 }
 
 qn_status qni_ahead_next(qni_ahead *a, void **batch) {
-  struct slot s = a->running ? take_slot(a) : make(a, a->at);
+  struct slot s = a->running ? take_slot(a) : make(a, &a->at);
   *batch = s.batch;
   if (!s.status) step(a, &a->at);
   return s.status;
 }
 
-void qni_ahead_tell(const qni_ahead *a, int64_t *epoch, int64_t *index) {
-  *epoch = a->at.epoch, *index = a->at.index;
-}
+int64_t qni_ahead_batches(const qni_ahead *a) { return a->source.n_batches; }
 
-qn_status qni_ahead_check(const qni_ahead *a, int64_t epoch, int64_t index) {
-  if (epoch >= 0 && index >= 0 && index <= a->source.n_batches) return QN_OK;
-  qni_fail(QN_E_ARG, "the loader has no batch %" PRId64 " of epoch %" PRId64, index + 1, epoch + 1);
+qni_position qni_ahead_tell(const qni_ahead *a) { return a->at; }
+
+qn_status qni_ahead_seek(qni_ahead *a, const qni_position *at) {
+  if (at->epoch >= 0 && at->index >= 0 && at->index <= a->source.n_batches) {
+    stop(a);
+    start(a, at);
+    return QN_OK;
+  }
+  qni_fail(QN_E_ARG, "the loader has no batch %" PRId64 " of epoch %" PRId64, at->index + 1,
+           at->epoch + 1);
   qni_error_detail("batches per epoch: %" PRId64, a->source.n_batches);
   qni_error_hint("was the batch size or the data changed since this position was saved?");
   return QN_E_ARG;

@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "io/ahead.h"
 #include "io/mix.h"
 
 enum { ORDER = 3, LOOK = 4 }; /* purposes of random streams; 1 and 2 are the loader's */
@@ -18,8 +17,8 @@ struct qni_images {
   int64_t n, C, H, W;
   const int64_t *rows; /* n of them, or NULL: all */
   qn_tensor *rows_held;
-  int64_t n_batches, order_epoch;
-  int64_t *order;
+  int64_t order_epoch;
+  int64_t *order; /* of order_epoch under options.seed; the maker's, like both */
   float value[QNI_IMAGE_CHANNELS][256]; /* of a byte, normalised */
   qni_ahead *ahead;
 };
@@ -87,20 +86,21 @@ static qn_status allocate(const qni_images *l, int64_t n, qni_image_batch *b) {
   return st;
 }
 
-static void order_of(qni_images *l, int64_t epoch) {
-  if (l->order_epoch == epoch) return;
+static void order_of(qni_images *l, uint64_t seed, int64_t epoch) {
+  if (l->order_epoch == epoch && l->options.seed == seed) return;
+  l->options.seed = seed;
   for (int64_t i = 0; i < l->n; i++) l->order[i] = l->rows ? l->rows[i] : i;
   if (l->options.shuffle) {
-    qni_mix mix = qni_mix_start(l->options.seed, ORDER, (uint64_t)epoch);
+    qni_mix mix = qni_mix_start(seed, ORDER, (uint64_t)epoch);
     qni_mix_shuffle(&mix, l->order, l->n);
   }
   l->order_epoch = epoch;
 }
 
-static qn_status make(void *ctx, int64_t epoch, int64_t index, void **batch) {
+static qn_status make(void *ctx, const qni_position *at, void **batch) {
   qni_images *l = ctx;
-  order_of(l, epoch);
-  int64_t begin = index * l->options.batch, n = l->n - begin;
+  order_of(l, at->seed, at->epoch);
+  int64_t begin = at->index * l->options.batch, n = l->n - begin;
   if (n > l->options.batch) n = l->options.batch;
   qni_image_batch *b = qni_mem_zalloc(1, sizeof *b);
   if (!b) return QN_E_NOMEM;
@@ -109,11 +109,11 @@ static qn_status make(void *ctx, int64_t epoch, int64_t index, void **batch) {
     qni_image_batch_free(b);
     return st;
   }
-  b->n = n, b->epoch = epoch, b->index = index;
+  b->n = n, b->epoch = at->epoch, b->index = at->index;
   const int64_t *labels = l->labels->view.data;
   for (int64_t i = 0; i < n; i++) {
     int64_t row = l->order[begin + i];
-    fill_image(l, row, epoch, (float *)b->x->view.data + i * l->C * l->H * l->W);
+    fill_image(l, row, at->epoch, (float *)b->x->view.data + i * l->C * l->H * l->W);
     ((int64_t *)b->y->view.data)[i] = labels[row];
     ((int64_t *)b->rows->view.data)[i] = row;
   }
@@ -182,16 +182,15 @@ qn_status qni_images_new(qn_tensor *images, qn_tensor *labels, qn_tensor *rows,
   l->options = *options, l->order_epoch = -1;
   hold(l, images, labels, rows);
   fill_values(l);
-  l->n_batches = l->n / options->batch;
-  if (!options->drop_last && l->n % options->batch) l->n_batches++;
   l->order = qni_mem_alloc((size_t)l->n * sizeof *l->order);
-  st = l->order ? qni_ahead_new(&(qni_ahead_source){.make = make,
-                                                    .drop = drop,
-                                                    .ctx = l,
-                                                    .n_batches = l->n_batches,
-                                                    .prefetch = options->prefetch},
-                                &l->ahead)
-                : QN_E_NOMEM;
+  const qni_ahead_source source = {.make = make,
+                                   .drop = drop,
+                                   .ctx = l,
+                                   .seed = options->seed,
+                                   .n_batches =
+                                       qni_ahead_count(l->n, options->batch, options->drop_last),
+                                   .prefetch = options->prefetch};
+  st = l->order ? qni_ahead_new(&source, &l->ahead) : QN_E_NOMEM;
   if (st)
     qni_images_free(l);
   else
@@ -211,26 +210,11 @@ void qni_images_free(qni_images *l) {
 
 /* ---- The reader's side ---- */
 
-int64_t qni_images_batches(const qni_images *l) { return l->n_batches; }
+qni_ahead *qni_images_ahead(qni_images *l) { return l->ahead; }
 
 qn_status qni_images_next(qni_images *l, qni_image_batch **batch) {
   void *made;
   qn_status st = qni_ahead_next(l->ahead, &made);
   *batch = made;
   return st;
-}
-
-void qni_images_tell(const qni_images *l, qni_loader_state *state) {
-  state->seed = l->options.seed;
-  qni_ahead_tell(l->ahead, &state->epoch, &state->index);
-}
-
-qn_status qni_images_seek(qni_images *l, const qni_loader_state *state) {
-  qn_status st = qni_ahead_check(l->ahead, state->epoch, state->index);
-  if (st) return st;
-  qni_ahead_stop(l->ahead);
-  l->options.seed = state->seed;
-  l->order_epoch = -1;
-  qni_ahead_start(l->ahead, state->epoch, state->index);
-  return QN_OK;
 }

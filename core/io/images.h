@@ -12,7 +12,7 @@
 #ifndef QNI_IMAGES_H
 #define QNI_IMAGES_H
 
-#include "io/loader.h"
+#include "io/ahead.h"
 #include "tensor/tensor.h"
 
 enum { QNI_IMAGE_CHANNELS = 4 };
@@ -45,11 +45,10 @@ typedef struct qni_images qni_images;
 qn_status qni_images_new(qn_tensor *images, qn_tensor *labels, qn_tensor *rows,
                          const qni_images_options *options, qni_images **loader) QNI_WARN_UNUSED;
 void qni_images_free(qni_images *loader);
-int64_t qni_images_batches(const qni_images *loader); /* per epoch */
+/* Its position. */
+qni_ahead *qni_images_ahead(qni_images *loader);
 /* The next batch, the caller's; NULL once at the end of each epoch, then the next begins. */
 qn_status qni_images_next(qni_images *loader, qni_image_batch **batch) QNI_WARN_UNUSED;
 void qni_image_batch_free(qni_image_batch *batch);
-void qni_images_tell(const qni_images *loader, qni_loader_state *state);
-qn_status qni_images_seek(qni_images *loader, const qni_loader_state *state) QNI_WARN_UNUSED;
 
 #endif

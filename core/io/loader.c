@@ -7,7 +7,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "io/ahead.h"
 #include "io/mix.h"
 
 enum { WINDOW = 64, ORDER = 1, BATCHES = 2 }; /* batches per window; purposes of random streams */
@@ -15,8 +14,8 @@ enum { WINDOW = 64, ORDER = 1, BATCHES = 2 }; /* batches per window; purposes of
 struct qni_loader {
   const qni_split *split;
   qni_loader_options options;
-  int64_t n_rows, n_batches;
-  int64_t *order; /* of epoch order_epoch; the maker's */
+  int64_t n_rows;
+  int64_t *order; /* of epoch order_epoch under options.seed; the maker's, like both */
   int64_t order_epoch;
   qni_ahead *ahead;
 };
@@ -89,18 +88,19 @@ qn_status qni_loader_order(const qni_split *split, const qni_loader_options *o, 
 
 /* ---- Batches ---- */
 
-static qn_status make(void *ctx, int64_t epoch, int64_t index, void **batch) {
+static qn_status make(void *ctx, const qni_position *at, void **batch) {
   qni_loader *l = ctx;
   qni_batch *made = NULL;
-  if (l->order_epoch != epoch) {
-    qn_status st = qni_loader_order(l->split, &l->options, epoch, l->order);
+  if (l->order_epoch != at->epoch || l->options.seed != at->seed) {
+    l->options.seed = at->seed, l->order_epoch = -1;
+    qn_status st = qni_loader_order(l->split, &l->options, at->epoch, l->order);
     if (st) return st;
-    l->order_epoch = epoch;
+    l->order_epoch = at->epoch;
   }
-  int64_t begin = index * l->options.batch, n = l->n_rows - begin;
+  int64_t begin = at->index * l->options.batch, n = l->n_rows - begin;
   if (n > l->options.batch) n = l->options.batch;
   qn_status st = qni_batch_new(l->split, l->options.phase, l->order + begin, n, &made);
-  if (!st) made->epoch = epoch, made->index = index;
+  if (!st) made->epoch = at->epoch, made->index = at->index;
   *batch = made;
   return st;
 }
@@ -126,16 +126,15 @@ qn_status qni_loader_new(const qni_split *split, const qni_loader_options *optio
   if (!l) return QN_E_NOMEM;
   l->split = split, l->options = *options, l->order_epoch = -1;
   l->n_rows = qni_split_rows(split, options->phase);
-  l->n_batches = l->n_rows / options->batch;
-  if (!options->drop_last && l->n_rows % options->batch) l->n_batches++;
   l->order = qni_mem_alloc((size_t)l->n_rows * sizeof *l->order);
-  st = l->order ? qni_ahead_new(&(qni_ahead_source){.make = make,
-                                                    .drop = drop,
-                                                    .ctx = l,
-                                                    .n_batches = l->n_batches,
-                                                    .prefetch = options->prefetch},
-                                &l->ahead)
-                : QN_E_NOMEM;
+  const qni_ahead_source source = {
+      .make = make,
+      .drop = drop,
+      .ctx = l,
+      .seed = options->seed,
+      .n_batches = qni_ahead_count(l->n_rows, options->batch, options->drop_last),
+      .prefetch = options->prefetch};
+  st = l->order ? qni_ahead_new(&source, &l->ahead) : QN_E_NOMEM;
   if (st)
     qni_loader_free(l);
   else
@@ -150,26 +149,11 @@ void qni_loader_free(qni_loader *l) {
   qni_mem_free(l);
 }
 
-int64_t qni_loader_batches(const qni_loader *l) { return l->n_batches; }
-
-void qni_loader_tell(const qni_loader *l, qni_loader_state *state) {
-  state->seed = l->options.seed;
-  qni_ahead_tell(l->ahead, &state->epoch, &state->index);
-}
+qni_ahead *qni_loader_ahead(qni_loader *l) { return l->ahead; }
 
 qn_status qni_loader_next(qni_loader *l, qni_batch **batch) {
   void *made;
   qn_status st = qni_ahead_next(l->ahead, &made);
   *batch = made;
   return st;
-}
-
-qn_status qni_loader_seek(qni_loader *l, const qni_loader_state *state) {
-  qn_status st = qni_ahead_check(l->ahead, state->epoch, state->index);
-  if (st) return st;
-  qni_ahead_stop(l->ahead);
-  l->options.seed = state->seed;
-  l->order_epoch = -1;
-  qni_ahead_start(l->ahead, state->epoch, state->index);
-  return QN_OK;
 }

@@ -3,14 +3,14 @@
 **
 ** Which rows make up batch i of an epoch is a function of (seed, epoch, options)
 ** alone. One thread makes the batches in that order into a bounded queue, so timing
-** cannot change it. The position is (seed, epoch, batch index): nothing else needs
-** saving. Length buckets: the shuffled rows are cut into windows of 64 batches, sorted
-** by length inside each, cut into batches, and the batches are shuffled again.
+** cannot change it. Length buckets: the shuffled rows are cut into windows of 64 batches,
+** sorted by length inside each, cut into batches, and the batches are shuffled again.
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_LOADER_H
 #define QNI_LOADER_H
 
+#include "io/ahead.h"
 #include "io/sequences.h"
 
 typedef struct qni_loader_options {
@@ -23,23 +23,16 @@ typedef struct qni_loader_options {
   int32_t prefetch; /* batches made ahead; 0: no thread */
 } qni_loader_options;
 
-typedef struct qni_loader_state {
-  uint64_t seed;
-  int64_t epoch, index; /* the batch that comes next, both from 0 */
-} qni_loader_state;
-
 typedef struct qni_loader qni_loader;
 
 /* `split` must outlive the loader. Starts at epoch 0, batch 0. */
 qn_status qni_loader_new(const qni_split *split, const qni_loader_options *options,
                          qni_loader **loader) QNI_WARN_UNUSED;
 void qni_loader_free(qni_loader *loader);
-int64_t qni_loader_batches(const qni_loader *loader); /* per epoch */
+/* Its position. */
+qni_ahead *qni_loader_ahead(qni_loader *loader);
 /* The next batch, the caller's; NULL once at the end of each epoch, then the next begins. */
 qn_status qni_loader_next(qni_loader *loader, qni_batch **batch) QNI_WARN_UNUSED;
-void qni_loader_tell(const qni_loader *loader, qni_loader_state *state);
-/* Goes to a position, also to index = batches (the end of an epoch). */
-qn_status qni_loader_seek(qni_loader *loader, const qni_loader_state *state) QNI_WARN_UNUSED;
 
 /* Row numbers of an epoch, n = rows of the phase, batch by batch: what the loader follows. */
 qn_status qni_loader_order(const qni_split *split, const qni_loader_options *options, int64_t epoch,

@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "base/status.h"
+#include "quern/quern.h"
 
 #define assert_ok(call)                                                                            \
   do {                                                                                             \
@@ -45,6 +46,18 @@ static inline const char *test_data(const char *name) {
     skip();
   }
   return path;
+}
+
+/* Loads a plugin, which stands beside the tests; -1 with the reason printed if it cannot. */
+static inline int test_plugin(const char *name) {
+  char path[1024];
+  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
+  if (n < 0) return -1;
+  path[n] = 0;
+  snprintf(strrchr(path, '/'), 64, "/../plugins/%s", name);
+  if (!qn_plugin_load(path)) return 0;
+  print_error("%s\n%s\n", qn_error_last()->what, qn_error_last()->detail);
+  return -1;
 }
 
 #endif

@@ -92,16 +92,7 @@ static inline void free_all(int32_t n, qn_tensor **t) {
 
 static inline int hstu_start(void **state) {
   (void)state;
-  char path[1024];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-  if (n < 0) return -1;
-  path[n] = 0;
-  strcpy(strrchr(path, '/'), "/../plugins/hstu");
-  if (qn_start(NULL) || qn_plugin_load(path)) {
-    print_error("%s\n%s\n", qn_error_last()->what, qn_error_last()->detail);
-    return -1;
-  }
-  return 0;
+  return qn_start(NULL) ? -1 : test_plugin("hstu");
 }
 
 #endif

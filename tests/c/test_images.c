@@ -249,7 +249,7 @@ static void plain_batches_are_the_normalised_images_in_order(void **state) {
   qni_image_batch *b;
   make_set(10, &images, &labels);
   assert_int_equal(qni_images_new(images, labels, NULL, &PLAIN, &l), QN_OK);
-  assert_int_equal(qni_images_batches(l), 2);
+  assert_int_equal(qni_ahead_batches(qni_images_ahead(l)), 2);
   assert_int_equal(qni_images_next(l, &b), QN_OK);
   assert_int_equal(b->n, 7);
   const uint8_t *from = images->view.data;
@@ -333,10 +333,9 @@ static void a_sought_position_gives_the_batches_of_an_unbroken_loader(void **sta
     assert_int_equal(qni_images_next(a, &x), QN_OK);
     qni_image_batch_free(x);
   }
-  qni_loader_state at;
-  qni_images_tell(a, &at);
+  const qni_position at = qni_ahead_tell(qni_images_ahead(a));
   assert_int_equal(at.epoch, 1);
-  assert_int_equal(qni_images_seek(b, &at), QN_OK);
+  assert_int_equal(qni_ahead_seek(qni_images_ahead(b), &at), QN_OK);
   for (int i = 0; i < 6; i++) {
     qni_image_batch *x, *y;
     assert_int_equal(qni_images_next(a, &x), QN_OK);
@@ -348,7 +347,8 @@ static void a_sought_position_gives_the_batches_of_an_unbroken_loader(void **sta
     qni_image_batch_free(x);
     qni_image_batch_free(y);
   }
-  help_expect(qni_images_seek(b, &(qni_loader_state){.index = 99}), QN_E_ARG, "no batch 100");
+  help_expect(qni_ahead_seek(qni_images_ahead(b), &(qni_position){.index = 99}), QN_E_ARG,
+              "no batch 100");
   qni_images_free(a);
   qni_images_free(b);
   qn_tensor_free(images);

@@ -2,8 +2,6 @@
 ** The autosparse plugin's op from C, where the sanitizers look: the lookup against its formula,
 ** edges, gradients, refusals. SPDX-License-Identifier: MIT
 */
-#include <unistd.h>
-
 #include "ops_help.h"
 
 enum { A = 7, B = 5 };
@@ -70,19 +68,7 @@ static void nan_stays_and_a_grid_without_cells_is_refused(void **state) {
   gc_free((qn_tensor *[]){x, grid, thin, s}, 4);
 }
 
-/* The plugin stands beside the tests. */
-static int start(void **state) {
-  char path[1024];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-  if (n < 0) return -1;
-  path[n] = 0;
-  strcpy(strrchr(path, '/'), "/../plugins/autosparse");
-  if (ops_start(state) || qn_plugin_load(path)) {
-    print_error("%s\n%s\n", qn_error_last()->what, qn_error_last()->detail);
-    return -1;
-  }
-  return 0;
-}
+static int start(void **state) { return ops_start(state) ? -1 : test_plugin("autosparse"); }
 
 int main(void) {
   const struct CMUnitTest tests[] = {

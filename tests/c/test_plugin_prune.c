@@ -2,8 +2,6 @@
 ** The prune plugin's ops from C, where the sanitizers look: selection, products with sparse
 ** matrices, rows of sparse tables. SPDX-License-Identifier: MIT
 */
-#include <unistd.h>
-
 #include "ops_help.h"
 
 /* Scores with many equal ones; what is kept must be what a count of better ones says. */
@@ -86,19 +84,7 @@ static void gradients_agree_with_differences(void **state) {
   gc_free((qn_tensor *[]){x, values, rows, cols, b, ids}, 6);
 }
 
-/* The plugin stands beside the tests. */
-static int start(void **state) {
-  char path[1024];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 64);
-  if (n < 0) return -1;
-  path[n] = 0;
-  strcpy(strrchr(path, '/'), "/../plugins/prune");
-  if (ops_start(state) || qn_plugin_load(path)) {
-    print_error("%s\n%s\n", qn_error_last()->what, qn_error_last()->detail);
-    return -1;
-  }
-  return 0;
-}
+static int start(void **state) { return ops_start(state) ? -1 : test_plugin("prune"); }
 
 int main(void) {
   const struct CMUnitTest tests[] = {

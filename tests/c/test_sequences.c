@@ -175,7 +175,7 @@ static void the_order_does_not_depend_on_the_thread(void **state) {
       qni_loader *l;
       int64_t n;
       assert_int_equal(qni_loader_new(s, &o, &l), QN_OK);
-      assert_int_equal(qni_loader_batches(l), 19);
+      assert_int_equal(qni_ahead_batches(qni_loader_ahead(l)), 19);
       for (int epoch = 0; epoch < 3; epoch++) {
         uint64_t h = hash_epoch(l, &n);
         assert_int_equal(n, 19);
@@ -244,11 +244,10 @@ static void a_saved_position_is_taken_up_again(void **state) {
   qni_batch *x1, *x2;
   assert_int_equal(qni_loader_new(s, &o, &a), QN_OK);
   for (int skip = 0; skip < 40; skip += 3) {
-    qni_loader_state at;
-    qni_loader_tell(a, &at);
+    const qni_position at = qni_ahead_tell(qni_loader_ahead(a));
     o.seed = 99; /* the state carries the seed */
     assert_int_equal(qni_loader_new(s, &o, &b), QN_OK);
-    assert_int_equal(qni_loader_seek(b, &at), QN_OK);
+    assert_int_equal(qni_ahead_seek(qni_loader_ahead(b), &at), QN_OK);
     for (int i = 0; i < 3; i++) {
       assert_int_equal(qni_loader_next(a, &x1), QN_OK);
       assert_int_equal(qni_loader_next(b, &x2), QN_OK);
@@ -263,7 +262,8 @@ static void a_saved_position_is_taken_up_again(void **state) {
     }
     qni_loader_free(b);
   }
-  help_expect(qni_loader_seek(a, &(qni_loader_state){.index = 1000}), QN_E_ARG, "no batch 1001");
+  help_expect(qni_ahead_seek(qni_loader_ahead(a), &(qni_position){.index = 1000}), QN_E_ARG,
+              "no batch 1001");
   qni_loader_free(a);
   qni_split_free(s);
   qni_interactions_free(x);
@@ -276,7 +276,7 @@ static void the_last_batch_may_be_left_out(void **state) {
   qni_loader_options o = {.phase = QNI_PHASE_TEST, .batch = 30, .drop_last = true};
   qni_loader *l;
   assert_int_equal(qni_loader_new(s, &o, &l), QN_OK);
-  assert_int_equal(qni_loader_batches(l), 3);
+  assert_int_equal(qni_ahead_batches(qni_loader_ahead(l)), 3);
   qni_loader_free(l);
   o.batch = 0;
   help_expect(qni_loader_new(s, &o, &l), QN_E_ARG, "batch of 0");
@@ -305,9 +305,8 @@ static void an_error_in_the_thread_reaches_the_reader(void **state) {
   qni_mem_fail_after(0, 0);
   help_expect(st, QN_E_NOMEM, "out of memory");
   help_expect(qni_loader_next(l, &b), QN_E_NOMEM, "out of memory");
-  qni_loader_state at;
-  qni_loader_tell(l, &at);
-  assert_int_equal(qni_loader_seek(l, &at), QN_OK); /* and a seek goes on from there */
+  const qni_position at = qni_ahead_tell(qni_loader_ahead(l));
+  assert_int_equal(qni_ahead_seek(qni_loader_ahead(l), &at), QN_OK); /* goes on from there */
   assert_int_equal(qni_loader_next(l, &b), QN_OK);
   assert_int_equal(b->index, at.index);
   qni_batch_free(b);

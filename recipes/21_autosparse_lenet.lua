@@ -5,7 +5,7 @@
 --   quern run recipes/21_autosparse_lenet.lua --size full --set data.set=fashion-mnist
 -- SPDX-License-Identifier: MIT
 local quern = require "quern"
-local vision, autosparse = quern.plugin "vision", quern.plugin "autosparse"
+local vision, prune, autosparse = quern.plugin "vision", quern.plugin "prune", quern.plugin "autosparse"
 
 local r = quern.recipe {
   name = "autosparse-lenet",
@@ -13,7 +13,8 @@ local r = quern.recipe {
   params = {
     data = { set = { "str", "auto", "images of 28x28; auto: mnist-10k, else fashion-mnist, else generated" },
              limit = { "int", 10000, "training images used", min = 1 } },
-    train = { epochs = { "int", 4, "of each training", min = 1 }, batch = { "int", 100, "images", min = 1 },
+    train = { epochs = { "int", 4, "of each training", min = 1 },
+              batch = { "int", 75, "images: 100 steps an epoch of 7,500", min = 1 },
               lr = { "num", 0.05, "of SGD with momentum 0.9, falling by cosine", min = 0 } },
     irp = { rounds = { "int", 20, "of the teacher", min = 2 }, final = { "num", 0.01, "its last density", min = 0 },
             criterion = { "enum", "snip", "what the teacher prunes by", of = { "snip", "magnitude" } } },
@@ -28,15 +29,9 @@ local r = quern.recipe {
     smoke = { data = { limit = 500 }, train = { epochs = 1 }, irp = { rounds = 3, final = 0.1 },
               fit = { epochs = 1 }, prune = { methods = "magnitude,snip", densities = "10", seeds = 1 } },
     small = {},
-    full = { data = { limit = 60000 }, train = { epochs = 10 } },
+    full = { data = { limit = 60000 }, train = { epochs = 10, batch = 100 } },
   },
 }
-
-local function words(text)
-  local out = {}
-  for w in text:gmatch "[^,%s]+" do out[#out + 1] = w end
-  return out
-end
 
 local function choose(name)
   if name ~= "auto" then return name end
@@ -47,12 +42,12 @@ local function choose(name)
 end
 
 function r:study(cfg, set, label, hidden, scorer)
-  local t, methods, densities, seeds = cfg.train, words(cfg.prune.methods), words(cfg.prune.densities), {}
+  local t, methods, densities, seeds = cfg.train, quern.util.words(cfg.prune.methods), {}, {}
   methods[#methods + 1] = { name = "autos", how = scorer }
   methods[#methods + 1] = { name = "autos, shipped", how = "autos" }
-  for i, d in ipairs(densities) do densities[i] = tonumber(d) / 100 end
+  for i, d in ipairs(quern.util.words(cfg.prune.densities)) do densities[i] = tonumber(d) / 100 end
   for i = 1, cfg.prune.seeds do seeds[i] = self.seed + 10 * i end
-  local records = autosparse.compare { methods = methods, densities = densities, seeds = seeds, data = set,
+  local study = prune.compare { methods = methods, densities = densities, seeds = seeds, data = set,
     loss = vision.loss, batch = 256,
     make = function(seed)
       quern.seed(seed)
@@ -64,13 +59,9 @@ function r:study(cfg, set, label, hidden, scorer)
     end,
     evaluate = function(model) return { top1 = vision.evaluate(model, set, "test").top1 } end,
     say = function(x) self:metric { study = label, method = x.method, density = x.density, seed = x.seed,
-      top1 = x.metrics.top1, effective = x.effective, collapsed = x.collapsed } end }
-  self:log(label .. "\n" .. autosparse.table(records, "top1"))
-  for method, by in pairs(autosparse.summary(records, "top1")) do
-    local line = {}
-    for d, cell in pairs(by) do line[("top1 at %g %%"):format(100 * d)] = cell.mean end
-    self:report(label .. ": " .. method, line)
-  end
+      top1 = x.metrics.top1, effective = x.metrics.effective, collapsed = x.collapsed } end }
+  self:log(label .. "\n" .. study:table "top1")
+  for method, means in pairs(study:means "top1") do self:report(label .. ": " .. method, means) end
 end
 
 function r:main(cfg)

@@ -6,7 +6,7 @@
 -- 2020 publishes for the same models (test top-1).
 -- SPDX-License-Identifier: MIT
 local quern = require "quern"
-local vision, autosparse = quern.plugin "vision", quern.plugin "autosparse"
+local vision, prune, autosparse = quern.plugin "vision", quern.plugin "prune", quern.plugin "autosparse"
 
 local r = quern.recipe {
   name = "autosparse-cifar",
@@ -56,9 +56,9 @@ local r = quern.recipe {
   },
 }
 
-local function words(text)
-  local out = {}
-  for w in text:gmatch "[^,%s]+" do out[#out + 1] = tonumber(w) or w end
+local function numbers(text)
+  local out = quern.util.words(text)
+  for i, w in ipairs(out) do out[i] = tonumber(w) end
   return out
 end
 
@@ -80,7 +80,7 @@ end
 function r:train(cfg, set, model, epochs, how, checkpoints)
   local t = cfg.train
   vision.train(model, set, { epochs = epochs, batch = t.batch, lr = t.lr, weight_decay = t.decay, nesterov = t.nesterov,
-    drops = t.drops ~= "" and words(t.drops) or nil, gamma = t.gamma, seed = how.seed, resume = how.resume,
+    drops = t.drops ~= "" and numbers(t.drops) or nil, gamma = t.gamma, seed = how.seed, resume = how.resume,
     name = how.name:gsub("[^%w._-]+", "-"), checkpoints = checkpoints })
 end
 
@@ -101,28 +101,24 @@ end
 function r:main(cfg)
   local set = open(cfg.data)
   self:log(tostring(set))
-  local methods, densities, seeds = words(cfg.prune.methods), words(cfg.prune.densities), {}
+  local methods, densities, seeds = quern.util.words(cfg.prune.methods), numbers(cfg.prune.densities), {}
   if cfg.irp.rounds > 0 then methods[#methods + 1] = { name = "autos", how = self:teacher(cfg, set) } end
   methods[#methods + 1] = { name = "autos, shipped", how = "autos" }
   for i, d in ipairs(densities) do densities[i] = d / 100 end
   for i = 1, cfg.prune.seeds do seeds[i] = self.seed + 10 * i end
-  local records = autosparse.compare { methods = methods, densities = densities, seeds = seeds, data = set,
+  local study = prune.compare { methods = methods, densities = densities, seeds = seeds, data = set,
     loss = vision.loss, batch = 256,
     make = function(seed) return self:make(cfg, set, cfg.model.name, seed) end,
     train = function(model, how) self:train(cfg, set, model, cfg.train.epochs, how, cfg.train.epochs > 20) end,
     evaluate = function(model) return { top1 = vision.evaluate(model, set, "test").top1 } end,
     say = function(x)
       self:metric { method = x.method, density = x.density, seed = x.seed, top1 = x.metrics.top1,
-                    effective = x.effective, collapsed = x.collapsed }
+                    effective = x.metrics.effective, collapsed = x.collapsed }
       self:log(("%s at %g %%, seed %d: top-1 %.2f, effective density %.2f %%, %d layers collapsed"):format(x.method,
-        100 * x.density, x.seed, x.metrics.top1, 100 * x.effective, x.collapsed))
+        100 * x.density, x.seed, x.metrics.top1, 100 * (x.metrics.effective or 1), x.collapsed or 0))
     end }
-  self:log(autosparse.table(records, "top1"))
-  for method, by in pairs(autosparse.summary(records, "top1")) do
-    local line = {}
-    for d, cell in pairs(by) do line[("top1 at %g %%"):format(100 * d)] = cell.mean end
-    self:report(cfg.model.name .. ": " .. method, line)
-  end
+  self:log(study:table "top1")
+  for method, means in pairs(study:means "top1") do self:report(cfg.model.name .. ": " .. method, means) end
 end
 
 return r

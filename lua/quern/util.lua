@@ -86,6 +86,15 @@ end
 
 -- ---- Names -------------------------------------------------------------------
 
+--- The words of a text that are separated by commas or blanks.
+---@param text string
+---@return string[]
+function util.words(text)
+  local out = {}
+  for w in text:gmatch "[^,%s]+" do out[#out + 1] = w end
+  return out
+end
+
 --- Number of single-character edits (insert, delete, replace, swap) between two words.
 ---@param a string
 ---@param b string

@@ -24,13 +24,11 @@ local Dataset = require "autosparse.dataset"
 local Scorer = require "autosparse.scorer"
 local fit = require "autosparse.fit"
 local schedule = require "autosparse.schedule"
-local compare = require "autosparse.compare"
 local statistics = require "autosparse.statistics"
 
 local folder = here:match("^(.*)/") or "."
 local autosparse = { irp = irp.run, dataset = Dataset.from, load_dataset = Dataset.load, fit = fit, Scorer = Scorer,
-                     schedule = schedule.keep, spearman = statistics.spearman, compare = compare.run,
-                     summary = compare.summary, table = compare.table }
+                     schedule = schedule.keep, spearman = statistics.spearman }
 
 --- Names of the scorers that are shipped.
 ---@return string[]

@@ -37,7 +37,7 @@ local Irp = class "Irp"
 
 local known = { model = 1, data = 1, loss = 1, train = 1, evaluate = 1, rounds = 1, final = 1, schedule = 1, ratio = 1,
                 criterion = 1, rewind = 1, first = 1, batch = 1, batches = 1, folder = 1, seed = 1, only = 1, say = 1,
-                name = 1 }
+                name = 1, alloc = 1 }
 
 local function choice(value, name, allowed)
   for _, a in ipairs(allowed) do
@@ -54,8 +54,8 @@ local function settings_of(self, o)
   local shapes = {}
   for i, p in ipairs(self.params) do shapes[i] = p.name .. " " .. table.concat(p.tensor.shape, "x") end
   return { rounds = self.rounds, final = o.final, schedule = o.schedule or "num", ratio = o.ratio,
-           criterion = self.criterion, rewind = self.rewind, first = self.first, seed = self.seed, batch = self.batch,
-           batches = o.batches, parameters = shapes }
+           criterion = self.criterion, alloc = self.alloc, rewind = self.rewind, first = self.first, seed = self.seed,
+           batch = self.batch, batches = o.batches, parameters = shapes }
 end
 
 local function cloned(state)
@@ -78,6 +78,7 @@ function Irp:init(options)
   self.keep, self.alive = schedule.keep(o)
   self.rounds = #self.keep
   self.criterion = prune.scorer(o.criterion or "snip").name
+  self.alloc = choice(o.alloc or "global", "alloc", { "global", "layer", "erk" })
   self.rewind = choice(o.rewind or "all", "rewind", { "all", "weights" })
   self.first = choice(o.first or "init", "first", { "init", "trained" })
   self.seed = util.integer(o.seed or runs.current and runs.current.seed or 0, "irp: seed")
@@ -116,8 +117,8 @@ function Irp:save()
 end
 
 local function differing(a, b)
-  for _, key in ipairs { "parameters", "rounds", "final", "schedule", "ratio", "criterion", "rewind", "first", "seed",
-                         "batch", "batches" } do
+  for _, key in ipairs { "parameters", "rounds", "final", "schedule", "ratio", "criterion", "alloc", "rewind", "first",
+                         "seed", "batch", "batches" } do
     local x, y = a[key], b[key]
     if type(x) == "table" then x = table.concat(x, "; ") end
     if type(y) == "table" then y = table.concat(y, "; ") end
@@ -184,7 +185,7 @@ function Irp:cull(round)
   local scores = prune.score(self.criterion, self.model, self.data,
                              { loss = self.loss, batch = self.batch, batches = self.count, seed = self.seed + round })
   self.mask = prune.select(self.model, self.params, scores.scores,
-                           { density = self.alive[round], alive = self.mask, guard = "report" })
+                           { density = self.alive[round], alive = self.mask, alloc = self.alloc, guard = "report" })
   quern.no_grad(function()
     for _, name in ipairs(self.names) do
       self.survival[name] = self.survival[name] + self.mask.kept[name]:cast "i32"
@@ -250,6 +251,7 @@ end
 ---@field schedule string? "num" (default) or "pct"
 ---@field ratio number? with pct: the share kept in each round, instead of final^(1/rounds)
 ---@field criterion string? a scorer of prune: "snip" (default), "magnitude", ...
+---@field alloc string? how a round shares its weights out: "global" (default), "layer", "erk"
 ---@field rewind string? "all" (default) or "weights"
 ---@field first string? "init" (default) or "trained"
 ---@field batch integer? rows of a batch for gradients; default 256

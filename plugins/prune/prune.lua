@@ -26,7 +26,7 @@ return {
   select = select.mask, count = select.count, erk = select.erk,
   parameters = groups.of, define_group = groups.define,
   batches = gradients.batches, gradients = gradients.sum, hessian = gradients.hessian,
-  variant = require("prune.variants").run,
+  variant = require("prune.variants").run, compare = require "prune.compare",
   flow = require "prune.flow", csr = require "prune.csr", compile = require "prune.compile",
   copy = gradients.copy, restore = gradients.restore,
 }

@@ -12,6 +12,7 @@
 local quern = require "quern"
 local class = require "quern.class"
 local util = require "quern.util"
+local det = require "quern.det"
 local thing = require "quern.thing"
 local groups = require "prune.groups"
 local select = require "prune.select"
@@ -100,6 +101,11 @@ end
 ---@field alive prune.Mask? what may be kept
 local Job = class "PruneJob"
 
+-- A stream of its own: under the same seed a model's initial weights would be the random scores' very numbers, and
+-- the largest weights of one sign be kept "at random".
+local SCORES = 4720
+local function seed_of(seed) return det.random(SCORES, seed):range(0, 0x7fffffff) end
+
 local shared = { loss = 1, batches = 1, batch = 1, seed = 1, only = 1, names = 1 }
 
 function Job:init(scorer, model, data, o, densities)
@@ -116,7 +122,7 @@ function Job:init(scorer, model, data, o, densities)
     util.fail("argument", ("prune: scorer %s needs data and a loss"):format(scorer.name), nil,
               "prune.mask(name, model, data, { loss = function(model, batch) ... end, ... })")
   end
-  if o.seed then quern.seed(util.integer(o.seed, "prune: seed")) end
+  if o.seed then quern.seed(seed_of(util.integer(o.seed, "prune: seed"))) end
 end
 
 --- Iterates over the batches to be scored with: the same ones in the same order at each call.

@@ -102,6 +102,15 @@ return {
     check.yes(math.abs(kept - 0.03 * all) <= 1, ("%d of %d"):format(kept, all))
   end },
 
+  { "rounds may share out by layer", function()
+    local set = pictures()
+    local irp = teach(set, { model = make(set, 2, { 40, 20 }), rounds = 3, alloc = "layer", train = no_training })
+    for _, h in ipairs(irp.history) do
+      for name, d in pairs(h.densities) do check.yes(math.abs(d - h.alive) < 0.01, name) end
+    end
+    check.fails(function() teach(set, { alloc = "ekr" }) end, "alloc is ekr", "known are global, layer, erk")
+  end },
+
   { "masks shrink, survival is their sum, kept weights begin each round as they were", function()
     local set, masks, starts = pictures(), {}, 0
     local irp
@@ -300,18 +309,6 @@ return {
     check.fails(function() autosparse.fit { from = data } end, "every weight survived 3 rounds")
     check.fails(function() autosparse.fit { from = known_rank(100, 4), holdout = 1 } end, "holdout must be in (0, 1)")
     check.fails(function() autosparse.fit { from = known_rank(100, 4), features = "globl" } end, "\"globl\"", "global")
-  end },
-
-  { "a comparison trains each method alike and sums over seeds", function()
-    local set = pictures()
-    local records = autosparse.compare { methods = { "magnitude", { name = "ours", how = fitted() } },
-      densities = { 0.5, 0.1 }, seeds = { 1, 2 }, data = set, loss = vision.loss, effective = false,
-      make = function(seed) return make(set, seed) end, train = quick(set),
-      evaluate = function(m) return vision.evaluate(m, set, "test") end }
-    check.equal(#records, 10)
-    local s = autosparse.summary(records, "top1")
-    check.equal({ s.dense[1.0].n, s.ours[0.1].n, s.magnitude[0.5].n }, { 2, 2, 2 })
-    check.yes(autosparse.table(records, "top1"):find("ours", 1, true))
   end },
 
   { "ties share their rank", function()

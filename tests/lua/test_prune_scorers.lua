@@ -74,6 +74,68 @@ return {
     check.yes(filled:effective() > plain:effective())
   end },
 
+  { "what is kept at random has nothing to do with the initial weights, under one seed for both", function()
+    for _, how in ipairs { "random", "erk" } do
+      quern.seed(9)
+      local model = Net({ 60, 50, 20 }, "relu", "kaiming_normal")
+      local mask = prune.mask(how, model, nil, { density = 0.2, seed = 9 })
+      for _, p in ipairs(prune.parameters(model)) do
+        local w, kept = p.tensor:detach(), mask.kept[p.name]:cast "f32"
+        local n, sd = kept:sum():item(), math.sqrt((w * w):mean():item())
+        local mean = (w * kept):sum():item() / n
+        check.yes(math.abs(mean) < 4 * sd / math.sqrt(n), ("%s: kept weights of %s: mean %g"):format(how, p.name, mean))
+      end
+    end
+  end },
+
+  { "a comparison prunes the same fresh models, trains each alike, and sums over seeds", function()
+    quern.seed(6)
+    local rows, told, shares = batches(1, 6, 2)[1], {}, {}
+    local data = quern.data.tensors(rows, { batch = 8, seed = 1 })
+    local function train(model, how)
+      shares[how.name] = how.share
+      quern.fit(model, data, { epochs = math.ceil(4 * how.share), optim = { name = "sgd", lr = 0.05 }, seed = how.seed,
+                               progress = false, loss = function(m, b) return m:loss(b) end })
+    end
+    local function run(options)
+      local o = { methods = { "magnitude", { name = "spread", how = "snip", select = { alloc = "layer" } } },
+        densities = { 0.5, 0.25 }, seeds = { 1, 2 }, data = data, train = train,
+        make = function(seed)
+          quern.seed(seed)
+          return Net({ 6, 8, 2 }, "relu")
+        end,
+        evaluate = function(m) return { mse = m:loss(rows):item() } end,
+        say = function(x, model) told[#told + 1] = { x, model } end }
+      for k, v in pairs(options or {}) do o[k] = v end
+      return prune.compare(o)
+    end
+    local c = run()
+    check.equal({ #c.records, #told }, { 10, 10 })
+    local s = c:summary "mse"
+    check.equal({ s.dense[1.0].n, s.spread[0.25].n, s.magnitude[0.5].n }, { 2, 2, 2 })
+    check.near(s.dense[1.0].mean, (c.records[1].metrics.mse + c.records[6].metrics.mse) / 2, 1e-12)
+    check.near(c:means("mse").spread["mse at 25 %"], s.spread[0.25].mean, 1e-12)
+    check.yes(c:table("mse"):find("spread", 1, true))
+    check.near(c.records[3].layers, { 0.5, 0.5 }, 1e-12)                       -- of spread, at one half
+    check.near(c.records[2].metrics.density, 0.5, 1e-12)
+    c:relate("mse", "of dense")
+    check.near(c.records[7].metrics["of dense"], c.records[7].metrics.mse / c.records[6].metrics.mse, 1e-12)
+    local order = {}
+    for method, density, results in c:each() do order[#order + 1] = ("%s %g %d"):format(method, density, #results) end
+    check.equal(order, { "dense 1 2", "magnitude 0.5 2", "spread 0.5 2", "magnitude 0.25 2", "spread 0.25 2" })
+    for _, t in ipairs(told) do
+      local kept, all = 0, 0
+      for _, p in ipairs(prune.parameters(t[2])) do
+        kept, all = kept + truths(quern.ne(p.tensor, 0)), all + p.tensor:numel()
+      end
+      check.near(kept / all, t[1].density, 1e-12, t[1].method)
+    end
+    run { variant = "post", densities = { 0.5 }, seeds = { 1 } }
+    check.equal({ shares["dense-1"], shares["magnitude-50-1"] }, { 1, 0.2 })
+    check.fails(function() run { methods = { "snup" } } end, "snup", "snip")
+    check.fails(function() run { alloc = "erk" } end, "alloc")
+  end },
+
   { "magnitude collapses where SynFlow does not", function()
     quern.seed(11)
     local model = Net({ 784, 200, 200, 100, 10 }, "relu", { "kaiming_normal" })

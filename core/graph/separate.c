@@ -90,6 +90,8 @@ static bool along_batch(const qni_program *p, const qni_entry *e) {
 /* Core ops that may couple samples, but not when called like this. */
 static bool harmless(const qni_program *p, const qni_entry *e) {
   static const char *const always[] = {"full", "sum_to", "sum", "stack", NULL};
+  static const char *const given[] = {"batch_norm", "batch_norm_act", NULL};
+  enum { GIVEN_MEAN = 3 };
   static const char *const by_dim[] = {
       "prod",    "max",    "min",    "var",         "std",          "logsumexp", "all",
       "any",     "argmax", "argmin", "max_dim",     "min_dim",      "cumsum",    "sort",
@@ -98,6 +100,8 @@ static bool harmless(const qni_program *p, const qni_entry *e) {
   if (is_one_of(e->op->name, always)) return true;
   if (!strcmp(e->op->name, "mean")) /* composed into backward it is no sum */
     return e->kind == QNI_ENTRY_BACKWARD || !e->backward || !along_batch(p, e);
+  if (is_one_of(e->op->name, given)) /* statistics that are given are the batch's no more */
+    return (e->kind == QNI_ENTRY_BACKWARD ? e->like : e->in)[GIVEN_MEAN] >= 0;
   return is_one_of(e->op->name, by_dim) && !along_batch(p, e);
 }
 

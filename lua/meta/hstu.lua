@@ -249,6 +249,19 @@ function quern.sequence_embedding(ids, e, p, options) end
 ---@return quern.Tensor x
 function Tensor:sequence_embedding(e, p, options) end
 
+--- The last row of each sequence.
+--- y[b] is the last row of sequence b. Gradient: dy[b] goes to that row.
+--- `sequence_last(x: f[T@B,D]) -> y: f[B,D]`
+---@param x quern.Tensor|number
+---@return quern.Tensor y
+function quern.sequence_last(x) end
+
+--- The last row of each sequence.
+--- y[b] is the last row of sequence b. Gradient: dy[b] goes to that row.
+--- `sequence_last(x: f[T@B,D]) -> y: f[B,D]`
+---@return quern.Tensor y
+function Tensor:sequence_last() end
+
 --- The place of each token in its sequence, from the start or from the end.
 --- Places count from 0 and stop at most - 1.
 --- `sequence_places(x: any[T@B], *, from_end: bool = false, most: int{1..} = 8192) -> place: i64[T@B]`

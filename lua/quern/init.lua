@@ -132,7 +132,7 @@ end
 
 local parts = { nn = 1, optim = 1, data = 1, fit = 1, metrics = 1, recipe = 1, schedule = 1, progress = 1, help = 1,
                 gradcheck = 1, plugin = 1, runs = 1, checkpoint = 1, det = 1, util = 1, error = 1, class = 1, lock = 1,
-                params = 1, report = 1, capture = 1, ema = 1, thing = 1 }
+                params = 1, report = 1, capture = 1, ema = 1, thing = 1, inference = 1 }
 local things = { object = 1, hook = 1, dataset = 1, metric = 1, codec = 1, scorer = 1 }
 
 return setmetatable(quern, {

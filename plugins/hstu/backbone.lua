@@ -172,11 +172,7 @@ end
 --- The user vectors: what encode gives at the last token of each sequence.
 ---@param batch table
 ---@return userdata [B,dim]
-function Backbone:users(batch)
-  local x = self:encode(batch)
-  local last = x:offsets():narrow(1, 2, batch.n_sequences) - 1
-  return quern.index_select(x:values(), last, 1)
-end
+function Backbone:users(batch) return quern.sequence_last(self:encode(batch)) end
 
 --- Rows 0..items of the table: what is predicted; nil where it is compiled.
 ---@return userdata? [items+1,dim]

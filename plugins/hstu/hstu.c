@@ -18,6 +18,7 @@ static const qn_op *const ops[] = {&hstu_sequence_embedding_op,
                                    &hstu_pooled_embedding_op,
                                    &hstu_sequence_places_op,
                                    &hstu_age_bucket_op,
+                                   &hstu_sequence_last_op,
                                    NULL};
 
 static const char *const requires_ids[] = {"qn.math/1", NULL};

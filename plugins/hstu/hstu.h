@@ -18,7 +18,7 @@ extern const qn_op hstu_time_bucket_op, hstu_attention_op, hstu_mixer_op, hstu_n
 extern const qn_op hstu_sampled_softmax_op, hstu_sampled_bce_op, hstu_rank_targets_op;
 extern const qn_op hstu_rank_scores_op, hstu_sequence_embedding_op, hstu_extend_attention_op;
 extern const qn_op hstu_stochastic_length_op, hstu_pooled_embedding_op;
-extern const qn_op hstu_sequence_places_op, hstu_age_bucket_op;
+extern const qn_op hstu_sequence_places_op, hstu_age_bucket_op, hstu_sequence_last_op;
 
 enum { BUCKETS = 129, BUCKET_ROOM = 256 }; /* rows of a time bias; room for any byte */
 

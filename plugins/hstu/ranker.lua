@@ -146,9 +146,10 @@ function Ranker.judge(ranker, batches)
   for k in ipairs(ranker.tasks) do scores[k], labels[k] = {}, {} end
   ranker:eval()
   quern.no_grad(function()
+    local scores_of = quern.inference(ranker, "scores", function(m, batch) return m(batch) end)
     for batch in batches do
       quern.scope(function()
-        local out, truth, test = ranker(batch):totable(), batch.labels:totable(), batch.test:totable()
+        local out, truth, test = scores_of(batch):totable(), batch.labels:totable(), batch.test:totable()
         local user = Ranker.event_users(batch)
         for t, w in ipairs(test) do
           if w > 0 then

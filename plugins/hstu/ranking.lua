@@ -67,10 +67,11 @@ function ranking.ranks(model, data, phase, options)
   model:eval()
   quern.no_grad(function()
     local items, keep = model:table(), mask_of(model.items, o.catalogue or ids_of(o.domain))
+    local users_of = quern.inference(model, "users", function(m, batch) return m:users(batch) end)
     for batch in batches_of(data, phase, o.batch or 256, o.domain) do
       quern.scope(function()
         local seen = o.filter_seen ~= false and batch.items or nil
-        local users, ties = model:users(batch), { ties = o.ties or "average" }
+        local users, ties = users_of(batch), { ties = o.ties or "average" }
         local rank = items and quern.rank_targets(users, items, batch.last_targets, seen, keep, ties)
           or quern.rank_scores(model:scores(users), batch.last_targets, seen, keep, ties)
         append(ranks, rank)

@@ -21,9 +21,10 @@ function training.evaluate(model, set, phase, batch)
   local hits, loss, n, was = 0, 0.0, 0, model.training
   model:eval()
   quern.no_grad(function()
+    local logits_of = quern.inference(model, "logits", function(m, x) return m(x) end)
     for b in set:batches(phase, batch) do
       quern.scope(function()
-        local logits = model(b.x)
+        local logits = logits_of(b.x)
         hits = hits + quern.sum(quern.eq(quern.argmax(logits, { dim = 2 }), b.y):cast "i64"):item()
         loss = loss + quern.cross_entropy(logits, b.y, { reduction = "sum" }):item()
         n = n + b.n

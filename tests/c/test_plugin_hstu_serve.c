@@ -311,6 +311,20 @@ static void places_and_ages_count_from_the_sequences_ends(void **state) {
   FREE(t, query, start, end, age);
 }
 
+static void the_last_rows_are_those_of_each_sequence(void **state) {
+  (void)state;
+  qn_tensor *x = jagged(noise(3, 1, 2, 6, 2, 0), 3, (int64_t[]){1, 3, 2});
+  qn_tensor *y = RUN("sequence_last", tensor(NULL, x));
+  const double *from = doubles(x), *to = doubles(y);
+  for (int k = 0; k < 2; k++) {
+    assert_true(to[k] == from[k]);
+    assert_true(to[2 + k] == from[3 * 2 + k]);
+    assert_true(to[4 + k] == from[5 * 2 + k]);
+  }
+  assert_true(gradcheck("sequence_last", 1, (qn_arg[]){tensor(NULL, x)}, GRADCHECK_FIRST));
+  FREE(x, y);
+}
+
 static void the_weight_of_the_positive_enters_the_loss(void **state) {
   (void)state;
   qn_tensor *o = noise(1, 1, 2, 6, 4, 0), *e = noise(2, 1, 2, 9, 4, 0),
@@ -365,6 +379,7 @@ int main(void) {
       cmocka_unit_test(whole_sequences_are_as_frequent_as_the_rule_says),
       cmocka_unit_test(weighted_samples_prefer_recent_events),
       cmocka_unit_test(places_and_ages_count_from_the_sequences_ends),
+      cmocka_unit_test(the_last_rows_are_those_of_each_sequence),
       cmocka_unit_test(the_weight_of_the_positive_enters_the_loss),
       cmocka_unit_test(bad_input_is_refused_in_words),
   };

@@ -281,6 +281,7 @@ static qni_update update_at(lua_State *L) {
                                 .step = (int64_t)number_at(L, "step", 1),
                                 .decoupled = flag_at(L, "decoupled"),
                                 .nesterov = flag_at(L, "nesterov")};
+  u.salt = (uint32_t)(int64_t)number_at(L, "salt", 0);
   return u;
 }
 

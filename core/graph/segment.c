@@ -13,6 +13,8 @@
 
 #include "graph/program.h"
 
+enum { AFTER_ALL = INT32_MAX - 1 }; /* where results are looked at */
+
 static bool is_whole(const qni_program *p, int32_t i) { return p->when[i] == QNI_WHEN_WHOLE; }
 
 /* ---- In which segment ---- */
@@ -131,11 +133,11 @@ static void find_spans(qni_program *p) {
     meet(p, e->out, back ? e->n_in : e->n_out, p->segment[i]);
     meet(p, e->saved, QN_MAX_SAVED, p->segment[i]);
   }
-  for (int32_t k = 0; k < p->n_outputs; k++) meet(p, &p->output[k], 1, INT32_MAX - 1);
+  for (int32_t k = 0; k < p->n_outputs; k++) meet(p, &p->output[k], 1, AFTER_ALL);
   for (int32_t b = 0; b < p->n_buffers; b++) {
     qni_pbuffer *x = &p->buffer[b];
     if (!made_here(x) || x->to < 0) continue;
-    bool leaves = x->from != x->to || x->from & 1;
+    bool leaves = x->from != x->to || x->from & 1 || x->to == AFTER_ALL;
     x->crosses = leaves && x->varies && batched_size(p, x);
     x->reduced = leaves && x->varies && !batched_size(p, x);
   }

@@ -6,7 +6,8 @@
 ** A block of g is summed into a worker's cache and taken from there by the kernel of the
 ** optimizer's op. With clipping there are two passes, since the norm must be known: the
 ** first stores g and sums its squares. A row of a table is summed and stepped by its one owner.
-** Nothing is zeroed: the first part of the next step overwrites.
+** Nothing is zeroed: the first part of the next step overwrites. Moments stored as bf16 are widened
+** block by block, and rounded stochastically when they are put back (kernels/bf16.h).
 ** SPDX-License-Identifier: MIT
 */
 #include "graph/update.h"
@@ -15,6 +16,7 @@
 #include <string.h>
 
 #include "exec/pool.h"
+#include "kernels/bf16.h"
 
 _Static_assert((int)QNI_SQUARES_CHUNK == (int)QNI_OPTIM_GRAIN, "norms are summed as the op does");
 enum { BLOCK = 2048, CHUNK = QNI_OPTIM_GRAIN, ROWS_PER_CHUNK = 256, MOST_ROW = 4096 };
@@ -46,15 +48,23 @@ static bool same_shape(const qn_tensor *a, const qn_tensor *b, int32_t dtype) {
   return same;
 }
 
+/* A moment may be of the parameter's type, or bf16 beside f32. */
+static bool moment_fits(const qn_tensor *m, const qn_tensor *w) {
+  bool narrow = m->view.dtype == QN_BF16 && w->view.dtype == QN_F32;
+  return same_shape(m, w, narrow ? QN_BF16 : w->view.dtype);
+}
+
 static bool state_fits(const qni_update *u) {
   int32_t dtype = u->w->view.dtype;
   if (u->mask && !same_shape(u->mask, u->w, QN_BOOL)) return false;
-  if (u->m && !same_shape(u->m, u->w, dtype)) return false;
+  if (u->m && u->v && u->kind != QNI_UPDATE_ADAGRAD_ROWS && u->m->view.dtype != u->v->view.dtype)
+    return false;
+  if (u->m && !moment_fits(u->m, u->w)) return false;
   if (u->kind == QNI_UPDATE_ADAGRAD_ROWS)
     return u->v && u->v->view.dtype == dtype && qni_view_contiguous(&u->v->view) &&
            qni_view_count(&u->v->view) == (u->w->view.ndim ? u->w->view.shape[0] : 1);
   if (u->kind == QNI_UPDATE_SGD) return u->m || u->with.momentum == 0;
-  return u->m && u->v && same_shape(u->v, u->w, dtype);
+  return u->m && u->v && moment_fits(u->v, u->w);
 }
 
 static bool leaf_possible(const qni_leaf_sum *s, const qni_update *u, bool clip) {
@@ -90,6 +100,8 @@ struct pass {
   double *part;      /* sums of squares by chunk */
   qn_range_fn step;  /* of the optimizer */
   qni_optim_job job; /* pointers to element 0; g is set by block */
+  uint16_t *m, *v;   /* moments stored as bf16, in place of those of the job */
+  uint32_t seed_m, seed_v;
 };
 
 #define SUM_BLOCK(REAL)                                                                            \
@@ -116,6 +128,20 @@ static void *moved(void *data, int64_t by, int64_t size) {
   return data ? (char *)data + by * size : NULL;
 }
 
+/* One block at most; the moments of elements from `begin` on. */
+static qn_status step_narrow(const struct pass *p, qni_optim_job job, int64_t begin, int64_t n) {
+  _Alignas(64) float m[BLOCK], v[BLOCK];
+  const qni_bf16_table *k = qni_bf16();
+  k->widen(n, p->m + begin, m);
+  if (p->v) k->widen(n, p->v + begin, v);
+  job.m = m;
+  job.v = p->v ? v : NULL;
+  qn_status st = p->step(&job, 0, n);
+  k->stochastic(n, m, p->m + begin, begin, p->seed_m);
+  if (p->v) k->stochastic(n, v, p->v + begin, begin, p->seed_v);
+  return st;
+}
+
 static qn_status step_block(const struct pass *p, int64_t begin, int64_t n, const void *g) {
   int64_t size = p->wide ? 8 : 4;
   qni_optim_job job = p->job;
@@ -124,7 +150,7 @@ static qn_status step_block(const struct pass *p, int64_t begin, int64_t n, cons
   job.v = moved(job.v, begin, size);
   job.mask = job.mask ? job.mask + begin : NULL;
   job.g = g;
-  return p->step(&job, 0, n);
+  return p->m ? step_narrow(p, job, begin, n) : p->step(&job, 0, n);
 }
 
 static qn_status sum_and_step(void *ctx, int64_t first, int64_t last) {
@@ -165,7 +191,10 @@ static qn_status sum_and_square(void *ctx, int64_t first, int64_t last) {
 
 static qn_status step_only(void *ctx, int64_t first, int64_t last) {
   const struct pass *p = ctx;
-  return step_block(p, first, last - first, p->flat + first * (p->wide ? 8 : 4));
+  qn_status st = QN_OK;
+  for (int64_t at = first; !st && at < last; at += BLOCK)
+    st = step_block(p, at, last - at < BLOCK ? last - at : BLOCK, p->flat + at * (p->wide ? 8 : 4));
+  return st;
 }
 
 static int64_t chunks_of(const qni_leaf_sum *s) {
@@ -218,12 +247,21 @@ static qni_optim_job job_of(const qni_update *u, double norm_sq) {
   return job;
 }
 
+static bool is_narrow(const qni_update *u) { return u->m && u->m->view.dtype == QN_BF16; }
+
 static qn_status update_dense(const qni_leaf_sum *s, const qni_update *u, double scale,
                               double norm_sq) {
   struct pass p = pass_of(s, scale);
   const qni_optim_table *kernels = qni_optim();
   p.step = u->kind == QNI_UPDATE_SGD ? kernels->sgd[p.wide] : kernels->adam[p.wide];
   p.job = job_of(u, norm_sq);
+  if (is_narrow(u)) {
+    p.m = u->m->view.data;
+    p.v = u->v ? u->v->view.data : NULL;
+    p.job.m = p.job.v = NULL;
+    p.seed_m = qni_bf16_seed(u->with.step, u->salt);
+    p.seed_v = qni_bf16_seed(u->with.step, u->salt + 1);
+  }
   return qni_pool_run(p.n, CHUNK, u->with.max_norm > 0 ? step_only : sum_and_step, &p);
 }
 
@@ -233,7 +271,26 @@ struct row_pass {
   const qni_row_groups *g;
   qn_range_fn step;
   qni_optim_job job;
+  uint16_t *m, *v; /* of Adam, stored as bf16 */
+  uint32_t seed_m, seed_v;
 };
+
+static qn_status step_narrow_row(const struct row_pass *p, int64_t id, const void *g) {
+  _Alignas(64) float m[MOST_ROW], v[MOST_ROW];
+  const qni_bf16_table *k = qni_bf16();
+  int64_t n = p->g->width, at = id * n;
+  qni_optim_job job = p->job;
+  k->widen(n, p->m + at, m);
+  k->widen(n, p->v + at, v);
+  job.w = (float *)job.w + at;
+  job.m = m;
+  job.v = v;
+  job.g = g;
+  qn_status st = p->step(&job, 0, 1);
+  k->stochastic(n, m, p->m + at, at, p->seed_m);
+  k->stochastic(n, v, p->v + at, at, p->seed_v);
+  return st;
+}
 
 static qn_status step_rows(void *ctx, int64_t begin, int64_t end) {
   const struct row_pass *p = ctx;
@@ -245,7 +302,7 @@ static qn_status step_rows(void *ctx, int64_t begin, int64_t end) {
     qni_optim_job job = p->job;
     job.ids = &id;
     job.g = row;
-    st = p->step(&job, 0, 1);
+    st = p->m ? step_narrow_row(p, id, row) : p->step(&job, 0, 1);
   }
   return st;
 }
@@ -260,6 +317,12 @@ static qn_status update_rows(qni_lanes *l, qni_leaf_sum *s, const qni_update *u,
   struct row_pass p = {.g = &g, .job = job_of(u, 0)};
   p.step = u->kind == QNI_UPDATE_ADAM_ROWS ? kernels->adam_rows[wide] : kernels->adagrad_rows[wide];
   p.job.width = g.width;
+  if (is_narrow(u)) {
+    p.m = u->m->view.data;
+    p.v = u->v->view.data;
+    p.seed_m = qni_bf16_seed(u->with.step, u->salt);
+    p.seed_v = qni_bf16_seed(u->with.step, u->salt + 1);
+  }
   return qni_pool_run(g.n, ROWS_PER_CHUNK, step_rows, &p);
 }
 

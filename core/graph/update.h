@@ -20,6 +20,7 @@ typedef struct qni_update {
   int32_t kind;
   qn_tensor *w, *m, *v, *mask; /* as in the op; v: also Adagrad's h; NULL: none */
   qni_optim_settings with;
+  uint32_t salt; /* of rounding, where m and v are bf16 */
 } qni_update;
 
 /*

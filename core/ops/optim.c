@@ -12,6 +12,8 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "kernels/bf16.h"
+
 enum { GRAIN = QNI_OPTIM_GRAIN };
 
 static void *data_of(const qn_host *h, qn_call *c, int32_t i) {
@@ -192,4 +194,46 @@ static const qn_op norm_op = {
     .forward = norm_sq,
 };
 
-const qn_op *const qni_ops_optim[] = {&sgd_op, &adam_op, &norm_op, NULL};
+/* ---- Moments in bf16 ---- */
+
+struct rounding {
+  const float *x;
+  uint16_t *y;
+  uint32_t seed;
+};
+
+static qn_status round_range(void *ctx, int64_t begin, int64_t end) {
+  const struct rounding *s = ctx;
+  qni_bf16()->stochastic(end - begin, s->x + begin, s->y + begin, begin, s->seed);
+  return QN_OK;
+}
+
+static qn_status round_bf16(const qn_host *h, qn_call *c) {
+  const qn_view *y = h->in(c, 0), *x = h->in(c, 1);
+  if (y->dtype != QN_BF16 || x->dtype != QN_F32)
+    return h->fail(c, QN_E_DTYPE, "y must be bf16 and x f32");
+  struct rounding s = {.x = x->data,
+                       .y = y->data,
+                       .seed =
+                           qni_bf16_seed(h->arg_int(c, "step"), (uint32_t)h->arg_int(c, "salt"))};
+  return h->parallel(c, count(y), GRAIN, round_range, &s);
+}
+
+static const qn_op round_op = {
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .flags = QN_OP_NO_GRAD,
+    .schema =
+        "round_bf16_(y!: any[...], x: f[...], *, step: int{0..} = 0, salt: int{0..} = 0) -> y",
+    .summary = "Numbers of f32 into bf16, rounded up or down at random so that they are right on "
+               "average.",
+    .doc =
+        "Goes up with the probability of the part that is cut off, so that small changes of a "
+        "moment are not lost. The random bits of element i follow from (i, step, salt). NaN stays "
+        "NaN.",
+    .cite = "Gupta et al. 2015, Deep learning with limited numerical precision, section 3",
+    .example = "print(quern.round_bf16_(quern.zeros({3}, \"bf16\"), quern.tensor{1, 1.003, -2}))",
+    .forward = round_bf16,
+};
+
+const qn_op *const qni_ops_optim[] = {&sgd_op, &adam_op, &norm_op, &round_op, NULL};

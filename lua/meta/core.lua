@@ -1811,6 +1811,23 @@ function quern.round(x) end
 ---@return quern.Tensor y
 function Tensor:round() end
 
+--- Numbers of f32 into bf16, rounded up or down at random so that they are right on average.
+--- Goes up with the probability of the part that is cut off, so that small changes of a moment are not lost. The random bits of element i follow from (i, step, salt). NaN stays NaN.
+--- `round_bf16_(y!: any[...], x: f[...], *, step: int{0..} = 0, salt: int{0..} = 0) -> y`
+---@param y quern.Tensor|number
+---@param x quern.Tensor|number
+---@param options? { step?: integer, salt?: integer }
+---@return quern.Tensor y
+function quern.round_bf16_(y, x, options) end
+
+--- Numbers of f32 into bf16, rounded up or down at random so that they are right on average.
+--- Goes up with the probability of the part that is cut off, so that small changes of a moment are not lost. The random bits of element i follow from (i, step, salt). NaN stays NaN.
+--- `round_bf16_(y!: any[...], x: f[...], *, step: int{0..} = 0, salt: int{0..} = 0) -> y`
+---@param x quern.Tensor|number
+---@param options? { step?: integer, salt?: integer }
+---@return quern.Tensor y
+function Tensor:round_bf16_(x, options) end
+
 --- One over the square root.
 --- y = 1 / sqrt x. Gradient: dx = -y^3 dy / 2.
 --- `rsqrt(x: f[...] strided) -> y: f[...]`

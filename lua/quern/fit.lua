@@ -33,7 +33,7 @@ local outside = { trainings = 0 }  -- what runs count for themselves, of trainin
 local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, batch = 1, bucket = 1, seed = 1,
   clip = 1, accumulate = 1, evaluate = 1, every = 1, select = 1, mode = 1, patience = 1, restore_best = 1,
   name = 1, folder = 1, resume = 1, hooks = 1, progress = 1, checkpoint_steps = 1, shuffle = 1, prefetch = 1,
-  captured = 1, slice_kib = 1, checkpoints = 1 }
+  captured = 1, slice_kib = 1, checkpoints = 1, storage = 1 }
 
 ---@class quern.FitOptions
 ---@field loss fun(model: table, batch: table): userdata, integer? loss, and what it is a mean over; default model:loss
@@ -60,6 +60,8 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field progress boolean? default true
 ---@field captured boolean? replay the step in slices of the batch where it can be (docs/executor.md); default true
 ---@field slice_kib integer? of captured steps: memory that may grow with a slice; default by the L2 cache
+---@field storage {activations: string?, moments: string?}? "bf16" halves the memory of what captured steps keep for
+---  backward, or of the optimizer's moments; arithmetic and parameters stay f32 (docs/executor.md); default "f32"
 ---@field checkpoints boolean? false: keep losses alone; an interrupted training then begins anew. For studies of
 ---  many short trainings; default true
 ---@field checkpoint_steps integer? also write last after so many updates
@@ -101,6 +103,24 @@ local function place(self, o)
   if o.resume ~= nil then self.resume = o.resume else self.resume = run ~= nil and run.resumed end
 end
 
+local function storage_of(o)
+  local storage = util.options(o.storage or {}, { activations = 1, moments = 1 }, "fit: storage")
+  for name, dtype in util.sorted(storage) do util.choose(dtype, { "f32", "bf16" }, "fit: storage of " .. name) end
+  return storage
+end
+
+local function optimizer_of(model, settings, moments)
+  if not settings.step then
+    local with = { moments = moments }
+    for k, v in pairs(settings) do with[k] = v end
+    return optim.make(model:parameters(), with)
+  elseif moments then
+    util.fail("argument", "fit: storage of moments, but the optimizer is made already", nil,
+              'give moments = "bf16" to the optimizer, or its settings to fit')
+  end
+  return settings
+end
+
 function Fit:init(model, data, options)
   local o = util.options(options, known, "fit")
   self.model, self.options = model, o
@@ -123,8 +143,8 @@ function Fit:init(model, data, options)
   place(self, o)
   quern.seed(self.seed)
   self.loader = make_loader(data, o, self.seed)
-  local settings = o.optim or { name = "adamw" }
-  self.optim = settings.step and settings or optim.make(model:parameters(), settings)
+  self.storage = storage_of(o)
+  self.optim = optimizer_of(model, o.optim or { name = "adamw" }, self.storage.moments)
   self.schedule = schedule.make(o.schedule)
   self.hooks = o.hooks or {}
   self.step, self.epoch, self.bad = 0, 0, 0
@@ -249,6 +269,7 @@ local function eager_by_choice(self, plan)
 end
 
 function Fit:note_execution(choice)
+  choice.storage = next(self.storage) and self.storage or nil
   self.execution = choice
   execution.note(runs.current, self.name, choice)
 end

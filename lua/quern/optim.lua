@@ -75,6 +75,7 @@ local function check_numbers(group, who)
   for _, name in ipairs { "lr", "eps", "momentum", "weight_decay", "dampening", "initial" } do
     if group[name] ~= nil then positive(group[name], who, name, name ~= "eps") end
   end
+  if group.moments then util.choose(group.moments, { "f32", "bf16" }, who .. ": moments") end
   if group.betas then
     for i = 1, 2 do
       local b = group.betas[i]
@@ -109,7 +110,28 @@ function Optimizer:slot(p, name, make)
   return s[name]
 end
 
-local function zeros_like(t) return function() return quern.zeros(t.shape, t.dtype) end end
+-- Moments are of the parameter's type, or bf16 beside f32 (moments = "bf16").
+local function zeros_like(t, group)
+  local narrow = group.moments == "bf16" and t.dtype == "f32"
+  return function() return quern.zeros(t.shape, narrow and "bf16" or t.dtype) end
+end
+
+-- A number that tells parameters apart where their moments are rounded at random; even.
+local function salt_of(p)
+  local hash = 2166136261
+  for i = 1, #p.name do hash = ((hash ~ p.name:byte(i)) * 16777619) & 0x7fffffff end
+  return hash & ~1
+end
+
+-- Runs fn with moments in f32; those stored as bf16 are rounded stochastically afterwards.
+function Optimizer:widened(p, moments, fn)
+  local wide = {}
+  for k, m in ipairs(moments) do wide[k] = m.dtype == "bf16" and m:cast("f32") or m end
+  fn(wide[1], wide[2])
+  for k, m in ipairs(moments) do
+    if wide[k] ~= m then quern.round_bf16_(m, wide[k], { step = math.max(self.t, 1), salt = salt_of(p) + k - 1 }) end
+  end
+end
 
 --- Iterates over parameter entry, group.
 function Optimizer:each()
@@ -236,6 +258,8 @@ function Optimizer:arguments(p, group, more)
   more.lr, more.scale, more.weight_decay = group.lr * self.scale, self.gain, group.weight_decay
   more.norm_sq, more.max_norm = self.norm_sq, self.max_norm
   more.mask = self:mask_of(p)
+  if more.kind then more.step = more.step or self.t end
+  more.salt = group.moments == "bf16" and more.kind and salt_of(p) or nil
   return more
 end
 
@@ -318,42 +342,47 @@ optim.SGD = SGD
 
 --- m = momentum m + g, g with weight_decay w added; w -= lr m (nesterov: lr (g + momentum m)).
 ---@param params table
----@param options {lr: number?, momentum: number?, nesterov: boolean?, weight_decay: number?}?
+---@param options {lr: number?, momentum: number?, nesterov: boolean?, weight_decay: number?, moments: string?}?
 function SGD:init(params, options)
-  self:start(params, options, { lr = 0.01, momentum = 0.0, nesterov = false, weight_decay = 0.0 })
+  self:start(params, options, { lr = 0.01, momentum = 0.0, nesterov = false, weight_decay = 0.0,
+                                moments = "f32" })
 end
 
 function SGD:make_slots(p, g)
-  if g.momentum > 0 then self:slot(p, "m", zeros_like(p.tensor)) end
+  if g.momentum > 0 then self:slot(p, "m", zeros_like(p.tensor, g)) end
 end
 
 function SGD:fused(p, g)
   return self:arguments(p, g, { kind = "sgd", momentum = g.momentum, nesterov = g.nesterov,
-                                m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor)) or nil })
+                                m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor, g)) or nil })
 end
 
 function SGD:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
-  local m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor)) or nil
-  quern.sgd_step_(p.tensor, grad, m, self:arguments(p, g, { momentum = g.momentum, nesterov = g.nesterov }))
+  local m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor, g)) or nil
+  self:widened(p, { m }, function(wide)
+    quern.sgd_step_(p.tensor, grad, wide, self:arguments(p, g, { momentum = g.momentum, nesterov = g.nesterov }))
+  end)
 end
 
 ---@class quern.Adam: quern.Optimizer
 local Adam = class("Adam", Optimizer)
 optim.Adam = Adam
-local adam_defaults = { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0.0 }
+local adam_defaults = { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0.0,
+                        moments = "f32" }
 
---- Adam (Kingma & Ba 2015); weight_decay is added to the gradient.
+--- Adam (Kingma & Ba 2015); weight_decay is added to the gradient. moments = "bf16" stores m and v so, half the
+--- memory of f32, rounded stochastically; arithmetic and parameters stay f32.
 ---@param params table
----@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?}?
+---@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?, moments: string?}?
 function Adam:init(params, options) self:start(params, options, adam_defaults) end
 
 Adam.decoupled = false
 
-function Adam:make_slots(p)
-  self:slot(p, "m", zeros_like(p.tensor))
-  self:slot(p, "v", zeros_like(p.tensor))
+function Adam:make_slots(p, g)
+  self:slot(p, "m", zeros_like(p.tensor, g))
+  self:slot(p, "v", zeros_like(p.tensor, g))
 end
 
 function Adam:adam_arguments(p, g, more)
@@ -363,15 +392,17 @@ function Adam:adam_arguments(p, g, more)
 end
 
 function Adam:fused(p, g)
-  return self:adam_arguments(p, g, { kind = "adam", m = self:slot(p, "m", zeros_like(p.tensor)),
-                                     v = self:slot(p, "v", zeros_like(p.tensor)) })
+  return self:adam_arguments(p, g, { kind = "adam", m = self:slot(p, "m", zeros_like(p.tensor, g)),
+                                     v = self:slot(p, "v", zeros_like(p.tensor, g)) })
 end
 
 function Adam:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
-  local m, v = self:slot(p, "m", zeros_like(p.tensor)), self:slot(p, "v", zeros_like(p.tensor))
-  quern.adam_step_(p.tensor, grad, m, v, self:adam_arguments(p, g, {}))
+  local m, v = self:slot(p, "m", zeros_like(p.tensor, g)), self:slot(p, "v", zeros_like(p.tensor, g))
+  self:widened(p, { m, v }, function(wide_m, wide_v)
+    quern.adam_step_(p.tensor, grad, wide_m, wide_v, self:adam_arguments(p, g, {}))
+  end)
 end
 
 ---@class quern.AdamW: quern.Adam
@@ -381,7 +412,7 @@ AdamW.decoupled = true
 
 --- Adam with decoupled weight decay (Loshchilov & Hutter 2019): w -= lr weight_decay w.
 ---@param params table
----@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?}?
+---@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?, moments: string?}?
 function AdamW:init(params, options)
   self:start(params, options, adam_defaults)
 end
@@ -404,10 +435,12 @@ end
 function AdamRows:update(p, g)
   local ids, rows = p.tensor:grad_rows()
   if not ids then return AdamW.update(self, p, g) end
-  local m, v = self:slot(p, "m", zeros_like(p.tensor)), self:slot(p, "v", zeros_like(p.tensor))
+  local m, v = self:slot(p, "m", zeros_like(p.tensor, g)), self:slot(p, "v", zeros_like(p.tensor, g))
   local arguments = self:adam_arguments(p, g, {})
   arguments.mask = nil
-  quern.adam_rows_(p.tensor, m, v, rows, ids, arguments)
+  self:widened(p, { m, v }, function(wide_m, wide_v)
+    quern.adam_rows_(p.tensor, wide_m, wide_v, rows, ids, arguments)
+  end)
   self:apply_mask(p)
 end
 

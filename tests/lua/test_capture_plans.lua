@@ -162,6 +162,20 @@ local function results_of_forward_passes_are_new_each_time()
   local was = one:bytes()
   captured(xt(9))
   check.yes(one:bytes() == was, "a result was overwritten")
+  -- one that no op makes
+  local constant = quern.capture(function(b) return quern.tensor(3.0):expand { b.x.shape[1] }, b.x end, { grad = false })
+  for _, n in ipairs { 20, 3 } do
+    local batch = xt(n)
+    local ones, x = constant(batch)
+    check.equal({ ones:sum():item(), ones.shape }, { 3.0 * n, { n } })
+    check.equal(x:bytes(), batch.x:bytes())
+  end
+  local filled = quern.capture(function(b) return quern.tensor(quern.no_grad(function()
+    local list = {}
+    for i = 1, b.x.shape[1] do list[i] = 2.5 end
+    return list
+  end)) end, { grad = false })
+  for _, n in ipairs { 20, 3 } do check.equal(filled(xt(n)):sum():item(), 2.5 * n) end
   local e = check.fails(function() quern.capture(function() return 3 end, { grad = false })(xt(9)) end, "tensors")
   check.equal(e.status, "argument")
 end

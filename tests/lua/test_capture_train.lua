@@ -122,6 +122,69 @@ local function fused_updates_have_the_bits_of_separate_ones()
   end
 end
 
+-- ---- Moments in bf16 ------------------------------------------------------------------------
+
+-- A decay of a thousandth a step is below half a unit of bf16: rounded to nearest a moment would stand still.
+local function rounding_at_random_is_right_on_average()
+  local n = 4096
+  local v = quern.ones({ n }, "bf16")
+  for step = 1, 700 do
+    quern.round_bf16_(v, v:cast("f32") * 0.999, { step = step, salt = 6 })
+  end
+  local mean = v:cast("f32"):mean():item()
+  check.near(mean, 0.999 ^ 700, 0.01)
+  local x = quern.tensor { 1, -1, 0.5, 0, math.huge, -math.huge, 0 / 0, 1 + 2 ^ -7 }
+  local same = quern.round_bf16_(quern.zeros({ 8 }, "bf16"), x, { step = 3 }):cast("f32")
+  check.equal(same:narrow(1, 1, 6):totable(), x:narrow(1, 1, 6):totable())
+  check.yes(same:totable()[7] ~= same:totable()[7])
+  check.equal(same:totable()[8], 1 + 2 ^ -7)
+  local between = quern.round_bf16_(quern.zeros({ n }, "bf16"), quern.full({ n }, 1 + 2 ^ -9), { step = 1 })
+  local up = between:cast("f32"):gt(1):cast("f32"):mean():item()
+  check.near(up, 0.25, 0.03)
+end
+
+local function bf16_moments_are_fused_with_the_bits_of_separate_steps()
+  for _, settings in ipairs { { name = "sgd", lr = 0.1, momentum = 0.9 }, { name = "adam", lr = 0.01 },
+                              { name = "adamw", lr = 0.01, weight_decay = 0.1 }, { name = "adam_rows", lr = 0.01 } } do
+    settings.moments = "bf16"
+    for _, clip in ipairs { false, 0.05 } do
+      for _, sparse in ipairs { false, true } do
+        local before, first = quern.threads(), nil
+        local what = ("%s, clip %s, rows %s"):format(settings.name, clip, sparse)
+        local a = optimized(settings, false, clip or nil, false, sparse)
+        for _, workers in ipairs { 1, 3, 7 } do
+          quern.threads(workers)
+          local b = optimized(settings, true, clip or nil, false, sparse)
+          first = first or b
+          check.yes(b == first, what .. ": other bits with other workers")
+        end
+        quern.threads(before)
+        check.yes(a == first, what .. ": other bits than separate steps")
+      end
+    end
+  end
+end
+
+-- Interrupted in the second of three epochs and resumed: equal bits; and the choice stands in the checkpoint.
+local function bf16_storage_resumes_with_equal_bits()
+  local storage = { moments = "bf16" }
+  local whole = fitted { epochs = 3, storage = storage }
+  check.yes(bytes(whole) ~= bytes(fitted { epochs = 3 }), "the setting changes nothing")
+  local folder, real, looks = check.folder(), sys.interrupted, 0
+  sys.interrupted = function()
+    looks = looks + 1
+    return looks == 7
+  end
+  local ok = pcall(fitted, { epochs = 3, storage = storage, folder = folder })
+  sys.interrupted = real
+  check.yes(not ok, "was not interrupted")
+  check.equal(quern.json.decode(check.read(folder .. "/last.json")).execution.storage, storage)
+  local kept = quern.load(folder .. "/last.safetensors")
+  check.equal(kept["optim/1.weight:m"].dtype, "bf16")
+  check.yes(bytes(fitted { epochs = 3, storage = storage, folder = folder, resume = true }) == bytes(whole))
+  check.fails(function() fitted { epochs = 1, storage = { moments = "f16" } } end, "f16")
+end
+
 -- Parameters after 20 steps of fit, for any number of workers, with and without clipping.
 local function trained_bits_do_not_depend_on_workers()
   local before, hstu = quern.threads(), plugin_model()
@@ -218,6 +281,9 @@ return {
   { "training ends at the same parameters", training_ends_at_the_same_parameters },
   { "fit trains captured, and resumes with equal bits", fit_trains_captured },
   { "fused updates have the bits of separate ones", fused_updates_have_the_bits_of_separate_ones },
+  { "rounding at random is right on average", rounding_at_random_is_right_on_average },
+  { "bf16 moments are fused with the bits of separate steps", bf16_moments_are_fused_with_the_bits_of_separate_steps },
+  { "bf16 storage resumes with equal bits", bf16_storage_resumes_with_equal_bits },
   { "trained bits do not depend on workers", trained_bits_do_not_depend_on_workers },
   { "denormal state is flushed", denormal_state_is_flushed },
   { "what keeps changing is trained eagerly", what_keeps_changing_is_trained_eagerly },

@@ -58,10 +58,35 @@ scoring.register {
 
 -- ---- Second order -----------------------------------------------------------------------------------------
 
+local TEMPERATURE = 200
+
+-- The loss with what a call of the model gives divided by a temperature. Unless one is asked for, a loss that does not
+-- call the model goes without.
+local function tempered(loss, asked)
+  local T = asked or TEMPERATURE
+  if type(T) ~= "number" or T <= 0 or T ~= T then
+    util.fail("argument", ("prune: temperature of grasp must be positive, not %s"):format(tostring(T)))
+  end
+  return function(model, batch)
+    local called = T == 1
+    local softer = setmetatable({}, { __index = model, __call = function(_, ...)
+      called = true
+      return model(...) / T
+    end })
+    local value = loss(softer, batch)
+    if not called and asked then
+      util.fail("argument", "prune: temperature of grasp, but the loss does not call the model", nil,
+                "the loss gets at the outputs in another way: divide them there, and give temperature = 1")
+    end
+    return value
+  end
+end
+
 scoring.register {
   name = "grasp", summary = "w Hg: what is kept keeps the gradient's flow", paper = "Wang et al. 2020, eq. 8",
-  needs = { data = true }, options = { method = "auto", epsilon = 1e-2 },
+  needs = { data = true }, options = { method = "auto", epsilon = 1e-2, temperature = false },
   score = function(job)
+    job.loss = tempered(job.loss, job.options.temperature)
     local Hg, out, sum = job:hessian(nil, { method = job.options.method, epsilon = job.options.epsilon }), {}, 0.0
     for _, p in ipairs(job.params) do
       out[p.name] = p.tensor:detach():to "f64" * Hg[p.name]

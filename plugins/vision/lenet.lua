@@ -19,7 +19,8 @@ function LeNet:init(options)
   self.inputs = util.integer(o.inputs, "vision.LeNet: inputs", 1)
   local sizes = { self.inputs }
   for _, n in ipairs(o.hidden or { 300, 100 }) do sizes[#sizes + 1] = util.integer(n, "vision.LeNet: hidden", 1) end
-  sizes[#sizes + 1] = util.integer(o.classes, "vision.LeNet: classes", 1)
+  self.classes = util.integer(o.classes, "vision.LeNet: classes", 1)
+  sizes[#sizes + 1] = self.classes
   self.layers = nn.ModuleList()
   for i = 1, #sizes - 1 do
     self.layers:add(nn.Linear(sizes[i], sizes[i + 1], { init = "kaiming_normal", init_bias = "zeros",

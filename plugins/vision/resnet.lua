@@ -74,7 +74,8 @@ function ResNet:init(options)
       inputs = outputs
     end
   end
-  self.head = nn.Linear(inputs, util.integer(o.classes, "vision.ResNet: classes", 1))
+  self.classes = util.integer(o.classes, "vision.ResNet: classes", 1)
+  self.head = nn.Linear(inputs, self.classes)
 end
 
 --- The net without norms and relu for an input of ones, for prune's count of paths.

@@ -11,6 +11,14 @@ local training = {}
 ---@param batch table x [B,...], y [B]
 function training.loss(model, batch) return quern.cross_entropy(model(batch.x), batch.y) end
 
+-- A model of this plugin states how many classes it tells apart.
+local function check_classes(model, set, who)
+  if model.classes and set.classes and model.classes ~= set.classes then
+    util.fail("argument", ("%s: the model has %d classes, the images %d"):format(who, model.classes, set.classes), nil,
+              "vision.make(name, set) makes one that fits")
+  end
+end
+
 --- Accuracy and mean loss over all images of a phase, in evaluation mode.
 ---@param model quern.Module
 ---@param set quern.Images
@@ -19,6 +27,7 @@ function training.loss(model, batch) return quern.cross_entropy(model(batch.x), 
 ---@return {top1: number, loss: number, n: integer} top1 in percent
 function training.evaluate(model, set, phase, batch)
   local hits, loss, n, was = 0, 0.0, 0, model.training
+  check_classes(model, set, "vision.evaluate")
   model:eval()
   quern.no_grad(function()
     local logits_of = quern.inference(model, "logits", function(m, x) return m(x) end)
@@ -73,6 +82,7 @@ end
 ---@return table result of quern.fit
 function training.train(model, set, options)
   local o = util.options(options, known, "vision.train")
+  check_classes(model, set, "vision.train")
   local epochs = util.integer(o.epochs, "vision.train: epochs", 0)
   local batch = util.integer(o.batch or 128, "vision.train: batch", 1)
   local rows = set:rows("train")

@@ -21,14 +21,14 @@ local function dense(inputs, outputs, act)
   return nn.Linear(inputs, outputs, { init = "kaiming_normal", init_bias = "zeros", act = act })
 end
 
-local function add_tiny_head(self, size, width, classes)
+local function add_tiny_head(self, size, width)
   local side = size // 32
   if side < 1 then
     util.fail("argument", ("vision.VGG: the tiny head needs images of 32 pixels, not %d"):format(size))
   end
   self.hidden1, self.drop1 = dense(side * side * 8 * width, 16 * width, "relu"), nn.Dropout(0.5)
   self.hidden2, self.drop2 = dense(16 * width, 16 * width, "relu"), nn.Dropout(0.5)
-  self.head = dense(16 * width, classes)
+  self.head = dense(16 * width, self.classes)
 end
 
 ---@param options table channels (3); classes; size of images (32); depth, 16 (default) or 19; width of the first
@@ -38,7 +38,7 @@ function VGG:init(options)
   local plan = plans[o.depth or 16] or util.fail("argument", ("vision.VGG: depth is 16 or 19, not %s"):format(
     tostring(o.depth)))
   local width, size = util.integer(o.width or 64, "vision.VGG: width", 1), o.size or 32
-  local classes = util.integer(o.classes, "vision.VGG: classes", 1)
+  self.classes = util.integer(o.classes, "vision.VGG: classes", 1)
   self.input_shape = { size, size, o.channels or 3 }
   self.tiny = o.head == "tiny"
   if o.head and o.head ~= "linear" and not self.tiny then
@@ -59,7 +59,7 @@ function VGG:init(options)
   end
   rawset(self, "pools", pools)
   self.pool = nn.MaxPool2d(2, { layout = "nhwc" })
-  if self.tiny then add_tiny_head(self, size, width, classes) else self.head = dense(inputs, classes) end
+  if self.tiny then add_tiny_head(self, size, width) else self.head = dense(inputs, self.classes) end
 end
 
 ---@param x userdata [B,H,W,C]

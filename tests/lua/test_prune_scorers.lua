@@ -244,8 +244,26 @@ return {
       check.near(g["layer.1.weight"], { { -1, -2 } }, 1e-6)
       check.near(Hg["layer.1.weight"], { { -5, -10 } }, 1e-4)
     end
-    local mask = prune.mask("grasp", model, { batch }, { density = 0.5, loss = half })
+    local mask = prune.mask("grasp", model, { batch }, { density = 0.5, loss = half, temperature = 1 })
     check.equal(mask.kept["layer.1.weight"]:totable(), { { false, true } })
+  end },
+
+  { "GraSP softens the outputs by its temperature, where the loss calls the model", function()
+    quern.seed(3)
+    local model, x = Net({ 6, 7, 4 }, "relu"), quern.normal { shape = { 12, 6 } }
+    local batch = { x = x, y = quern.remainder(quern.arange(0, 12, 1, "i64"), 4) }
+    local function by(T) return function(m, b) return quern.cross_entropy(m(b.x) / T, b.y) end end
+    local function scores(loss, o)
+      o.loss = loss
+      return prune.score("grasp", model, { batch }, o).scores["layer.1.weight"]
+    end
+    local function equal(a, b) check.equal(a:totable(), b:totable()) end
+    equal(scores(by(1), {}), scores(by(200), { temperature = 1 }))
+    equal(scores(by(1), { temperature = 7 }), scores(by(7), { temperature = 1 }))
+    local function around(m, b) return quern.cross_entropy(m:forward(b.x), b.y) end
+    check.fails(function() scores(around, { temperature = 200 }) end, "does not call the model")
+    equal(scores(around, {}), scores(by(1), { temperature = 1 }))
+    check.fails(function() scores(by(1), { temperature = 0 }) end, "must be positive")
   end },
 
   { "the exact Hessian product agrees with central differences", function()

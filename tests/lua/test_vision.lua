@@ -60,9 +60,13 @@ return {
     check.near(scales, { 1, 1, 0.5, 0.5, 0.25, 0.25 })
   end },
 
-  { "unknown names are told", function()
+  { "unknown names and other numbers of classes are told", function()
     check.fails(function() vision.make("resnet21", set(3, 32, 10)) end, "no model \"resnet21\"", "resnet20")
     check.fails(function() vision.make("vgg16", set(3, 16, 10), { head = "tiny" }) end, "images of 32 pixels")
     check.fails(function() vision.make("vgg16", set(3, 32, 10), { head = "big" }) end, "no head \"big\"")
+    local images = quern.data.images { set = "blobs", generate = { train = 40, test = 10, classes = 3, size = 8 } }
+    local model = vision.make("lenet-300-100", set(3, 8, 5))
+    check.fails(function() vision.train(model, images, { epochs = 1 }) end, "the model has 5 classes, the images 3")
+    check.fails(function() vision.evaluate(model, images, "test") end, "the model has 5 classes, the images 3")
   end },
 }

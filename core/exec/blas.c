@@ -133,7 +133,7 @@ static double time_cube(const struct cube *t, bool own, void *pack, int64_t room
   for (int i = 0; i < 5; i++) {
     int64_t begin = qni_prof_now();
     if (own)
-      qni_gemm_kernels()->f32(&g, pack, room);
+      qni_gemm_kernels()->f32(&g, NULL, pack, room);
     else
       qni_blas_run(&g);
     int64_t spent = qni_prof_now() - begin;

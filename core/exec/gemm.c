@@ -5,7 +5,8 @@
 **   by k      few results and many products each (weight gradients): k is cut into a
 **             fixed number of parts, each summed into C-sized memory of its own; the parts
 **             are added in order;
-**   by tiles  otherwise: items of the batch, or tiles of C.
+**   by tiles  otherwise: items of the batch, or tiles of C;
+**   alone     inside a range of the pool, where other workers have work of their own.
 ** Each piece goes to our kernels or, in f64, to the BLAS, which depends on the shape alone too.
 ** SPDX-License-Identifier: MIT
 */
@@ -44,41 +45,53 @@ static void add_bias(const qn_gemm *g) {
     }
 }
 
-static void finish(const qn_gemm *g) {
+/* A product, and what it may have besides. */
+struct product {
+  qn_gemm g;
+  qni_gemm_with with;
+};
+
+static void finish(const struct product *p) {
   const qni_gemm_table *kernels = qni_gemm_kernels();
+  const qn_gemm *g = &p->g;
   if (g->bias) add_bias(g);
   if (g->dtype == QN_F32)
-    kernels->act_f32(g->act, g->m, g->n, g->c, g->c_row);
+    kernels->act_f32(g->act, g->m, g->n, g->c, p->with.z, g->c_row);
   else
-    kernels->act_f64(g->act, g->m, g->n, g->c, g->c_row);
+    kernels->act_f64(g->act, g->m, g->n, g->c, p->with.z, g->c_row);
 }
 
-static qn_status run_piece(const qn_gemm *g, bool by_blas) {
+static qn_status run_piece(const struct product *p, bool by_blas) {
   if (by_blas) {
-    qni_blas_run(g);
-    finish(g);
+    qni_blas_run(&p->g);
+    finish(p);
     return QN_OK;
   }
   void *pack = qni_pool_slot(QNI_LOCAL_GEMM, PACK_ROOM);
   if (!pack) return QN_E_NOMEM;
-  if (g->dtype == QN_F32)
-    qni_gemm_kernels()->f32(g, pack, PACK_ROOM);
+  if (p->g.dtype == QN_F32)
+    qni_gemm_kernels()->f32(&p->g, &p->with, pack, PACK_ROOM);
   else
-    qni_gemm_kernels()->f64(g, pack, PACK_ROOM);
+    qni_gemm_kernels()->f64(&p->g, &p->with, pack, PACK_ROOM);
   return QN_OK;
 }
 
 /* Rows i.. and columns j.. of item b. */
-static qn_gemm piece_of(const qn_gemm *g, int64_t b, int64_t i, int64_t m, int64_t j, int64_t n) {
+static struct product piece_of(const struct product *whole, int64_t b, int64_t i, int64_t m,
+                               int64_t j, int64_t n) {
+  const qn_gemm *g = &whole->g;
   const size_t size = size_of(g);
-  qn_gemm p = *g;
-  p.batch = 1;
-  p.m = m;
-  p.n = n;
-  p.a = shifted(g->a, b * g->a_batch + i * g->a_row, size);
-  p.b = shifted(g->b, b * g->b_batch + j * g->b_col, size);
-  p.c = (char *)g->c + (b * g->c_batch + i * g->c_row + j) * (int64_t)size;
-  p.bias = shifted(g->bias, j, size);
+  const int64_t c = (b * g->c_batch + i * g->c_row + j) * (int64_t)size;
+  struct product p = *whole;
+  p.g.batch = 1;
+  p.g.m = m;
+  p.g.n = n;
+  p.g.a = shifted(g->a, b * g->a_batch + i * g->a_row, size);
+  p.g.b = shifted(g->b, b * g->b_batch + j * g->b_col, size);
+  p.g.c = (char *)g->c + c;
+  p.g.bias = shifted(g->bias, j, size);
+  if (p.with.z) p.with.z = (char *)p.with.z + c;
+  if (n < g->n || g->batch > 1) p.with.panels = NULL;
   return p;
 }
 
@@ -90,20 +103,20 @@ static bool blas_is_better(const qn_gemm *g) {
 /* ---- By tiles ---- */
 
 struct tiles {
-  const qn_gemm *g;
+  const struct product *whole;
   int64_t m, n, rows, columns; /* of a piece; pieces of an item: stripes of rows, of columns */
   bool by_blas;
 };
 
 static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
   const struct tiles *t = ctx;
-  const qn_gemm *g = t->g;
+  const qn_gemm *g = &t->whole->g;
   qn_status status = QN_OK;
   for (int64_t x = begin; x < end && !status; x++) {
     const int64_t item = x / (t->rows * t->columns), at = x % (t->rows * t->columns);
     const int64_t i = at % t->rows * t->m, j = at / t->rows * t->n;
     const int64_t m = g->m - i < t->m ? g->m - i : t->m, n = g->n - j < t->n ? g->n - j : t->n;
-    const qn_gemm p = piece_of(g, item, i, m, j, n);
+    const struct product p = piece_of(t->whole, item, i, m, j, n);
     status = run_piece(&p, t->by_blas);
   }
   return status;
@@ -121,7 +134,7 @@ static int64_t half_of(int64_t side, int64_t unit) {
 ** packing is repaid, then, for the sake of the workers, FEW pieces of any worthwhile size.
 */
 static void cut_tiles(struct tiles *t) {
-  const qn_gemm *g = t->g;
+  const qn_gemm *g = &t->whole->g;
   t->m = g->m;
   t->n = g->n;
   for (;;) {
@@ -140,8 +153,9 @@ static void cut_tiles(struct tiles *t) {
   }
 }
 
-static qn_status by_tiles(const qn_gemm *g) {
-  struct tiles t = {.g = g, .by_blas = blas_is_better(g)};
+static qn_status by_tiles(const struct product *whole) {
+  const qn_gemm *g = &whole->g;
+  struct tiles t = {.whole = whole, .by_blas = blas_is_better(g)};
   cut_tiles(&t);
   const double piece = 2.0 * (double)t.m * (double)t.n * (double)(g->k ? g->k : 1);
   const int64_t grain = piece < 1e6 ? (int64_t)(1e6 / piece) + 1 : 1; /* worth the hand-over */
@@ -153,6 +167,7 @@ static qn_status by_tiles(const qn_gemm *g) {
 enum { PARTS = 16, PART_LEAST = 512, CELLS_MOST = 512 * 1024 };
 
 struct parts {
+  const struct product *whole;
   const qn_gemm *g;
   char *sums; /* [n_parts][m][n] */
   int64_t n_parts, step;
@@ -164,17 +179,18 @@ static qn_status sum_parts(void *ctx, int64_t begin, int64_t end) {
   qn_status status = QN_OK;
   for (int64_t i = begin; i < end && !status; i++) {
     const int64_t at = i * s->step, left = s->g->k - at;
-    qn_gemm p = *s->g;
-    p.k = left < s->step ? left : s->step;
-    p.a = shifted(p.a, at * p.a_col, size);
-    p.b = shifted(p.b, at * p.b_row, size);
-    p.c = s->sums + (size_t)(i * p.m * p.n) * size;
-    p.c_row = p.n;
-    p.bias = NULL;
-    p.alpha = 1;
-    p.beta = 0;
-    p.act = QN_ACT_NONE;
-    status = run_piece(&p, false);
+    struct product part = {.g = *s->g};
+    qn_gemm *p = &part.g;
+    p->k = left < s->step ? left : s->step;
+    p->a = shifted(p->a, at * p->a_col, size);
+    p->b = shifted(p->b, at * p->b_row, size);
+    p->c = s->sums + (size_t)(i * p->m * p->n) * size;
+    p->c_row = p->n;
+    p->bias = NULL;
+    p->alpha = 1;
+    p->beta = 0;
+    p->act = QN_ACT_NONE;
+    status = run_piece(&part, false);
   }
   return status;
 }
@@ -190,8 +206,9 @@ static qn_status sum_parts(void *ctx, int64_t begin, int64_t end) {
 #undef REAL
 #undef FN
 
-static qn_status by_k(const qn_gemm *g) {
-  struct parts s = {.g = g};
+static qn_status by_k(const struct product *whole) {
+  const qn_gemm *g = &whole->g;
+  struct parts s = {.whole = whole, .g = g};
   int64_t parts = g->k / PART_LEAST < PARTS ? g->k / PART_LEAST : PARTS;
   s.step = divide_up(divide_up(g->k, parts), 8) * 8;
   s.n_parts = divide_up(g->k, s.step);
@@ -211,6 +228,23 @@ static bool prefers_k(const qn_gemm *g) {
          g->k >= 8 * (g->m > g->n ? g->m : g->n);
 }
 
+/* ---- In a range ---- */
+
+/*
+** A caller that is in a range of the pool has its share of the work already: nothing is cut, B is
+** packed once, sums over k go straight to C.
+*/
+static qn_status alone(const struct product *whole) {
+  const qn_gemm *g = &whole->g;
+  const bool by_blas = blas_is_better(g) && !whole->with.panels;
+  qn_status status = QN_OK;
+  for (int64_t b = 0; b < g->batch && !status; b++) {
+    const struct product p = piece_of(whole, b, 0, g->m, 0, g->n);
+    status = run_piece(&p, by_blas);
+  }
+  return status;
+}
+
 /* ---- The door ---- */
 
 static qn_status refuse(const qn_gemm *g) {
@@ -224,10 +258,14 @@ static qn_status refuse(const qn_gemm *g) {
   return QN_E_ARG;
 }
 
-qn_status qni_gemm(const qn_gemm *g) {
+qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z) {
   if ((g->dtype != QN_F32 && g->dtype != QN_F64) || g->m < 0 || g->n < 0 || g->k < 0 ||
       g->batch < 0 || g->act < QN_ACT_NONE || g->act > QN_ACT_GELU)
     return refuse(g);
   if (!g->m || !g->n || !g->batch) return QN_OK;
-  return prefers_k(g) ? by_k(g) : by_tiles(g);
+  const struct product whole = {*g, {panels, z}};
+  if (qni_pool_inside()) return alone(&whole);
+  return prefers_k(g) ? by_k(&whole) : by_tiles(&whole);
 }
+
+qn_status qni_gemm(const qn_gemm *g) { return qni_gemm_beside(g, NULL, NULL); }

@@ -11,6 +11,11 @@
 
 /* Splits over the pool when called outside a range. */
 qn_status qni_gemm(const qn_gemm *g) QNI_WARN_UNUSED;
+/*
+** The same with B packed before (kernels/gemm.h; NULL: it is not), and with z, laid out as C, that
+** gets what act is given (NULL: not wanted).
+*/
+qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z) QNI_WARN_UNUSED;
 
 /* BLAS: path NULL searches the system's, "none" forbids it. Absence is a warning, not an error. */
 qn_status qni_blas_start(const char *path) QNI_WARN_UNUSED;

@@ -17,7 +17,7 @@ static qn_status FN(join)(void *ctx, int64_t begin, int64_t end) {
     else
       for (int64_t j = 0; j < n; j++) c[j] = alpha * sums[j];
   }
-  qn_gemm rows = piece_of(g, 0, begin, end - begin, 0, n);
+  const struct product rows = piece_of(s->whole, 0, begin, end - begin, 0, n);
   finish(&rows);
   return QN_OK;
 }

@@ -215,13 +215,25 @@ static qn_status check_recording(qni_capture *c) {
   return st;
 }
 
+/* Bytes of parameters that each slice reads and of gradients that it adds to. */
+static int64_t streamed(const qni_program *p) {
+  int64_t bytes = 0;
+  for (int32_t b = 0; b < p->n_buffers; b++) {
+    const qni_pbuffer *x = &p->buffer[b];
+    if (x->live && x->direct) bytes += 2 * p->affines.list[x->bytes].add;
+  }
+  return bytes;
+}
+
 /*
-** 70 % of the L2 cache. Where what does not grow with the slice (gradients of large tables) fills
-** much of it already, every slice streams that from memory: slices are then large beside it.
+** 70 % of the L2 cache. Where what does not grow with the slice (gradients of large tables, weights
+** beyond the cache) fills much of it already, every slice streams that from memory: slices are then
+** large beside it.
 */
 static int64_t usual_budget(const qni_program *p) {
   int64_t cache = qni_cpu_l2() / 10 * 7, fixed = qni_plan_bytes(p, &(qni_extent){0, 0, 1});
   int64_t budget = 2 * fixed < cache ? cache : 4 * fixed > cache ? 4 * fixed : cache;
+  if (streamed(p) > 2 * cache && budget < 8 * cache) budget = 8 * cache;
   return (budget + 1023) / 1024 * 1024; /* so that slice_kib says it in full */
 }
 

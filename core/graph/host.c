@@ -256,6 +256,11 @@ static qn_status host_gemm(qn_call *c, const qn_gemm *g) {
   return qni_gemm(g);
 }
 
+static qn_status host_gemm_keep(qn_call *c, const qn_gemm *g, void *z) {
+  (void)c;
+  return qni_gemm_beside(g, NULL, z);
+}
+
 static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
                         uint32_t *out) {
   qni_rng_key key = {.seed = c->seed, .step = c->step, .instance = c->instance, .stream = stream};
@@ -358,4 +363,5 @@ const qn_host qni_host = {
     .set_grad = host_set_grad,
     .query = qni_interface,
     .adds = host_adds,
+    .gemm_keep = host_gemm_keep,
 };

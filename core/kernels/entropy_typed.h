@@ -56,9 +56,9 @@ static void FN(product)(const struct FN(work) * s, int64_t m, int64_t n, int64_t
                      .beta = add,
                      .dtype = IS64 ? QN_F64 : QN_F32};
 #if IS64
-  QNI_KERNEL(gemm_kernels).f64(&g, s->pack, QNI_GEMM_STACK);
+  QNI_KERNEL(gemm_kernels).f64(&g, NULL, s->pack, QNI_GEMM_STACK);
 #else
-  QNI_KERNEL(gemm_kernels).f32(&g, s->pack, QNI_GEMM_STACK);
+  QNI_KERNEL(gemm_kernels).f32(&g, NULL, s->pack, QNI_GEMM_STACK);
 #endif
 }
 

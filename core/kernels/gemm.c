@@ -2,8 +2,9 @@
 ** Matrix products for one thread: a family of register tiles.
 **
 ** A tile is H rows of A by V vectors of B, all sums in registers: per step of k, V loads
-** of a row of B, H broadcasts from A where it lies, H V multiply-adds. Widths 1..MAX_V
-** share out the columns evenly, heights 12, 8, 6, 4, 2, 1 the rows. B is packed into panels
+** of a row of B, H broadcasts from A where it lies, H V multiply-adds; a last vector of
+** which at most half is used is one of half the size (AVX-512). Widths 1..MAX_V share out
+** the columns evenly, heights 12, 8, 6, 4, 2, 1 the rows. B is packed into panels
 ** unless it can be read in place; k runs in blocks of at most MAX_K, added through C in
 ** order. Cuts depend on shape alone; the column cut does not change any sum's order.
 ** SPDX-License-Identifier: MIT
@@ -25,14 +26,14 @@
 #define UNROLL PRAGMA(GCC unroll 16)
 #endif
 
-enum { MAX_H = 12 };
 #if defined(__AVX512F__)
 #define MAX_V 4
-enum { MASKED = 1 }; /* partial vectors are loaded and stored under a mask */
+#define MASKED 1 /* partial vectors are loaded and stored under a mask */
 #else
 #define MAX_V 2
-enum { MASKED = 0 };
+#define MASKED 0
 #endif
+enum { MAX_H = 12, MOST_PANELS = 32 / MAX_V /* of a block */ };
 
 /* ---- f32 ---- */
 
@@ -43,7 +44,17 @@ static inline vf read_last_f32(const float *x, int count) {
 static inline void store_last_f32(float *y, vf v, int count) {
   _mm512_mask_storeu_ps(y, (__mmask16)(0xFFFFu >> (16 - count)), (__m512)v);
 }
+typedef float half_f32 __attribute__((vector_size(32)));
+static inline half_f32 read_half_f32(const float *x, int count) {
+  return (half_f32)_mm256_maskz_loadu_ps((__mmask8)(0xFFu >> (8 - count)), x);
+}
+static inline void store_half_f32(float *y, half_f32 v, int count) {
+  _mm256_mask_storeu_ps(y, (__mmask8)(0xFFu >> (8 - count)), (__m256)v);
+}
 #else
+typedef vf half_f32;
+#define read_half_f32 read_last_f32
+#define store_half_f32 store_last_f32
 static inline vf read_last_f32(const float *x, int count) {
   vf v = {0};
   if (count == VF_N) return vf_load(x);
@@ -95,11 +106,15 @@ static void act_row_f32(int32_t act, int64_t n, float *x) {
 
 #define REAL float
 #define VEC vf
+#define HVEC half_f32
 #define VL VF_N
 #define MAX_K 512
 #define FN(name) name##_f32
 #define READ_LAST read_last_f32
 #define STORE_LAST store_last_f32
+#define READ_HALF read_half_f32
+#define STORE_HALF store_half_f32
+#define LOAD_HALF read_half_f32
 #if defined(__AVX512F__)
 #define LOAD_LAST read_last_f32
 #else
@@ -108,11 +123,15 @@ static void act_row_f32(int32_t act, int64_t n, float *x) {
 #include "kernels/gemm_typed.h"
 #undef REAL
 #undef VEC
+#undef HVEC
 #undef VL
 #undef MAX_K
 #undef FN
 #undef READ_LAST
 #undef STORE_LAST
+#undef READ_HALF
+#undef STORE_HALF
+#undef LOAD_HALF
 #undef LOAD_LAST
 
 /* ---- f64 ---- */
@@ -127,7 +146,17 @@ static inline vd read_last_f64(const double *x, int count) {
 static inline void store_last_f64(double *y, vd v, int count) {
   _mm512_mask_storeu_pd(y, (__mmask8)(0xFFu >> (8 - count)), (__m512d)v);
 }
+typedef double half_f64 __attribute__((vector_size(32)));
+static inline half_f64 read_half_f64(const double *x, int count) {
+  return (half_f64)_mm256_maskz_loadu_pd((__mmask8)(0xFu >> (4 - count)), x);
+}
+static inline void store_half_f64(double *y, half_f64 v, int count) {
+  _mm256_mask_storeu_pd(y, (__mmask8)(0xFu >> (4 - count)), (__m256d)v);
+}
 #else
+typedef vd half_f64;
+#define read_half_f64 read_last_f64
+#define store_half_f64 store_last_f64
 static inline vd load_f64(const double *x) {
   vd v;
   memcpy(&v, x, sizeof v);
@@ -168,11 +197,15 @@ static void act_row_f64(int32_t act, int64_t n, double *x) {
 
 #define REAL double
 #define VEC vd
+#define HVEC half_f64
 #define VL VD_N
 #define MAX_K 256
 #define FN(name) name##_f64
 #define READ_LAST read_last_f64
 #define STORE_LAST store_last_f64
+#define READ_HALF read_half_f64
+#define STORE_HALF store_half_f64
+#define LOAD_HALF read_half_f64
 #if defined(__AVX512F__)
 #define LOAD_LAST read_last_f64
 #else
@@ -201,9 +234,16 @@ void QNI_GEMM_TILE(int64_t m, int64_t n, int64_t k, float alpha, const float *a,
                      .alpha = alpha,
                      .beta = add ? 1 : 0,
                      .dtype = QN_F32};
-  gemm_f32(&g, pack, sizeof pack);
+  gemm_f32(&g, NULL, pack, sizeof pack);
 }
 
 extern const qni_gemm_table QNI_KERNEL(gemm_kernels);
 const qni_gemm_table QNI_KERNEL(gemm_kernels) = {
-    .f32 = gemm_f32, .f64 = gemm_f64, .act_f32 = act_f32, .act_f64 = act_f64};
+    .f32 = gemm_f32,
+    .f64 = gemm_f64,
+    .act_f32 = act_f32,
+    .act_f64 = act_f64,
+    .n_panels = {n_panels_f32, n_panels_f64},
+    .panel_cells = {panel_cells_f32, panel_cells_f64},
+    .panels = {panels_f32, panels_f64},
+};

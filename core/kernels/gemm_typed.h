@@ -2,7 +2,9 @@
 ** The product kernels of gemm.c for one type. Included with
 **   REAL, VEC, VL        element, vector of VL elements
 **   FN(name)             the function's name
+**   HVEC                 half a vector
 **   LOAD_LAST, READ_LAST, STORE_LAST   a vector's first `count` lanes: of B, of C, to C
+**   LOAD_HALF, READ_HALF, STORE_HALF   the same of half a vector
 ** SPDX-License-Identifier: MIT
 */
 
@@ -17,82 +19,117 @@ struct FN(target) {
   int64_t ahead_step;
 };
 
-/* sums[H][V vectors] over k products of a column of A (broadcast) and a row of B. */
+/* C = alpha sum + beta C + bias for the `count` lanes of one vector, read and stored with the macros of its kind. */
+#define WRITE(READ, STORE, at, sums, count, shift)                                                 \
+  do {                                                                                             \
+    __typeof__(sums) y = t->alpha * (sums);                                                        \
+    if (t->beta != 0) y += t->beta * READ(at, count);                                              \
+    if (t->bias) y += (shift);                                                                     \
+    STORE(at, y, count);                                                                           \
+  } while (0)
+
+/*
+** sums[H][V vectors] over k products of a column of A (broadcast) and a row of B. HALF: of the last vector
+** half the lanes or fewer are in use, and it is worked on as a vector of that size.
+*/
 static inline __attribute__((always_inline)) void
-FN(tile)(const int H, const int V, int64_t k, const REAL *a, int64_t a_row, int64_t a_col,
-         const REAL *b, int64_t b_row, const struct FN(target) * t) {
+FN(tile)(const int H, const int V, const int HALF, int64_t k, const REAL *a, int64_t a_row,
+         int64_t a_col, const REAL *b, int64_t b_row, const struct FN(target) * t) {
   VEC sum[MAX_H][MAX_V];
-  const int last = t->last;
+  HVEC end[MAX_H];
+  const int last = t->last, whole = V - HALF;
   const REAL *at[MAX_H / 3];
   UNROLL for (int i = 0; i < (H + 2) / 3; i++) at[i] = a + 3 * i * a_row;
-  UNROLL for (int i = 0; i < H; i++) UNROLL for (int v = 0; v < V; v++) {
-    sum[i][v] = (VEC){0};
-    __builtin_prefetch(t->c + i * t->c_row + v * VL, 1); /* on its way while the sums are made */
+  UNROLL for (int i = 0; i < H; i++) {
+    UNROLL for (int v = 0; v < whole; v++) sum[i][v] = (VEC){0};
+    if (HALF) end[i] = (HVEC){0};
+    UNROLL for (int v = 0; v < V; v++) /* on its way while the sums are made */
+        __builtin_prefetch(t->c + i * t->c_row + v * VL, 1);
   }
   const char *ahead = t->ahead;
   const int64_t ahead_step = t->ahead_step;
   for (int64_t p = 0; p < k; p++, b += b_row, ahead += ahead_step) {
     VEC row[MAX_V];
+    HVEC row_end;
     __builtin_prefetch(ahead, 0, 2);
     UNROLL for (int v = 0; v < V - 1; v++) memcpy(&row[v], b + v * VL, sizeof row[v]);
-    row[V - 1] = LOAD_LAST(b + (V - 1) * VL, last);
+    if (HALF)
+      row_end = LOAD_HALF(b + whole * VL, last);
+    else
+      row[V - 1] = LOAD_LAST(b + (V - 1) * VL, last);
     UNROLL for (int i = 0; i < H; i++) {
       const REAL x = at[i / 3][(i % 3) * a_row];
-      UNROLL for (int v = 0; v < V; v++) sum[i][v] += x * row[v];
+      UNROLL for (int v = 0; v < whole; v++) sum[i][v] += x * row[v];
+      if (HALF) end[i] += x * row_end;
     }
     UNROLL for (int i = 0; i < (H + 2) / 3; i++) at[i] += a_col;
   }
   VEC bias[MAX_V];
-  UNROLL for (int v = 0; v < V; v++) {
+  HVEC bias_end = (HVEC){0};
+  UNROLL for (int v = 0; v < whole; v++) {
     bias[v] = (VEC){0};
     if (t->bias) bias[v] = READ_LAST(t->bias + v * VL, v < V - 1 ? VL : last);
   }
+  if (HALF && t->bias) bias_end = READ_HALF(t->bias + whole * VL, last);
   REAL *c = t->c;
   UNROLL for (int i = 0; i < H; i++, c += t->c_row) {
-    UNROLL for (int v = 0; v < V; v++) {
-      const int count = v < V - 1 ? VL : last;
-      VEC y = t->alpha * sum[i][v];
-      if (t->beta != 0) y += t->beta * READ_LAST(c + v * VL, count);
-      if (t->bias) y += bias[v];
-      STORE_LAST(c + v * VL, y, count);
-    }
+    UNROLL for (int v = 0; v < whole; v++)
+        WRITE(READ_LAST, STORE_LAST, c + v * VL, sum[i][v], v < V - 1 ? VL : last, bias[v]);
+    if (HALF) WRITE(READ_HALF, STORE_HALF, c + whole * VL, end[i], last, bias_end);
   }
 }
+#undef WRITE
 
 /* Tables, and macros that look like calls: */
 /* clang-format off */
 typedef void (*FN(tile_fn))(int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b,
                             int64_t b_row, const struct FN(target) *t);
 
-#define TILE(H, V)                                                                              \
-  static __attribute__((noinline)) void FN(tile_##H##x##V)(                                     \
+#define TILE_OF(name, H, V, HALF)                                                               \
+  static __attribute__((noinline)) void FN(name)(                                               \
       int64_t k, const REAL *a, int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row,     \
       const struct FN(target) *t) {                                                             \
-    FN(tile)(H, V, k, a, a_row, a_col, b, b_row, t);                                            \
+    FN(tile)(H, V, HALF, k, a, a_row, a_col, b, b_row, t);                                      \
   }
+#if MASKED
+#define TILE(H, V) TILE_OF(tile_##H##x##V, H, V, 0) TILE_OF(half_##H##x##V, H, V, 1)
+#else
+#define TILE(H, V) TILE_OF(tile_##H##x##V, H, V, 0)
+#endif
 TILE(1, 1) TILE(2, 1) TILE(4, 1) TILE(6, 1) TILE(8, 1) TILE(12, 1)
 TILE(1, 2) TILE(2, 2) TILE(4, 2) TILE(6, 2)
 #if MAX_V == 4
 TILE(8, 2) TILE(12, 2)
 TILE(1, 3) TILE(2, 3) TILE(4, 3) TILE(6, 3) TILE(8, 3)
 TILE(1, 4) TILE(2, 4) TILE(4, 4) TILE(6, 4)
+#define TILES(kind)                                                                             \
+  {[1] = {[1] = FN(kind##_1x1), [2] = FN(kind##_2x1), [4] = FN(kind##_4x1),                     \
+          [6] = FN(kind##_6x1), [8] = FN(kind##_8x1), [12] = FN(kind##_12x1)},                  \
+   [2] = {[1] = FN(kind##_1x2), [2] = FN(kind##_2x2), [4] = FN(kind##_4x2),                     \
+          [6] = FN(kind##_6x2), [8] = FN(kind##_8x2), [12] = FN(kind##_12x2)},                  \
+   [3] = {[1] = FN(kind##_1x3), [2] = FN(kind##_2x3), [4] = FN(kind##_4x3),                     \
+          [6] = FN(kind##_6x3), [8] = FN(kind##_8x3)},                                          \
+   [4] = {[1] = FN(kind##_1x4), [2] = FN(kind##_2x4), [4] = FN(kind##_4x4),                     \
+          [6] = FN(kind##_6x4)}}
+#else
+#define TILES(kind)                                                                             \
+  {[1] = {[1] = FN(kind##_1x1), [2] = FN(kind##_2x1), [4] = FN(kind##_4x1),                     \
+          [6] = FN(kind##_6x1), [8] = FN(kind##_8x1), [12] = FN(kind##_12x1)},                  \
+   [2] = {[1] = FN(kind##_1x2), [2] = FN(kind##_2x2), [4] = FN(kind##_4x2),                     \
+          [6] = FN(kind##_6x2)}}
 #endif
 
 /* By width and height; a missing height is made of lower ones. */
-static const FN(tile_fn) FN(tiles)[MAX_V + 1][MAX_H + 1] = {
-    [1] = {[1] = FN(tile_1x1), [2] = FN(tile_2x1), [4] = FN(tile_4x1), [6] = FN(tile_6x1),
-           [8] = FN(tile_8x1), [12] = FN(tile_12x1)},
-    [2] = {[1] = FN(tile_1x2), [2] = FN(tile_2x2), [4] = FN(tile_4x2), [6] = FN(tile_6x2),
-#if MAX_V == 4
-           [8] = FN(tile_8x2), [12] = FN(tile_12x2)},
-    [3] = {[1] = FN(tile_1x3), [2] = FN(tile_2x3), [4] = FN(tile_4x3), [6] = FN(tile_6x3),
-           [8] = FN(tile_8x3)},
-    [4] = {[1] = FN(tile_1x4), [2] = FN(tile_2x4), [4] = FN(tile_4x4), [6] = FN(tile_6x4)},
+static const FN(tile_fn) FN(tiles)[MAX_V + 1][MAX_H + 1] = TILES(tile);
+#if MASKED
+static const FN(tile_fn) FN(halves)[MAX_V + 1][MAX_H + 1] = TILES(half);
 #else
-    },
+#define halves_f32 tiles_f32
+#define halves_f64 tiles_f64
 #endif
-};
+#undef TILES
 #undef TILE
+#undef TILE_OF
 /* clang-format on */
 
 /* The next tile's height when `rows` are left: 7 and 8 rows of a 6-row tile go as 4 + rest. */
@@ -127,7 +164,8 @@ static void FN(pack_panel)(int64_t k, int64_t n, int64_t width, const REAL *b, i
     for (int64_t p = 0; p < k; p++) out[p * width + j] = 0;
 }
 
-static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, int64_t c_row) {
+static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, REAL *z, int64_t c_row) {
+  for (int64_t i = 0; z && i < m; i++) memcpy(z + i * c_row, c + i * c_row, (size_t)n * sizeof *z);
   if (act == QN_ACT_NONE) return;
   for (int64_t i = 0; i < m; i++) FN(act_row)(act, n, c + i * c_row);
 }
@@ -145,53 +183,73 @@ static void FN(aim)(struct FN(ahead) * s, int64_t k, const REAL *idle, struct FN
   s->at[i] += any ? 64 * k : 0;
 }
 
-/* A block of columns and of k: B's panels, packed or where they lie. */
+/* How the columns of B are cut into panels: as even as can be, wider ones first. */
+struct FN(cut) {
+  int64_t n;
+  int64_t vectors, n_panels;
+};
+
+static struct FN(cut) FN(cut_of)(int64_t n) {
+  const int64_t vectors = n > 0 ? (n - 1) / VL + 1 : 0;
+  return (struct FN(cut)){n, vectors, (vectors + MAX_V - 1) / MAX_V};
+}
+
+/* Vectors of panel i, and of those before it. */
+static int FN(width)(const struct FN(cut) * s, int64_t i) {
+  return (int)(s->vectors / s->n_panels) + (i < s->vectors % s->n_panels);
+}
+static int64_t FN(before)(const struct FN(cut) * s, int64_t i) {
+  const int64_t wider = s->vectors % s->n_panels;
+  return i * (s->vectors / s->n_panels) + (i < wider ? i : wider);
+}
+
+/* Panels first .. end - 1 over a block of k: packed one after the other, or where they lie. */
 struct FN(block) {
-  int64_t n, k;          /* columns and depth of the block */
-  int n_panels, vectors; /* panels, and vectors in all of them */
+  struct FN(cut) cut;
+  int64_t first, end;
+  int64_t k; /* depth of the block */
   const REAL *b;
-  int64_t b_row; /* 0: packed panels one after the other */
+  int64_t b_row; /* 0: packed */
   struct FN(ahead) * ahead;
 };
 
-/* Vectors of panel i: as even as can be, wider ones first. */
-static int FN(panel_width)(const struct FN(block) * s, int i) {
-  return s->vectors / s->n_panels + (i < s->vectors % s->n_panels);
+static int64_t FN(columns)(const struct FN(block) * s) {
+  const int64_t j = FN(before)(&s->cut, s->first) * VL, end = FN(before)(&s->cut, s->end) * VL;
+  return (end < s->cut.n ? end : s->cut.n) - j;
 }
 
 static void FN(rows)(const struct FN(block) * s, int64_t m, const REAL *a, int64_t a_row,
                      int64_t a_col, const struct FN(target) * target) {
-  int64_t j = 0;
+  int64_t left = FN(columns)(s);
   const REAL *panel = s->b;
-  for (int i = 0; i < s->n_panels; i++) {
-    const int V = FN(panel_width)(s, i);
-    const int64_t width = (int64_t)V * VL, left = s->n - j;
-    struct FN(target) t = *target;
-    t.c += j;
-    if (t.bias) t.bias += j;
+  struct FN(target) t = *target;
+  for (int64_t i = s->first; i < s->end; i++) {
+    const int V = FN(width)(&s->cut, i);
+    const int64_t width = (int64_t)V * VL, b_row = s->b_row ? s->b_row : width;
     t.last = (int)(left >= width ? VL : left - (width - VL));
+    const FN(tile_fn) *tile = 2 * t.last <= VL ? FN(halves)[V] : FN(tiles)[V];
+    REAL *c = t.c;
     for (int64_t r = 0; r < m;) {
       const int h = FN(height)(V, m - r);
       FN(aim)(s->ahead, s->k, panel, &t);
-      FN(tiles)[V][h](s->k, a + r * a_row, a_row, a_col, panel, s->b_row ? s->b_row : width, &t);
+      tile[h](s->k, a + r * a_row, a_row, a_col, panel, b_row, &t);
       t.c += h * t.c_row;
       r += h;
     }
+    t.c = c + width;
+    if (t.bias) t.bias += width;
     panel += s->b_row ? width : width * s->k;
-    j += width;
+    left -= width;
   }
 }
 
-static void FN(pack_block)(struct FN(block) * s, const REAL *b, int64_t b_row, int64_t b_col,
-                           REAL *pack) {
-  s->b = pack;
-  s->b_row = 0;
-  int64_t j = 0;
-  for (int i = 0; i < s->n_panels; i++) {
-    const int64_t width = (int64_t)FN(panel_width)(s, i) * VL, left = s->n - j;
-    FN(pack_panel)(s->k, left < width ? left : width, width, b + j * b_col, b_row, b_col, pack);
-    pack += width * s->k;
-    j += width;
+/* Panels first .. end - 1 of B[k,n], of which b is the corner; they go to `to`. */
+static void FN(pack)(const struct FN(cut) * s, int64_t first, int64_t end, int64_t k, const REAL *b,
+                     int64_t b_row, int64_t b_col, REAL *to) {
+  for (int64_t i = first; i < end; i++) {
+    const int64_t j = FN(before)(s, i) * VL, width = (int64_t)FN(width)(s, i) * VL, left = s->n - j;
+    FN(pack_panel)(k, left < width ? left : width, width, b + j * b_col, b_row, b_col, to);
+    to += width * k;
   }
 }
 
@@ -201,11 +259,12 @@ static int64_t FN(row_block)(int64_t n, int64_t k) {
   return rows < 24 ? 24 : rows > 240 ? 240 : rows;
 }
 
-static void FN(block_product)(const qn_gemm *g, const struct FN(block) * s, int64_t j, int64_t p,
+static void FN(block_product)(const qn_gemm *g, void *z, const struct FN(block) * s, int64_t p,
                               bool last) {
   const REAL *a = (const REAL *)g->a + p * g->a_col, *bias = g->bias;
-  REAL *c = (REAL *)g->c + j;
-  const int64_t step = FN(row_block)(s->n, s->k);
+  const int64_t j = FN(before)(&s->cut, s->first) * VL, n = FN(columns)(s);
+  REAL *c = (REAL *)g->c + j, *kept = z && last ? (REAL *)z + j : NULL;
+  const int64_t step = FN(row_block)(n, s->k);
   for (int64_t i = 0; i < g->m; i += step) {
     const int64_t m = g->m - i < step ? g->m - i : step;
     const struct FN(target) t = {.c = c + i * g->c_row,
@@ -214,7 +273,7 @@ static void FN(block_product)(const qn_gemm *g, const struct FN(block) * s, int6
                                  .alpha = (REAL)g->alpha,
                                  .beta = p ? 1 : (REAL)g->beta};
     FN(rows)(s, m, a + i * g->a_row, g->a_row, g->a_col, &t);
-    if (last) FN(act)(g->act, m, s->n, t.c, t.c_row);
+    if (last) FN(act)(g->act, m, n, t.c, kept ? kept + i * g->c_row : NULL, g->c_row);
   }
 }
 
@@ -223,13 +282,17 @@ static bool FN(direct)(const qn_gemm *g) {
   return g->b_col == 1 && (g->n % VL == 0 || MASKED) && (g->m <= 24 || g->b_row <= 1024 / VL * VL);
 }
 
+static int64_t FN(even_depth)(int64_t k, int64_t most) {
+  const int64_t blocks = k ? (k - 1) / most + 1 : 1;
+  return (k + blocks - 1) / blocks;
+}
+
 /* Depth of a block of k. A whose rows lie across cache lines is read by whole lines: its block stays small. */
 static int64_t FN(k_block)(const qn_gemm *g, int64_t k) {
   const bool across = g->a_row == 1 && g->m > 2 * VL;
   int64_t depth = MAX_K;
   while (across && depth > 128 && g->m * depth * (int64_t)sizeof(REAL) > 256 * 1024) depth /= 2;
-  const int64_t blocks = k ? (k - 1) / depth + 1 : 1;
-  return (k + blocks - 1) / blocks;
+  return FN(even_depth)(k, depth);
 }
 
 /*
@@ -251,28 +314,52 @@ static struct FN(ahead) FN(next_block)(const qn_gemm *g, int64_t p, int64_t k) {
   return s;
 }
 
-static void FN(gemm)(const qn_gemm *g, void *pack, int64_t room) {
+static int64_t FN(n_panels)(int64_t n) { return FN(cut_of)(n).n_panels; }
+
+/* Cells of all panels of B[k,n]: block of k after block, in each panel after panel. */
+static int64_t FN(panel_cells)(int64_t n, int64_t k) { return FN(cut_of)(n).vectors * VL * k; }
+
+/* Panels first .. end - 1 of a B that many products read. */
+static void FN(panels)(const qn_gemm *g, int64_t first, int64_t end, void *to) {
+  const struct FN(cut) cut = FN(cut_of)(g->n);
+  const int64_t k_step = FN(even_depth)(g->k, MAX_K);
+  for (int64_t p = 0; p < g->k && first < end; p += k_step) {
+    const int64_t k = g->k - p < k_step ? g->k - p : k_step;
+    FN(pack)
+    (&cut, first, end, k, (const REAL *)g->b + p * g->b_row, g->b_row, g->b_col,
+     (REAL *)to + (p * cut.vectors + k * FN(before)(&cut, first)) * VL);
+  }
+}
+
+static void FN(gemm)(const qn_gemm *g, const qni_gemm_with *with, void *pack, int64_t room) {
   if (g->m <= 0 || g->n <= 0) return;
-  const int64_t k = g->k > 0 ? g->k : 0, k_step = FN(k_block)(g, k);
-  const int64_t vectors = (g->n - 1) / VL + 1;
-  const int64_t most = room / ((k_step ? k_step : 1) * VL * (int64_t)sizeof(REAL));
-  const int64_t fit = most < MAX_V ? MAX_V : most > 32 ? 32 : most / MAX_V * MAX_V;
+  const REAL *panels = with ? with->panels : NULL;
+  void *z = with ? with->z : NULL;
+  const int64_t k = g->k > 0 ? g->k : 0;
+  const int64_t k_step = panels ? FN(even_depth)(k, MAX_K) : FN(k_block)(g, k);
+  struct FN(block) s = {.cut = FN(cut_of)(g->n)};
+  const int64_t most = room / ((k_step ? k_step : 1) * MAX_V * VL * (int64_t)sizeof(REAL));
+  const int64_t fit = most < 1 ? 1 : most > MOST_PANELS ? MOST_PANELS : most;
   for (int64_t p = 0; p < k || p == 0; p += k_step) {
-    const int64_t depth = k - p < k_step ? k - p : k_step;
-    const int64_t left = k - p - depth;
-    struct FN(ahead) ahead = FN(next_block)(g, p + depth, left < k_step ? left : k_step);
-    for (int64_t v = 0; v < vectors; v += fit) {
-      const int64_t j = v * VL, many = vectors - v < fit ? vectors - v : fit;
-      struct FN(block) s = {.n = g->n - j < many * VL ? g->n - j : many * VL,
-                            .k = depth,
-                            .ahead = &ahead,
-                            .vectors = (int)many,
-                            .n_panels = (int)(many - 1) / MAX_V + 1};
-      const REAL *b = (const REAL *)g->b + p * g->b_row + j * g->b_col;
-      s.b = b;
-      s.b_row = g->b_row;
-      if (!FN(direct)(g) || !g->b_row) FN(pack_block)(&s, b, g->b_row, g->b_col, pack);
-      FN(block_product)(g, &s, j, p, p + s.k >= k);
+    s.k = k - p < k_step ? k - p : k_step;
+    const int64_t left = k - p - s.k;
+    struct FN(ahead) ahead = FN(next_block)(g, p + s.k, left < k_step ? left : k_step);
+    s.ahead = &ahead;
+    for (s.first = 0; s.first < s.cut.n_panels; s.first = s.end) {
+      s.end = s.first + fit < s.cut.n_panels ? s.first + fit : s.cut.n_panels;
+      const int64_t at = FN(before)(&s.cut, s.first) * VL;
+      const REAL *b = (const REAL *)g->b + p * g->b_row;
+      s.b_row = 0;
+      if (panels) {
+        s.b = panels + p * s.cut.vectors * VL + s.k * at;
+      } else if (FN(direct)(g) && g->b_row) {
+        s.b = b + at * g->b_col;
+        s.b_row = g->b_row;
+      } else {
+        FN(pack)(&s.cut, s.first, s.end, s.k, b, g->b_row, g->b_col, pack);
+        s.b = pack;
+      }
+      FN(block_product)(g, z, &s, p, p + s.k >= k);
     }
     if (!k) break;
   }

@@ -9,10 +9,10 @@
 */
 #include "elementwise_compose.h"
 #include "elementwise_table.h"
-#include "linear_act.h"
+#include "kernels/linear.h"
 #include "network.h"
 
-enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, SAVED_B };
+enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, SAVED_B, CHUNK = 512 /* rows of a piece of work */ };
 
 static int wants_gradient(const qn_host *h, qn_call *c) {
   for (int32_t i = 0; i < 3; i++)
@@ -52,37 +52,49 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   if (!st && act == QN_ACT_RELU) st = h->save(c, SAVED_Y, y);
   if (!st && keep) st = h->save_new(c, SAVED_Z, y->dtype, y->ndim, y->shape, &z);
   if (st || qni_net_count(y) == 0) return st;
-  qn_gemm g = product_of(x, w, b, keep ? z->data : y->data, keep ? QN_ACT_NONE : act);
-  if ((st = h->gemm(c, &g)) || !keep) return st;
-  return qni_linear_act(h, c, act, z, y->data);
+  const qn_gemm g = product_of(x, w, b, y->data, act);
+  return keep ? h->gemm_keep(c, &g, z->data) : h->gemm(c, &g);
 }
 
-/* g = dy act'(z); the flow itself without an activation. */
-static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, const void **g) {
+/* out = the sum of `parts` rows of n, or out += it. */
+static void join(const qn_view *out, int32_t add, int64_t parts, const void *rows) {
+  const int64_t n = qni_net_count(out);
+  if (qni_net_is64(out)) {
+    double *y = out->data;
+    const double *x = rows;
+    for (int64_t p = 0; p < parts; p++)
+      for (int64_t i = 0; i < n; i++) y[i] = (p > 0 || add ? y[i] : 0) + x[p * n + i];
+  } else {
+    float *y = out->data;
+    const float *x = rows;
+    for (int64_t p = 0; p < parts; p++)
+      for (int64_t i = 0; i < n; i++) y[i] = (p > 0 || add ? y[i] : 0) + x[p * n + i];
+  }
+}
+
+/* *g = dy act'(z), the flow itself without an activation; db, the sum of its rows, unless NULL. */
+static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, qn_view *db,
+                       const void **g) {
   const int32_t act = (int32_t)h->arg_int(c, "act");
+  const int64_t size = qni_net_size(dy);
+  qni_linear_job j = {.rows = qni_net_rows(dy),
+                      .cols = qni_net_cols(dy),
+                      .chunk = CHUNK,
+                      .act = act,
+                      .dy = dy->data};
+  const int64_t chunks = (j.rows + CHUNK - 1) / CHUNK;
+  qn_status st = QN_OK;
   *g = dy->data;
-  if (act == QN_ACT_NONE) return QN_OK;
-  void *memory;
-  qn_status st = h->scratch(c, qni_net_count(dy) * qni_net_size(dy), &memory);
-  *g = memory;
-  if (st) return st;
-  return qni_linear_act_grad(h, c, act, h->saved(c, act == QN_ACT_RELU ? SAVED_Y : SAVED_Z),
-                             dy->data, memory);
-}
-
-static qn_status bias_gradient(const qn_host *h, qn_call *c, int64_t rows, const void *g,
-                               qn_view *db) {
-  const int64_t O = qni_net_count(db);
-  const int is64 = qni_net_is64(db);
-  if (!h->adds(c, 2)) return qni_net_column_sums(h, c, is64, rows, O, O, g, db->data);
-  void *part;
-  qn_status st = h->scratch(c, O * qni_net_size(db), &part);
-  if (!st) st = qni_net_column_sums(h, c, is64, rows, O, O, g, part);
-  for (int64_t i = 0; !st && i < O; i++)
-    if (is64)
-      ((double *)db->data)[i] += ((const double *)part)[i];
-    else
-      ((float *)db->data)[i] += ((const float *)part)[i];
+  if (db && chunks == 0 && !h->adds(c, 2)) qni_net_fill_zero(db);
+  if (act == QN_ACT_NONE && !db) return QN_OK;
+  if (db) st = h->scratch(c, chunks * j.cols * size, &j.sums);
+  if (!st && act != QN_ACT_NONE) {
+    j.z = h->saved(c, act == QN_ACT_RELU ? SAVED_Y : SAVED_Z)->data;
+    st = h->scratch(c, qni_net_count(dy) * size, &j.g);
+    *g = j.g;
+  }
+  if (!st) st = h->parallel(c, chunks, 1, qni_linear_kernels()->slope[qni_net_is64(dy)], &j);
+  if (!st && db) join(db, h->adds(c, 2), chunks, j.sums);
   return st;
 }
 
@@ -91,7 +103,7 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2);
   const int64_t R = qni_net_rows(x), I = qni_net_cols(x), O = w->shape[0];
   const void *g;
-  qn_status st = slope(h, c, dy, &g);
+  qn_status st = slope(h, c, dy, db, &g);
   if (!st && dx && O == 0 && !h->adds(c, 0))
     qni_net_fill_zero(dx);
   else if (!st && dx && O > 0) {
@@ -132,7 +144,7 @@ static qn_status backward(const qn_host *h, qn_call *c) {
                  .dtype = x->dtype};
     if (O > 0 && I > 0) st = h->gemm(c, &p);
   }
-  return st || !db ? st : bias_gradient(h, c, R, g, db);
+  return st;
 }
 
 /* ---- Second order ---- */

@@ -6,6 +6,7 @@
 #include "kernels/dropout.h"
 #include "kernels/embedding.h"
 #include "kernels/entropy.h"
+#include "kernels/linear.h"
 #include "kernels/loss.h"
 #include "kernels/norm.h"
 #include "kernels/softmax.h"
@@ -17,6 +18,7 @@ QNI_DISPATCH(conv_kernels, qni_conv_table)
 QNI_DISPATCH(dropout, qni_dropout_table)
 QNI_DISPATCH(embedding, qni_embedding_table)
 QNI_DISPATCH(entropy, qni_entropy_table)
+QNI_DISPATCH(linear_kernels, qni_linear_table)
 QNI_DISPATCH(loss, qni_loss_table)
 QNI_DISPATCH(norm, qni_norm_table)
 QNI_DISPATCH(softmax, qni_softmax_table)

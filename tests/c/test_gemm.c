@@ -17,6 +17,7 @@
 #include "exec/cpu.h"
 #include "exec/gemm.h"
 #include "exec/pool.h"
+#include "kernels/gemm.h"
 #include "kernels/math.h"
 
 static const int64_t sizes[] = {0, 1, 2, 3, 7, 16, 33, 50, 64, 129};
@@ -54,6 +55,7 @@ static double act_of(int32_t act, double x) {
   }
 }
 
+/* Before the activation. */
 static double expected(const qn_gemm *g, const void *before, int64_t b, int64_t i, int64_t j) {
   double sum = 0;
   for (int64_t p = 0; p < g->k; p++)
@@ -62,12 +64,48 @@ static double expected(const qn_gemm *g, const void *before, int64_t b, int64_t 
   double y = g->alpha * sum;
   if (g->beta != 0) y += g->beta * cell(before, b * g->c_batch + i * g->c_row + j, g->dtype);
   if (g->bias) y += cell(g->bias, j, g->dtype);
-  return act_of(g->act, y);
+  return y;
 }
 
 struct layout {
   bool a_turned, b_turned, gaps; /* transposed operands; strides with room between */
 };
+
+/* How products are run: on their own, as part of a parallel loop, there with B packed before. */
+static enum { BY_ITSELF, IN_A_RANGE, PACKED } way;
+
+struct call {
+  const qn_gemm *g;
+  const void *panels;
+  void *z;
+};
+
+static qn_status call_range(void *ctx, int64_t begin, int64_t end) {
+  const struct call *c = ctx;
+  (void)begin, (void)end;
+  return qni_gemm_beside(c->g, c->panels, c->z);
+}
+
+static void run_product(const qn_gemm *g, void *z) {
+  const qni_gemm_table *kernels = qni_gemm_kernels();
+  const int is64 = g->dtype == QN_F64;
+  struct call c = {.g = g, .z = z};
+  if (way == BY_ITSELF) {
+    assert_int_equal(qni_gemm_beside(g, NULL, z), QN_OK);
+    return;
+  }
+  void *panels = NULL;
+  if (way == PACKED && g->batch == 1) {
+    const int64_t all = kernels->n_panels[is64](g->n);
+    panels = aligned_alloc(64, (size_t)(kernels->panel_cells[is64](g->n, g->k) + 8) * 8);
+    assert_non_null(panels);
+    kernels->panels[is64](g, all / 2, all, panels);
+    kernels->panels[is64](g, 0, all / 2, panels);
+    c.panels = panels;
+  }
+  assert_int_equal(qni_pool_run(1, 1, call_range, &c), QN_OK);
+  free(panels);
+}
 
 /* Runs one product and compares every cell, those between rows of C included. */
 static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct layout l,
@@ -95,23 +133,29 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct
   void *row = random_cells(n, dtype), *before = random_cells(c_cells, dtype);
   const size_t bytes = (size_t)c_cells * (dtype == QN_F32 ? 4 : 8);
   if (beta == 0) memset(before, 0xFF, bytes); /* NaN: must not be read */
-  void *c = malloc(bytes + 8);
+  void *c = malloc(bytes + 8), *z = malloc(bytes + 8);
   assert_non_null(c);
+  assert_non_null(z);
   memcpy(c, before, bytes);
+  memcpy(z, before, bytes);
   g.a = a;
   g.b = b;
   g.c = c;
   g.bias = bias ? row : NULL;
-  assert_int_equal(qni_gemm(&g), QN_OK);
+  run_product(&g, z);
   const double slack = (dtype == QN_F32 ? 3e-7 : 1e-15) * (8 + sqrt((double)k) * 4);
   for (int64_t x = 0; x < c_cells; x++) {
     const int64_t item = x / g.c_batch, i = x % g.c_batch / g.c_row, j = x % g.c_row;
     if (j >= n) {
       const size_t size = dtype == QN_F32 ? 4 : 8;
       assert_memory_equal((char *)c + (size_t)x * size, (char *)before + (size_t)x * size, size);
+      assert_memory_equal((char *)z + (size_t)x * size, (char *)before + (size_t)x * size, size);
       continue;
     }
-    const double want = expected(&g, before, item, i, j), got = cell(c, x, dtype);
+    const double kept = expected(&g, before, item, i, j), want = act_of(act, kept);
+    const double got = cell(c, x, dtype);
+    if (!(fabs(kept - cell(z, x, dtype)) <= slack * (1 + fabs(kept))))
+      fail_msg("before act %d: %.9g, expected %.9g", (int)act, cell(z, x, dtype), kept);
     if (!(fabs(want - got) <= slack * (1 + fabs(want))))
       fail_msg("[%d,%d]x[%d,%d] a' %d b' %d gaps %d dtype %d act %d at %d,%d: %.9g, expected %.9g",
                (int)m, (int)k, (int)k, (int)n, l.a_turned, l.b_turned, l.gaps, dtype, act, (int)i,
@@ -122,6 +166,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct
   free(row);
   free(before);
   free(c);
+  free(z);
 }
 
 static bool level(const char *name) {
@@ -171,6 +216,16 @@ static void batches_and_blocks_of_k(void **test) {
       check_product(7, 700, 33, 1, lay, 1, 0, false, QN_ACT_NONE, QN_F32);     /* by columns */
     }
   }
+}
+
+/* The same in a parallel loop, where nothing is cut, and with B packed before. */
+static void products_in_a_range(void **test) {
+  for (way = IN_A_RANGE; way <= PACKED; way++) {
+    all_sizes_and_transposes(test);
+    epilogues(test);
+    batches_and_blocks_of_k(test);
+  }
+  way = BY_ITSELF;
 }
 
 /* k = 0 is a sum of nothing: beta C + bias, and the operands are not looked at. */
@@ -301,6 +356,7 @@ int main(void) {
       cmocka_unit_test(batches_and_blocks_of_k),       cmocka_unit_test(nothing_to_sum),
       cmocka_unit_test(broadcast_batch_operands),      cmocka_unit_test(bad_products_are_refused),
       cmocka_unit_test(bits_do_not_depend_on_workers), cmocka_unit_test(tile_of_the_math_table),
+      cmocka_unit_test(products_in_a_range),
   };
   return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);
 }

@@ -222,6 +222,9 @@ typedef struct qn_host {
   ** written in full. Asked by ops with QN_OP_ADDS_GRADS only; others never meet it. [call, backward]
   */
   int32_t (*adds)(qn_call *c, int32_t input);
+
+  /* gemm, which also keeps what act is given: z, laid out as C, not C itself. [call] */
+  qn_status (*gemm_keep)(qn_call *c, const qn_gemm *g, void *z);
 } qn_host;
 
 /* ---- Ops --------------------------------------------------------------- */

@@ -15,12 +15,16 @@ local cases = { -- inputs, outputs, size, kernel, stride, batch
   { 64, 64, 56, 3, 1, 16 }, { 256, 64, 56, 1, 1, 16 }, { 128, 128, 28, 3, 1, 16 }, { 512, 512, 7, 3, 1, 16 },
 }
 
-local function calls(c)
+-- A pruned kernel goes through the same dense loops: these rows show that its time does not depend on its zeros.
+local DENSITIES, PRUNED = { 0.5, 0.1 }, "3x3 64 -> 64 @32 B128"
+
+local function calls(c, density)
   local inputs, outputs, size, kernel, stride, batch = table.unpack(c)
   local padding = kernel // 2
   local out = (size + 2 * padding - kernel) // stride + 1
   local x = quern.normal { shape = { batch, size, size, inputs } }
   local w = quern.normal { shape = { outputs, inputs, kernel, kernel } }
+  if density then w = w * quern.lt(quern.uniform { shape = w.shape }, density):to("f32") end
   local g = quern.normal { shape = { batch, out, out, outputs } }
   local function options(size_of)
     return { stride = stride, padding = padding, layout = "nhwc", size = size_of }
@@ -45,6 +49,11 @@ for _, c in ipairs(cases) do
                peer = { case = "vision.conv", backends = { "eager" },
                         args = { inputs = inputs, outputs = outputs, size = size, kernel = kernel, stride = stride,
                                  batch = batch, part = part } } }
+    end
+    for _, density in ipairs(name == PRUNED and DENSITIES or {}) do
+      local pruned = calls(c, density)
+      b:case { name = ("%s, forward, %.0f %% kept"):format(name, 100 * density), flops = flops, seconds = 0.15,
+               ours = function() quern.scope(pruned.forward) end }
     end
   end
 end

@@ -33,7 +33,6 @@ local function case(c)
     end)
   end
   local scored = c.negatives and c.negatives + 1 or c.items
-  quern.memory_reset_peak()
   b:case { name = c.name, flops = 6 * c.rows * scored * c.dim, ours = both, add = true,
            l2_bytes = c.negatives and not c.shared and c.rows * scored * c.dim * 4 * 4 or nil,
            peer = { case = c.negatives and "hstu.sampled" or "hstu.entropy", backends = { "eager", "compile" },

@@ -18,10 +18,13 @@ end
 
 local function number(x)
   if x >= 100 then return ("%.0f"):format(x) elseif x >= 10 then return ("%.1f"):format(x) end
-  return x >= 0.1 and ("%.2f"):format(x) or ("%.4f"):format(x)
+  return ("%.2f"):format(x)
 end
 
--- Peers and their ratios: "PyTorch 3446 ms (26.5, 28.2, 27.1)".
+-- Milliseconds; below a tenth of one, microseconds.
+local function time(ms) return ms >= 0.1 and number(ms) or number(ms * 1e3) .. " us" end
+
+-- Peers and their ratios: "PyTorch 3446 (26.5, 28.2, 27.1)".
 local function peers_of(row)
   local list, names = {}, {}
   for name in pairs(row.peers or {}) do names[#names + 1] = name end
@@ -29,7 +32,7 @@ local function peers_of(row)
   for _, name in ipairs(names) do
     local ms, by_round = row.peers[name], {}
     for i, r in ipairs(row.ratios and row.ratios[name] or { ms / row.ms }) do by_round[i] = number(r) end
-    list[#list + 1] = ("%s %s (%s)"):format(name, number(ms), table.concat(by_round, ", "))
+    list[#list + 1] = ("%s %s (%s)"):format(name, time(ms), table.concat(by_round, ", "))
   end
   return #list > 0 and table.concat(list, "; ") or "-"
 end
@@ -45,15 +48,18 @@ local function table_of(text)
     elseif type(row.peers) == "string" then
       out[2] = row.peers .. (row.allocator and ", with " .. row.allocator:match("[^/]*$") or "") .. "."
     elseif row.case then
-      rows[#rows + 1] = ("| %s | %s | %s | %.2f | %s |"):format(row.case, number(row.ms), number(row.floor_ms or 0),
-        row.floor_ms and row.floor_ms > 0 and row.ms / row.floor_ms or 0, peers_of(row))
+      local floor = row.floor_ms and row.floor_ms > 0 and row.floor_ms
+      rows[#rows + 1] = "| " .. table.concat({ row.case, time(row.ms), floor and time(floor) or "-",
+        floor and number(row.ms / floor) or "-", row.memory_mib and ("%.0f"):format(row.memory_mib) or "-",
+        peers_of(row) }, " | ") .. " |"
     elseif row.what then
       rows[#rows + 1] = ("| %s | %s %s |"):format(row.what, number(row.value), row.unit)
     end
   end
   local head = "| what | measured |\n| --- | --- |"
   if #rows > 0 and select(2, rows[1]:gsub("|", "")) > 3 then
-    head = "| case | ours, ms | floor, ms | times floor | peers, ms (ratio by round) |\n| --- | --- | --- | --- | --- |"
+    head = "| case | ours, ms | floor, ms | times floor | peak, MiB | peers, ms (ratio by round) |\n"
+      .. "| --- | --- | --- | --- | --- | --- |"
   end
   return table.concat(out, " ") .. "\n\n" .. head .. "\n" .. table.concat(rows, "\n") .. "\n"
 end

@@ -145,6 +145,27 @@ end
 
 -- ---- Cases ------------------------------------------------------------------------------
 
+--- Page faults of this process so far.
+local function faults()
+  local file = io.open("/proc/self/stat")
+  local text = file and file:read("a") or ""
+  if file then file:close() end
+  local minor, major = text:match("%) %a %S+ %S+ %S+ %S+ %S+ %S+ (%d+) %S+ (%d+)")
+  return minor and tonumber(minor) + tonumber(major) or nil
+end
+
+-- Faults of one steady call: the second of two, so that reading the count is not counted.
+local function faults_of(fn)
+  local least = math.huge
+  for _ = 1, 2 do
+    local before = faults()
+    if not before then return nil end
+    fn()
+    least = math.min(least, faults() - before)
+  end
+  return least
+end
+
 --- Median ms of calls of fn for about `seconds`, at least `least`.
 function bench.time(fn, seconds, least)
   local times, start = {}, now()
@@ -179,7 +200,9 @@ local names = { eager = "PyTorch", compile = "torch.compile", jax = "JAX", onnx 
 function bench:case(case)
   if self:skipped(case.name) then return end
   self:measure()
+  quern.memory_reset_peak()
   case.ours()
+  case.faults = faults_of(case.ours)
   if self.profile then
     quern.profile("start")
     bench.time(case.ours, 0.5)
@@ -233,7 +256,9 @@ function bench:print_case(case, mine, asked, theirs, ratios, failed)
       line = line .. ("  %s: %s"):format(names[backend], failed[backend])
     end
   end
-  row.memory_mib = quern.memory().peak and quern.memory().peak / 2^20 or nil
+  row.memory_mib, row.faults = quern.memory().peak / 2^20, case.faults
+  line = line .. ("  peak %.0f MiB"):format(row.memory_mib)
+  if case.faults and case.faults > 0 then line = line .. (", %d page faults a call"):format(case.faults) end
   if not next(row.peers) then row.peers, row.ratios = nil, nil end
   if case.note then line = line .. "  (" .. case.note .. ")" end
   self:say(line)

@@ -19,7 +19,7 @@ local r = quern.recipe {
   },
   sizes = {
     smoke = { users = 300, model = { dim = 16, blocks = 1 }, train = { epochs = 1 } },
-    small = { train = { epochs = 12 } },
+    small = { train = { epochs = 12, every = 3, patience = 0 } },
     full = { train = { epochs = 60 } },
   },
 }

@@ -20,7 +20,7 @@ local r = quern.recipe {
   sizes = {
     smoke = { sets = { second = "lastfm" }, max_len = 10, model = { dim = 16, blocks = 1 },
               loss = { negatives = 32 }, train = { epochs = 1 } },
-    small = { train = { epochs = 10 } },
+    small = { train = { epochs = 8, every = 4, patience = 0 } },
     full = { train = { epochs = 60 } },
   },
 }

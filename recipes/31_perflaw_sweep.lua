@@ -15,6 +15,7 @@ local r = quern.recipe {
     max_len = { "int", 50, "most recent events kept", min = 2 },
     layers = { "str", "1,2,4,8", "depths" }, dims = { "str", "16,32,64,96", "widths" },
     epochs = { "int", 6, "passes over the users for each cell", min = 1 },
+    negatives = { "int", 0, "drawn for a batch; 0: all items", min = 0 },
     lr = { "num", 2e-3, "learning rate", min = 0 }, batch = { "int", 64, "sequences", min = 1 },
     seeds = { "int", 1, "runs of each cell", min = 1 },
     metric = { "str", "NDCG@10", "what the law predicts" },
@@ -22,7 +23,7 @@ local r = quern.recipe {
   },
   sizes = {
     smoke = { set = "dirichlet", max_len = 20, layers = "1,2", dims = "8,16,24", epochs = 1 },
-    small = {},
+    small = { max_len = 30, negatives = 512, batch = 32 },
     full = { max_len = 200, layers = "1,2,4,6,8", dims = "16,32,48,64,96", epochs = 20, seeds = 3 },
   },
 }
@@ -37,7 +38,8 @@ function r:cell(cfg, data, layers, dim, seed)
   quern.seed(seed)
   local model = hstu.model { items = data.n_items, dim = dim, blocks = layers, max_len = cfg.max_len, rab = "pos" }
   quern.fit(model, data, { name = ("cell-%d-%d-%d"):format(layers, dim, seed), seed = seed, epochs = cfg.epochs,
-    batch = cfg.batch, bucket = false, loss = hstu.softmax { negatives = "full" },
+    batch = cfg.batch, bucket = false,
+    loss = hstu.softmax { negatives = cfg.negatives == 0 and "full" or { n = cfg.negatives, sampler = "shared" } },
     optim = { name = "adamw", lr = cfg.lr, betas = { 0.9, 0.98 } } })
   return hstu.evaluate(model, data, "test")
 end

@@ -64,18 +64,35 @@ function backbones.model_params(defaults)
     heads = { "int", d.heads or 1, "of attention", min = 1 },
     dropout = { "num", d.dropout or 0.2, "of inputs and blocks", min = 0, max = 0.99 },
     storage = { "enum", "f32", "of the item table", of = { "f32", "bf16" } },
+    switches = { "str", "", "more of the backbone's settings: score=softmax,gate=false (plugin backbones)" },
   }
+end
+
+-- "score=softmax,gate=false kv_heads=2" as a table; words that are neither truth values nor numbers stay texts.
+local function read_switches(text)
+  local out = {}
+  for word in text:gmatch "[^,%s]+" do
+    local name, value = word:match "^([%w_]+)=(.+)$"
+    if not name then
+      util.fail("argument", ("model.switches: %q is not name=value"):format(word), nil,
+                "for example score=softmax,gate=false")
+    end
+    if value == "true" or value == "false" then out[name] = value == "true"
+    else out[name] = math.tointeger(tonumber(value)) or tonumber(value) or value end
+  end
+  return out
 end
 
 --- The model that a recipe's settings (declared by model_params) ask for.
 ---@param m table those settings
----@param more table what the recipe knows: items, max_len, attributes, ...; its rab is for HSTU alone
+---@param more table what the recipe knows: items, max_len, attributes, ...; its rab is for HSTU alone; switches win
 ---@return hstu.Backbone
 function backbones.from(m, more)
   local o = util.copy(more)
   if m.backbone ~= "hstu" then o.rab = nil end
   o.name = m.backbone
   for _, key in ipairs { "dim", "blocks", "heads", "dropout", "storage" } do o[key] = m[key] end
+  for key, value in pairs(read_switches(m.switches)) do o[key] = value end
   return backbones.make(o)
 end
 
@@ -88,6 +105,7 @@ function backbones.loss_params(defaults)
              of = { "full", "sampled", "shared", "in_batch", "bce", "gbce" } },
     negatives = { "int", d.negatives or 128, "drawn", min = 1 },
     temperature = { "num", d.temperature or 0.05, "of scores on unit vectors", min = 1e-6 },
+    t = { "num", d.t or 0.75, "gbce: 0 is plain BCE, 1 undoes the bias of sampling", min = 0, max = 1 },
   }
 end
 
@@ -104,7 +122,8 @@ function backbones.train_params(defaults)
   }
 end
 
---- Trains a model by a recipe's settings: AdamW with betas .9 and .98, as the authors of HSTU do. Where the data
+--- Trains a model by a recipe's settings: AdamW with betas .9 and .98, as the authors of HSTU do (adam_rows for a model
+--- with sparse gradients). Where the data
 --- have a validation event the best epoch by NDCG@10 is kept; without one the test is noted along the way, and nothing
 --- is selected by it.
 ---@param model table
@@ -122,7 +141,8 @@ function backbones.train(model, data, cfg, options)
   end
   return quern.fit(model, data, { name = o.name, seed = o.seed, batch = t.batch, bucket = false, epochs = t.epochs,
     every = t.every, loss = o.loss or backbones.loss(cfg.loss), captured = t.captured,
-    optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 } }, evaluate = evaluate or nil, select = select,
+    optim = { name = model.sparse and "adam_rows" or "adamw", lr = t.lr, betas = { 0.9, 0.98 } },
+    evaluate = evaluate or nil, select = select,
     patience = select and t.patience > 0 and t.patience or nil })
 end
 

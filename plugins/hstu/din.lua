@@ -47,8 +47,8 @@ function Din:loss(batch) return Ranker.multitask(self.tasks, self(batch), batch.
 --- The events of rated data one by one, each with the W events before it: tensors for quern.data.tensors.
 ---@param data quern.Mapped of hstu.rated
 ---@param window integer
----@param part string "train" or "test": which events
----@return table<string, userdata> target, history, levels, labels, train, test, event_users
+---@param part string "train", "valid" or "test": which events
+---@return table<string, userdata> target, history, levels, labels, train, valid, test, event_users
 function Din.windows(data, window, part)
   local rows = {}
   for i = 1, data:rows "test" do rows[i] = i end
@@ -60,8 +60,8 @@ function Din.windows(data, window, part)
   local at = quern.clamp(quern.arange(T):reshape({ T, 1 }) + offset, 0)
   local rating = quern.cast(quern.round(b.ratings:values()), "i64")
   local all = { target = b.event_items, history = quern.take(b.event_items, at) * inside,
-                levels = quern.take(rating, at) * inside, labels = b.labels, train = b.train, test = b.test,
-                event_users = quern.i64(Ranker.event_users(b)) }
+                levels = quern.take(rating, at) * inside, labels = b.labels, train = b.train, valid = b.valid,
+                test = b.test, event_users = quern.i64(Ranker.event_users(b)) }
   local wanted, flags = {}, b[part]:totable()
   for t, f in ipairs(flags) do
     if f > 0 then wanted[#wanted + 1] = t - 1 end

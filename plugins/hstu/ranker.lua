@@ -105,29 +105,37 @@ function Ranker:loss(batch) return multitask(self.tasks, self(batch), batch.labe
 
 -- ---- Data ---------------------------------------------------------------------------------------
 
--- 1 for the first `share` of each sequence, 0 for the rest.
-local function first_part(items, share)
+-- A function of a share: 1 for the first events of each sequence, as many as it says, 0 for the rest.
+local function first_part(items)
   local place = quern.cast(quern.sequence_places(items):values(), "f32")
-  local behind = quern.cast(quern.sequence_places(items, { from_end = true }):values(), "f32")
-  return quern.cast(quern.lt(place, quern.floor((place + behind + 1) * share)), "f32")
+  local length = place + quern.cast(quern.sequence_places(items, { from_end = true }):values(), "f32") + 1
+  return function(share) return quern.cast(quern.lt(place, quern.floor(length * share)), "f32") end
 end
 
 --- Rated data as a ranking problem: batches with tokens (items and ratings interleaved), event_items [T],
---- labels [T,2] (liked: rated at least `like`; the rating on a scale to 1), train and test [T], 1 for the
---- first `share` of each user's events and for the rest. Open the data with protocol = "whole".
+--- labels [T,2] (liked: rated at least `like`; the rating on a scale to 1), and of [T] train, valid and test: 1 for the
+--- first `share` of each user's events but for the last `valid` of all, for these, and for the rest. Open the data with
+--- protocol = "whole".
 ---@param data quern.Sequences with ratings
----@param options {like: number?, share: number?, levels: integer?}? like: 4; share: 0.75; levels: 5
+---@param options {like: number?, share: number?, valid: number?, levels: integer?}? like: 4; share: 0.75; valid: 0;
+---  levels: 5
 ---@return quern.Mapped data with actions
 function Ranker.rated(data, options)
-  local o = util.options(options or {}, { like = 1, share = 1, levels = 1 }, "hstu.rated")
-  local levels = o.levels or 5
+  local o = util.options(options or {}, { like = 1, share = 1, valid = 1, levels = 1 }, "hstu.rated")
+  local levels, share, valid = o.levels or 5, o.share or 0.75, o.valid or 0
+  if not (valid >= 0 and valid < share and share <= 1) then
+    util.fail("argument", ("hstu.rated: share %s with valid %s"):format(share, valid), nil,
+              "share is at most 1, and valid a part of it")
+  end
   local woven = tokens.interleaved(data, { of = "ratings", n = levels })
   local out = quern.data.map(woven, function(batch)
     local rating = batch.ratings:values()
     batch.event_items = batch.items:values()
     batch.labels = quern.stack({ quern.cast(quern.ge(rating, o.like or 4), "f32"), rating / levels }, 2)
-    batch.train = first_part(batch.items, o.share or 0.75)
-    batch.test = 1 - batch.train
+    local first = first_part(batch.items)
+    local known = first(share)
+    batch.train, batch.test = valid > 0 and first(share - valid) or known, 1 - known
+    batch.valid = known - batch.train
     return batch
   end)
   out.actions, out.levels = levels, levels
@@ -136,12 +144,13 @@ end
 
 -- ---- Judging --------------------------------------------------------------------------------------
 
---- AUC, GAUC (by user) and LogLoss of binary tasks, RMSE of numbers, on the events that `test` marks; names are
+--- AUC, GAUC (by user) and LogLoss of binary tasks, RMSE of numbers, on the events that `part` marks; names are
 --- "AUC liked" and so on with more than one task.
 ---@param ranker table anything that gives [T,tasks] for a batch, with tasks
----@param batches fun(): table? an iterator of batches with labels, test, and users or event_users
+---@param batches fun(): table? an iterator of batches with labels, the part's mark, and users or event_users
+---@param part string? "test" (default), "valid" or "train"
 ---@return table<string, number>
-function Ranker.judge(ranker, batches)
+function Ranker.judge(ranker, batches, part)
   local scores, labels, users, was = {}, {}, {}, ranker.training
   for k in ipairs(ranker.tasks) do scores[k], labels[k] = {}, {} end
   ranker:eval()
@@ -149,9 +158,9 @@ function Ranker.judge(ranker, batches)
     local scores_of = quern.inference(ranker, "scores", function(m, batch) return m(batch) end)
     for batch in batches do
       quern.scope(function()
-        local out, truth, test = scores_of(batch):totable(), batch.labels:totable(), batch.test:totable()
+        local out, truth, marks = scores_of(batch):totable(), batch.labels:totable(), batch[part or "test"]:totable()
         local user = Ranker.event_users(batch)
-        for t, w in ipairs(test) do
+        for t, w in ipairs(marks) do
           if w > 0 then
             users[#users + 1] = user[t]
             for k in ipairs(ranker.tasks) do

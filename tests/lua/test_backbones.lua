@@ -185,6 +185,42 @@ test("a table in bf16 takes half the bytes and still learns", function()
   check.equal(model.item.weight.dtype, "bf16")
 end)
 
+-- ---- Settings of recipes ----------------------------------------------------------------------------
+
+-- The model and the loss that a recipe with these settings would have.
+local function from_settings(sets)
+  local recipe = quern.recipe { name = "settings", params = { model = backbones.model_params { dim = 8 },
+    loss = backbones.loss_params(), train = backbones.train_params { epochs = 1, batch = 4 } }, sizes = {},
+    main = function() end }
+  local cfg = recipe:resolve(nil, sets)
+  return backbones.from(cfg.model, { items = 30, max_len = 24, rab = "pos" }), cfg
+end
+
+test("settings alone reach every switch of every backbone, and every loss", function()
+  local rows, times = help.random_rows(3, 3, 7, 30)
+  for _, case in ipairs {
+    { "hstu", "score=softmax,gate=false", function(m) return m.block[1].settings.score == "softmax" and m.rab.pos end },
+    { "hstu", "rab=none rope=true", function(m) return m.block[1].rope and not m.rab.pos end },
+    { "hstu", "rab=pos+time,time_query=current", function(m) return m.rab.time and m.time_query == "current" end },
+    { "hstu", "sparse=true", function(m) return m.sparse end },
+    { "hstu-product", "norm_heads=true,places=start", function(m) return not m.from_end end },
+    { "sasrec", "rab=pos,residual=llama,hidden=12", function(m)
+      return m.block[1].bp and m.block[1].residual == "llama"
+    end },
+    { "llama", "kv_heads=1", function(m) return m.block[1].attention.kv_heads == 1 end },
+    { "gpt", "hidden=12,norm=none", function(m) return m.norm == "none" end } } do
+    for _, loss in ipairs { "full", "sampled", "shared", "bce", "gbce" } do
+      local model, cfg = from_settings { "model.backbone=" .. case[1], "model.heads=2", "model.switches=" .. case[2],
+                                         "loss.name=" .. loss, "loss.negatives=5" }
+      check.yes(case[3](model), case[1] .. " " .. case[2])
+      local value = backbones.loss(cfg.loss)(model, help.batch_of(rows, times))
+      check.yes(value:item() > 0 and value:item() < 1e3, case[1] .. " " .. case[2] .. " " .. loss)
+    end
+  end
+  check.fails(function() from_settings { "model.switches=gates=false" } end, "gates", "gate")
+  check.fails(function() from_settings { "model.switches=gate" } end, "not name=value", "score=softmax")
+end)
+
 -- ---- Refusals ---------------------------------------------------------------------------------------
 
 test("what cannot be is refused in words", function()

@@ -134,6 +134,17 @@ test("labels, training and test events follow from ratings and places", function
     check.near(labels[t][2], r / 5, 1e-6)
   end
   check.equal(b.train:totable(), { 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0 })
+  check.equal(quern.sum(b.valid):item(), 0)
+end)
+
+test("events for choosing the epoch lie between those of the training and of the test, and are in neither", function()
+  local data = hstu.rated(data_of(24, 13, { protocol = "whole", max_len = 12 }), { valid = 0.25 })
+  local b = data:batch("train", { 1 })
+  check.equal(b.train:totable(), { 1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0 })
+  check.equal(b.valid:totable(), { 0, 0, 0, 0, 0, 0, 1, 1, 1, 0, 0, 0 })
+  check.equal(b.test:totable(), { 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1 })
+  check.equal(hstu.din.windows(data, 6, "valid").target.shape[1], 24 * 3)
+  check.fails(function() hstu.rated(data, { valid = 0.8 }) end, "share 0.75 with valid 0.8")
 end)
 
 test("a target-aware ranker learns what is done with which item, with each head; so does DIN", function()

@@ -1,5 +1,6 @@
 -- One backbone of one depth and width, on the ML-1M sequence copy; a sweep of it is the scaling study:
---   quern sweep recipes/12_backbone_scaling.lua --grid model.backbone=hstu,sasrec,llama,gpt --grid model.blocks=1,2,4,8
+--   quern sweep recipes/12_backbone_scaling.lua --grid model.backbone=hstu,sasrec,llama,gpt --grid model.blocks=1,2,4,8 \
+--     --grid train.lr=1e-3,3e-3
 --   quern lua recipes/12_picture.lua runs depth.svg            HR@10 against depth, a line for each backbone
 --   quern run recipes/12_backbone_scaling.lua --size full      the published small configuration of HSTU
 -- The report holds what a performance law needs: depth, width, parameters, tokens seen, HR@10, NDCG@10.
@@ -45,7 +46,8 @@ function r:main(cfg)
   out.parameters, out["parameters of blocks"] = model:count(), model:count() - model:count "embedding"
   out.tokens, out.epochs, out.loss = data:tokens "train" * result.epochs, result.epochs,
     result.history[#result.history].loss
-  out.best_epoch = result.best and result.best.epoch
+  out.rate, out.best_epoch = cfg.train.lr, result.best and result.best.epoch
+  out["valid NDCG@10"] = result.best and result.best.value
   self:report(m.backbone, out)
 end
 

@@ -17,7 +17,8 @@ local r = quern.recipe {
     model = backbones.model_params(),
     head = { hidden = { "int", 128, "width inside the mlp and ffn heads", min = 1 } },
     din = { dim = { "int", 32, "width", min = 1 }, window = { "int", 50, "events looked back at", min = 1 },
-            lr = { "num", 1e-3, "learning rate", min = 0 }, epochs = { "int", 6, "passes", min = 1 }, dropout = { "num", 0.2, "of its head", min = 0, max = 0.99 } },
+            lr = { "num", 1e-3, "learning rate", min = 0 }, epochs = { "int", 6, "passes", min = 1 },
+            dropout = { "num", 0.2, "of its head", min = 0, max = 0.99 } },
     train = backbones.train_params { epochs = 30, batch = 32, patience = 5 },
   },
   sizes = {

@@ -102,7 +102,7 @@ local function first_of(names, ...)
   end
 end
 
---- Rows of the finished runs of a folder (quern sweep, quern run --out).
+--- Rows of the finished runs of a folder (quern sweep, quern run --out). Where nothing was pruned the density is 1.
 ---@param folder string? default "runs"
 ---@param o { filter: string[]?, columns: table<string, string>? }? filter as of `quern runs`; columns: column = setting
 ---@return table[]
@@ -115,7 +115,7 @@ function source.runs(folder, o)
     for _, report in ipairs(run.status == "done" and run.reports or {}) do
       local base = { seed = run.seed, source = run.folder, label = report.label }
       for name, settings in pairs(columns) do base[name] = first_of(settings, report.metrics, run.settings) end
-      if base.candidates == nil then base.candidates = "full" end
+      base.candidates, base.density = base.candidates or "full", base.density or 1
       for metric, value in util.sorted(report.metrics) do
         if metric:match("^%u+@%d+$") or metric == "MRR" then
           local row = util.copy(base)

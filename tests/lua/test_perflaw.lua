@@ -535,16 +535,16 @@ return {
   end },
 
   { "density is an axis like any other: pruned runs of several depths give its law", function()
-    local rows = {}
+    local pruned = {}
     for _, layers in ipairs { 1, 2, 4, 8 } do
       for _, density in ipairs { 0.02, 0.05, 0.1, 0.2, 0.5, 1 } do
-        rows[#rows + 1] = { dataset = "d", layers = layers, dim = 32, density = density, metric = "HR@10", row = #rows + 1,
+        pruned[#pruned + 1] = { dataset = "d", layers = layers, density = density, metric = "HR@10", row = #pruned + 1,
           value = 0.1 + 0.16 * perflaw.g(layers, -0.26, 2) + 0.03 * perflaw.g(density, 0.3, 2) }
       end
     end
-    local fit = perflaw.fit { data = rows, metric = "HR@10", x = { "layers", "density" } }
-    check.yes(fit.r2 > 1 - 1e-9)
-    check.near(fit:predict { 4, 0.1 }, rows[15].value, 1e-6)
-    check.near(fit:optimum().density, 2 ^ (-1 / 0.3), 1e-3)                  -- p^(-1/a)
+    local law = perflaw.fit { data = pruned, metric = "HR@10", x = { "layers", "density" } }
+    check.yes(law.r2 > 1 - 1e-9)
+    check.near(law:predict { 4, 0.1 }, pruned[15].value, 1e-6)
+    check.near(law:optimum().density, 2 ^ (-1 / 0.3), 1e-3)                  -- p^(-1/a)
   end },
 }

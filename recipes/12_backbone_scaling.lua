@@ -26,7 +26,7 @@ local r = quern.recipe {
   sizes = {
     smoke = { data = { users = 200, max_len = 20 }, model = { dim = 16, blocks = 1 }, train = { epochs = 1 } },
     small = { data = { max_len = 30 }, loss = { name = "shared", negatives = 512 },
-              train = { epochs = 8, batch = 32, every = 2 } },
+              train = { epochs = 6, batch = 32, every = 2 } },
     full = { data = { max_len = 200, protocol = "meta" }, model = { dim = 50 }, train = { epochs = 101, every = 5 } },
   },
   -- On the public ML-1M with times; this copy lacks times and the last items of each user.

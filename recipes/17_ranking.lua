@@ -24,7 +24,7 @@ local r = quern.recipe {
   sizes = {
     smoke = { users = 60, max_len = 30, model = { dim = 16, blocks = 1 }, din = { epochs = 1 },
               train = { epochs = 1 } },
-    small = { train = { epochs = 15, lr = 2e-3, every = 3, patience = 0 }, din = { epochs = 4 } },
+    small = { train = { epochs = 10, lr = 3e-3, every = 2, patience = 0 }, din = { epochs = 4 } },
     full = { max_len = 400, seeds = 3, train = { epochs = 60, patience = 10 } },
   },
 }

@@ -2,7 +2,7 @@
 -- as records arrive. One pass over nine tenths of the records, then every position of the rest is predicted.
 -- The oracle knows each item's category and which items are open, and guesses those of the categories that the record
 -- has shown most: nothing that is learned of a record from its past alone does much better.
---   quern run recipes/18_dirichlet_stream.lua                  4,000 items, 8,000 records of 64
+--   quern run recipes/18_dirichlet_stream.lua                  8,000 items, 8,000 records of 64
 --   quern run recipes/18_dirichlet_stream.lua --size full      the paper's 20,000 items, 1,000,000 records of 128
 -- SPDX-License-Identifier: MIT
 local quern = require "quern"
@@ -14,7 +14,7 @@ local r = quern.recipe {
   doc = "HSTU with SiLU and softmax, without relative bias, and Transformers on a Dirichlet-process stream, one pass",
   params = {
     stream = {
-      items = { "int", 4000, "catalogue", min = 20 }, categories = { "int", 100, "of items", min = 2 },
+      items = { "int", 8000, "catalogue", min = 20 }, categories = { "int", 200, "of items", min = 2 },
       records = { "int", 8000, "sequences", min = 20 }, length = { "int", 64, "of a record", min = 3 } },
     seeds = { "int", 3, "streams and runs", min = 1 },
     model = backbones.model_params { dim = 32, dropout = 0.0 },

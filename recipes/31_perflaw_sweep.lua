@@ -23,7 +23,7 @@ local r = quern.recipe {
   },
   sizes = {
     smoke = { set = "dirichlet", max_len = 20, layers = "1,2", dims = "8,16,24", epochs = 1 },
-    small = { max_len = 30, negatives = 512, batch = 32 },
+    small = { max_len = 30, dims = "16,32,64", epochs = 5, negatives = 512, batch = 32 },
     full = { max_len = 200, layers = "1,2,4,6,8", dims = "16,32,48,64,96", epochs = 20, seeds = 3 },
   },
 }

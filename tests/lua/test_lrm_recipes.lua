@@ -29,10 +29,11 @@ return {
     end
   end },
 
-  { "the Dirichlet stream needs no data and reports all three models", function()
+  { "the Dirichlet stream needs no data and reports all models, and an oracle that no barely trained one equals", function()
     local m = reports "18_dirichlet_stream"
-    for _, label in ipairs { "HSTU, SiLU", "HSTU, softmax", "Transformer" } do
+    for _, label in ipairs { "HSTU, SiLU", "HSTU, softmax", "Transformer", "SASRec" } do
       check.yes(m[label]["HR@10"] > 0 and m[label].n == 20 * 15, label)
+      check.yes(m[label]["HR@10"] < m.oracle["HR@10"] and m.oracle["HR@10"] < 0.3, label)
     end
   end },
 

@@ -25,7 +25,7 @@ static uint64_t mix(uint64_t x) {
 }
 
 void qni_rng_block(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]) {
-  qni_philox()->fill(counter, key, 1, out);
+  qni_philox()->fill(counter, key, 4, out);
 }
 
 void qni_rng_fill(const qni_rng_key *key, int64_t row, int64_t col, int64_t n, uint32_t *out) {
@@ -35,21 +35,17 @@ void qni_rng_fill(const qni_rng_key *key, int64_t row, int64_t col, int64_t n, u
   const uint32_t words[2] = {(uint32_t)k, (uint32_t)(k >> 32)};
   uint32_t counter[4] = {key->instance, key->stream, (uint32_t)row, (uint32_t)((uint64_t)col / 4)};
   const qni_philox_table *philox = qni_philox();
-  uint32_t block[4];
   int64_t skip = col % 4;
   if (skip) {
+    uint32_t block[4];
     int64_t count = n < 4 - skip ? n : 4 - skip;
-    philox->fill(counter, words, 1, block);
+    philox->fill(counter, words, 4, block);
     memcpy(out, block + skip, (size_t)count * sizeof *out);
     out += count;
     n -= count;
     counter[3]++;
   }
-  philox->fill(counter, words, n / 4, out);
-  if (n % 4 == 0) return;
-  counter[3] += (uint32_t)(n / 4);
-  philox->fill(counter, words, 1, block);
-  memcpy(out + n / 4 * 4, block, (size_t)(n % 4) * sizeof *out);
+  philox->fill(counter, words, n, out);
 }
 
 /* ---- The run's position ---- */

@@ -103,15 +103,43 @@ static void make_direct(qni_program *p, int32_t sink) {
   p->when[sink] = QNI_WHEN_DEAD;
 }
 
+static bool touches(const qni_program *p, const int32_t *views, int32_t n, int32_t buffer) {
+  for (int32_t k = 0; k < n; k++)
+    if (views[k] >= 0 && p->view[views[k]].buffer == buffer) return true;
+  return false;
+}
+
+/* So does one that crosses to another segment, when nobody else in its own looks at it. */
+static void make_onto(qni_program *p, int32_t buffer) {
+  qni_pbuffer *b = &p->buffer[buffer];
+  b->onto = false;
+  if (!b->reduced || b->kind != QNI_BUFFER_TEMP || b->producer < 0 ||
+      p->when[b->producer] != QNI_WHEN_SLICE)
+    return;
+  const qni_entry *maker = &p->entry[b->producer];
+  if (maker->kind != QNI_ENTRY_BACKWARD || !(maker->op->op->flags & QN_OP_ADDS_GRADS)) return;
+  for (int32_t i = 0; i < p->n_entries; i++) {
+    const qni_entry *e = &p->entry[i];
+    bool back = e->kind == QNI_ENTRY_BACKWARD;
+    if (i == b->producer || p->when[i] == QNI_WHEN_DEAD || p->segment[i] != b->from) continue;
+    if (touches(p, e->in, back ? e->n_out : e->n_in, buffer) ||
+        touches(p, e->out, back ? e->n_in : e->n_out, buffer) ||
+        touches(p, e->saved, QN_MAX_SAVED, buffer))
+      return;
+  }
+  b->onto = true;
+}
+
 static void find_direct(qni_program *p) {
   for (int32_t i = 0; i < p->n_entries; i++)
     if (p->entry[i].kind == QNI_ENTRY_SINK && p->when[i] == QNI_WHEN_SLICE) make_direct(p, i);
+  for (int32_t b = 0; b < p->n_buffers; b++) make_onto(p, b);
 }
 
 /* ---- Lives ---- */
 
 static bool in_arena(const qni_pbuffer *b) {
-  return b->live && b->varies && !b->dynamic && !b->direct && !b->crosses &&
+  return b->live && b->varies && !b->dynamic && !b->direct && !b->onto && !b->crosses &&
          (b->kind == QNI_BUFFER_TEMP || b->kind == QNI_BUFFER_SEED || b->uniform);
 }
 

@@ -39,6 +39,7 @@ typedef struct qni_pbuffer {
   bool crosses;        /* of the batch's size: slices look at their part of it */
   bool piece;          /* lives inside a fused run: memory for one piece */
   bool reduced;        /* slices' parts are added up when their segment ends */
+  bool onto;           /* reduced, and made by an op that adds to what the lane's part holds */
   int32_t first, last; /* entries between which its memory is taken */
   int32_t from, to;    /* segments that use it; from > to: none */
   size_t place;        /* in the arena; of hoisted ones in the step's memory */

@@ -28,10 +28,11 @@ static void *zeroed(qni_arena *arena, int32_t n, size_t size) {
 static qn_status make_lists(const qni_program *p, qni_worker *w) {
   w->value = zeroed(&w->memory, p->affines.n, sizeof *w->value);
   w->base = zeroed(&w->memory, p->n_buffers, sizeof *w->base);
+  w->part = zeroed(&w->memory, p->n_buffers, sizeof *w->part);
   w->tensor = zeroed(&w->memory, p->n_views, sizeof *w->tensor);
   w->node = zeroed(&w->memory, p->n_entries, sizeof *w->node);
   w->attr_of = zeroed(&w->memory, p->n_entries, sizeof *w->attr_of);
-  return w->value && w->base && w->tensor && w->node && w->attr_of ? QN_OK : QN_E_NOMEM;
+  return w->value && w->base && w->part && w->tensor && w->node && w->attr_of ? QN_OK : QN_E_NOMEM;
 }
 
 static void make_tensors(const qni_program *p, qni_worker *w) {
@@ -145,6 +146,7 @@ static char *base_of(const qni_program *p, const qni_worker *w, const qni_pbuffe
   if (b->kind == QNI_BUFFER_INPUT) return input_base(b, batch, s);
   if (b->direct) return w->lanes->leaf[w->lanes->of_buffer[b->leaf]].lane[w->lane];
   if (b->kind == QNI_BUFFER_OFFSETS) return (char *)w->offsets;
+  if (b->onto && !w->whole) return w->part[b - p->buffer];
   if (qni_plan_in_batch(b) && (w->whole || !b->reduced))
     return w->batch_memory + b->wide_place + (b->crosses ? before_slice(p, b, s) : 0);
   if (qni_plan_in_step(b)) return step + b->place;
@@ -281,11 +283,16 @@ static qni_leaf_sum *direct_sum(const struct run *r, int32_t view) {
   return b->direct ? &r->w->lanes->leaf[r->w->lanes->of_buffer[b->leaf]] : NULL;
 }
 
+static bool is_onto(const struct run *r, int32_t view) {
+  return view >= 0 && r->p->buffer[r->p->view[view].buffer].onto && !r->w->whole;
+}
+
 /* Which gradients are added to what the lane holds; after the call all of them are there. */
 static uint64_t onto_sums(const struct run *r, const qni_entry *e) {
   uint64_t adds = 0;
   for (int32_t i = 0; i < e->n_in; i++) {
     qni_leaf_sum *s = direct_sum(r, e->out[i]);
+    if (is_onto(r, e->out[i]) && !r->w->begins && !r->batch->check) adds |= 1ull << i;
     if (!s) continue;
     if (s->touched[r->w->lane] && !r->batch->check) adds |= 1ull << i;
     s->touched[r->w->lane] = true;

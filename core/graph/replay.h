@@ -46,6 +46,8 @@ struct qni_worker {
   int32_t lane;
   bool whole;         /* runs what is of the whole batch, or once per step */
   char *batch_memory; /* of what crosses segments */
+  char **part;        /* [buffers] the lane's part of a sum that ops add to themselves */
+  bool begins;        /* the slice is its lane's first */
   char *arena;
   size_t arena_bytes;
   qn_call frame;

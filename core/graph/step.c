@@ -196,13 +196,18 @@ static void add_bytes(int32_t dtype, int64_t bytes, const void *x, void *sum) {
     for (int64_t i = 0; i < bytes / 4; i++) ((float *)sum)[i] += ((const float *)x)[i];
 }
 
+/* Where the lane's parts are that ops add to. */
+static void bind_parts(const qni_runner *r, qni_worker *w, int64_t lane) {
+  for (int32_t k = 0; k < r->n_reduced; k++) w->part[r->reduced[k]] = part_of(r, k, lane);
+}
+
 /* A slice's parts go to its lane; the lane's first slice begins the sum. */
 static void collect(const qni_runner *r, const qni_worker *w, int32_t segment, int64_t lane,
                     bool first) {
   for (int32_t k = 0; k < r->n_reduced; k++) {
     const qni_pbuffer *b = &r->p->buffer[r->reduced[k]];
     int64_t bytes = r->p->affines.list[b->bytes].add;
-    if (b->from != segment) continue;
+    if (b->from != segment || b->onto) continue;
     if (first)
       memcpy(part_of(r, k, lane), w->base[r->reduced[k]], (size_t)bytes);
     else
@@ -252,6 +257,8 @@ static qn_status run_slice(const struct lane_work *x, qni_worker *w, int32_t lan
   struct place at = {&r->lanes, lane, x->segment * r->n_slices + i};
   qni_collector to = {&at, add_dense, add_rows, NULL};
   w->lane = lane;
+  w->begins = i < QNI_LANES;
+  bind_parts(r, w, lane);
   qni_worker_bind(r->p, w, x->batch, &r->slice[i], r->step_memory);
   qn_status st =
       qni_worker_run(r->p, w, x->batch, &r->slice[i], &r->p->list[x->segment], x->to ? x->to : &to);

@@ -208,25 +208,25 @@ function quern.sampled_bce(o, pos, e, w, items, options) end
 function Tensor:sampled_bce(pos, e, w, items, options) end
 
 --- Softmax loss on unit vectors against drawn items, or against all.
---- Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, 1..V-1; row 0 is padding. Negatives: "uniform" draws them for each position from items (default: all ids), with replacement; "in_batch" from the distinct positives of the call; "shared" draws one pool for the call; "full" takes every item. A negative equal to the positive scores -5e4. sparse = true gives the gradient of e by rows.
---- `sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, negatives: int{1..} = 128, temperature: num{0..} = 0.05, sparse: bool = false) -> loss: f[]`
+--- Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, 1..V-1; row 0 is padding. Negatives: "uniform" draws them for each position from items (default: all ids), with replacement; "in_batch" from the distinct positives of the call; "shared" draws one pool for the call; "full" takes every item. A negative equal to the positive scores -5e4. unit = true says that the rows of e have length 1 already. sparse = true gives the gradient of e by rows.
+--- `sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, negatives: int{1..} = 128, temperature: num{0..} = 0.05, unit: bool = false, sparse: bool = false) -> loss: f[]`
 ---@param o quern.Tensor|number
 ---@param pos quern.Tensor|number
 ---@param e quern.Tensor|number
 ---@param w? quern.Tensor|number
 ---@param items? quern.Tensor|number
----@param options? { sampler?: "uniform"|"shared"|"in_batch"|"full", negatives?: integer, temperature?: number, sparse?: boolean }
+---@param options? { sampler?: "uniform"|"shared"|"in_batch"|"full", negatives?: integer, temperature?: number, unit?: boolean, sparse?: boolean }
 ---@return quern.Tensor loss
 function quern.sampled_softmax_l2(o, pos, e, w, items, options) end
 
 --- Softmax loss on unit vectors against drawn items, or against all.
---- Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, 1..V-1; row 0 is padding. Negatives: "uniform" draws them for each position from items (default: all ids), with replacement; "in_batch" from the distinct positives of the call; "shared" draws one pool for the call; "full" takes every item. A negative equal to the positive scores -5e4. sparse = true gives the gradient of e by rows.
---- `sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, negatives: int{1..} = 128, temperature: num{0..} = 0.05, sparse: bool = false) -> loss: f[]`
+--- Mean over positions, weighted by w, of -log softmax of <o, e[pos]> / temperature among the positive and the negatives, all vectors scaled to length 1 inside. Ids are rows of e, 1..V-1; row 0 is padding. Negatives: "uniform" draws them for each position from items (default: all ids), with replacement; "in_batch" from the distinct positives of the call; "shared" draws one pool for the call; "full" takes every item. A negative equal to the positive scores -5e4. unit = true says that the rows of e have length 1 already. sparse = true gives the gradient of e by rows.
+--- `sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, negatives: int{1..} = 128, temperature: num{0..} = 0.05, unit: bool = false, sparse: bool = false) -> loss: f[]`
 ---@param pos quern.Tensor|number
 ---@param e quern.Tensor|number
 ---@param w? quern.Tensor|number
 ---@param items? quern.Tensor|number
----@param options? { sampler?: "uniform"|"shared"|"in_batch"|"full", negatives?: integer, temperature?: number, sparse?: boolean }
+---@param options? { sampler?: "uniform"|"shared"|"in_batch"|"full", negatives?: integer, temperature?: number, unit?: boolean, sparse?: boolean }
 ---@return quern.Tensor loss
 function Tensor:sampled_softmax_l2(pos, e, w, items, options) end
 

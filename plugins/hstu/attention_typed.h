@@ -103,7 +103,6 @@ static void FN(bias_row)(const struct FN(head) * s, int64_t i, int64_t cols, REA
 }
 
 #if REAL_IS_FLOAT
-typedef int32_t ints_f32 __attribute__((vector_size(VEC_BYTES)));
 
 ALWAYS_INLINE vec_f32 choose(ints_f32 first, vec_f32 a, vec_f32 b) {
   return (vec_f32)((first & (ints_f32)a) | (~first & (ints_f32)b));

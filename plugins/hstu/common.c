@@ -6,12 +6,18 @@ enum { DRAWS = 64 };
 /* Two 16-bit draws from each 32-bit number, low half first. */
 void hstu_keep(const qn_host *h, qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
                uint32_t below, uint8_t *keep) {
-  uint32_t bits[DRAWS];
+  union {
+    uint32_t words[DRAWS];
+    uint16_t halves[2 * DRAWS];
+  } bits;
   for (int64_t done = 0; done < n; done += 2 * DRAWS) {
-    int64_t some = least(n - done, 2 * DRAWS), words = (some + 1) / 2;
-    h->random(c, stream, row, (col + done) / 2, words, bits);
-    for (int64_t i = 0; i < some; i++)
-      keep[done + i] = (bits[i / 2] >> (i % 2 * 16) & 0xffff) >= below;
+    int64_t some = least(n - done, 2 * DRAWS);
+    h->random(c, stream, row, (col + done) / 2, (some + 1) / 2, bits.words);
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    for (int64_t i = 0; i < some; i++) keep[done + i] = bits.halves[i] >= below;
+#else
+    for (int64_t i = 0; i < some; i++) keep[done + i] = bits.halves[i ^ 1] >= below;
+#endif
   }
 }
 

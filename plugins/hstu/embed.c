@@ -26,10 +26,12 @@ struct embed { /* one call */
 
 #define HSTU_REAL_BITS 32
 #include "hstu_real.h"
+#include "vec_typed.h"
 #include "embed_typed.h"
 #undef HSTU_REAL_BITS
 #define HSTU_REAL_BITS 64
 #include "hstu_real.h"
+#include "vec_typed.h"
 #include "embed_typed.h"
 
 enum { SAVED_IDS, SAVED_KEEP };

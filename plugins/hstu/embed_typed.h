@@ -1,29 +1,32 @@
 /* Rows of the input for REAL; see embed.c. SPDX-License-Identifier: MIT */
 
 static void FN(embed_row)(const struct embed *s, int64_t t, int64_t place) {
-  const REAL scale = (REAL)s->scale, *e = (const REAL *)s->e + s->ids[t] * s->D;
-  const REAL *p = s->p ? (const REAL *)s->p + place * s->D : NULL;
-  REAL *x = (REAL *)s->x + t * s->D;
-  for (int64_t d = 0; d < s->D; d++) x[d] = scale * e[d];
-  for (int64_t d = 0; p && d < s->D; d++) x[d] += p[d];
-  if (!s->keep) return;
-  const uint8_t *keep = s->keep + t * s->D;
-  const REAL grow = (REAL)(1 / (1 - s->dropout));
-  for (int64_t d = 0; d < s->D; d++) x[d] *= keep[d] ? grow : 0;
+  const int64_t D = s->D;
+  const REAL scale = (REAL)s->scale, grow = (REAL)(1 / (1 - s->dropout));
+  const REAL *e = (const REAL *)s->e + s->ids[t] * D;
+  const REAL *p = s->p ? (const REAL *)s->p + place * D : NULL;
+  const uint8_t *keep = s->keep ? s->keep + t * D : NULL;
+  REAL *x = (REAL *)s->x + t * D;
+  for (int64_t d = 0; d < D; d += FN(LANES)) {
+    FN(vec) v = FN(load_some)(e + d, D - d) * scale;
+    if (p) v += FN(load_some)(p + d, D - d);
+    if (keep) v = FN(kept)(keep + d, D - d, v * grow);
+    FN(store_some)(x + d, v, D - d);
+  }
 }
 
 /* to += by * the gradient of row t before dropout */
 static void FN(add_row)(const struct embed *s, int64_t t, REAL by, REAL *to) {
-  const REAL *dx = (const REAL *)s->dx + t * s->D;
-  if (!s->keep) {
-    for (int64_t d = 0; d < s->D; d++) to[d] += by * dx[d];
-    return;
+  const int64_t D = s->D;
+  const REAL *dx = (const REAL *)s->dx + t * D;
+  const uint8_t *keep = s->keep ? s->keep + t * D : NULL;
+  if (keep) by *= (REAL)(1 / (1 - s->dropout));
+  for (int64_t d = 0; d < D; d += FN(LANES)) {
+    FN(vec) v = FN(load_some)(dx + d, D - d) * by;
+    if (keep) v = FN(kept)(keep + d, D - d, v);
+    FN(store_some)(to + d, FN(load_some)(to + d, D - d) + v, D - d);
   }
-  const uint8_t *keep = s->keep + t * s->D;
-  by *= (REAL)(1 / (1 - s->dropout));
-  for (int64_t d = 0; d < s->D; d++) to[d] += keep[d] ? by * dx[d] : 0;
 }
-
 static qn_status FN(table_rows)(void *ctx, int64_t begin, int64_t end) {
   const struct embed *s = ctx;
   for (int64_t g = begin; g < end; g++) {

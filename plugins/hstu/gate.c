@@ -86,7 +86,7 @@ static qn_status backward_rows(void *ctx, int64_t begin, int64_t end) {
   const struct rows *s = ctx;
   int64_t D = s->gate.D, wide = D * s->gate.parts;
   void *room;
-  qn_status st = s->h->local(s->c, (2 * D + wide) * 8, &room);
+  qn_status st = s->h->local(s->c, 2 * D * 8, &room);
   for (int64_t r = begin; !st && r < end; r++) {
     const uint8_t *keep = s->keep ? s->keep + r * wide : NULL;
     if (s->dtype == QN_F32)

@@ -15,7 +15,7 @@ void hstu_gate_forward_f32(const struct hstu_gate *g, const float *u, const floa
                            const uint8_t *keep, float *z);
 void hstu_gate_forward_f64(const struct hstu_gate *g, const double *u, const double *y,
                            const uint8_t *keep, double *z);
-/* dz is read, du and dy are written; du, dy may be NULL. room: [(2 + parts) D] elements. */
+/* dz is read, du and dy are written; du, dy may be NULL. room: [2 D] elements. */
 void hstu_gate_backward_f32(const struct hstu_gate *g, const float *u, const float *y,
                             const uint8_t *keep, const float *dz, float *du, float *dy,
                             float *room);

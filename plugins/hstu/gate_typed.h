@@ -1,60 +1,95 @@
-/* One row of the gate for REAL; see gate.c. SPDX-License-Identifier: MIT */
+/*
+** One row of the gate for REAL; see gate.c. Rows are short and stay in L1 between the
+** passes. SPDX-License-Identifier: MIT
+*/
 
-/* hat = (y - mean) / sqrt(var + eps), in two passes; returns 1 / sqrt(var + eps). */
-static REAL FN(normalize)(const struct hstu_gate *g, const REAL *y, REAL *hat) {
-  REAL mean = FN(row_sum)(g->D, y) / (REAL)g->D;
-  for (int64_t i = 0; i < g->D; i++) hat[i] = y[i] - mean;
-  REAL var = FN(row_dot)(g->D, hat, hat) / (REAL)g->D;
-  REAL rstd = (REAL)(1 / sqrt((double)var + g->eps));
-  for (int64_t i = 0; i < g->D; i++) hat[i] *= rstd;
-  return rstd;
+/* Of the row y: its mean and 1 / sqrt(var + eps), in two passes. */
+struct FN(moments) {
+  REAL mean, rstd;
+};
+
+static struct FN(moments) FN(moments_of)(const struct hstu_gate *g, const REAL *y) {
+  const int64_t D = g->D, whole = D / FN(LANES) * FN(LANES);
+  struct FN(moments) m = {.mean = FN(row_sum)(D, y) / (REAL)D};
+  FN(vec) sum = {0};
+  for (int64_t i = 0; i < whole; i += FN(LANES)) {
+    const FN(vec) off = *(const FN(vec) *)(y + i) - m.mean;
+    sum += off * off;
+  }
+  if (whole < D) {
+    const FN(vec) off = FN(first_lanes)(FN(load_part)(y + whole, D - whole) - m.mean, D - whole);
+    sum += off * off;
+  }
+  m.rstd = (REAL)(1 / sqrt((double)(FN(across)(sum) / (REAL)D) + g->eps));
+  return m;
 }
 
-static void FN(drop)(const struct hstu_gate *g, int64_t n, const uint8_t *keep, const REAL *from,
-                     REAL *to) {
-  const REAL grow = (REAL)(1 / (1 - g->dropout));
-  for (int64_t i = 0; i < n; i++) to[i] = from[i] * (keep[i] ? grow : 0);
+/* Dropout of elements at .. at+n-1. */
+ALWAYS_INLINE FN(vec)
+    FN(dropped)(const uint8_t *keep, int64_t at, int64_t n, REAL grow, FN(vec) v) {
+  return keep ? FN(kept)(keep + at, n, v * grow) : v;
 }
 
 void FN(hstu_gate_forward)(const struct hstu_gate *g, const REAL *u, const REAL *y,
                            const uint8_t *keep, REAL *z) {
-  int64_t D = g->D;
-  REAL *hat = g->parts == 3 ? z + D : z;
-  FN(normalize)(g, y, hat);
-  if (g->parts == 3) {
-    memcpy(z, u, (size_t)D * sizeof(REAL));
-    for (int64_t i = 0; i < D; i++) z[2 * D + i] = u[i] * hat[i];
-  } else if (u) {
-    for (int64_t i = 0; i < D; i++) z[i] *= u[i];
+  const int64_t D = g->D;
+  const REAL grow = (REAL)(1 / (1 - g->dropout));
+  const struct FN(moments) m = FN(moments_of)(g, y);
+  for (int64_t i = 0; i < D; i += FN(LANES)) {
+    const int64_t n = D - i;
+    const FN(vec) hat = (FN(load_some)(y + i, n) - m.mean) * m.rstd;
+    FN(vec) both = hat;
+    if (u) both *= FN(load_some)(u + i, n);
+    if (g->parts == 3) {
+      FN(store_some)(z + i, FN(dropped)(keep, i, n, grow, FN(load_some)(u + i, n)), n);
+      FN(store_some)(z + D + i, FN(dropped)(keep, D + i, n, grow, hat), n);
+      FN(store_some)(z + 2 * D + i, FN(dropped)(keep, 2 * D + i, n, grow, both), n);
+    } else {
+      FN(store_some)(z + i, FN(dropped)(keep, i, n, grow, both), n);
+    }
   }
-  if (keep) FN(drop)(g, g->parts * D, keep, z, z);
 }
 
-/* dy = rstd (dh - mean(dh) - hat mean(dh hat)), dh being the gradient of hat. */
-static void FN(norm_back)(int64_t D, REAL rstd, const REAL *hat, const REAL *dh, REAL *dy) {
-  REAL mean = FN(row_sum)(D, dh) / (REAL)D, along = FN(row_dot)(D, dh, hat) / (REAL)D;
-  for (int64_t i = 0; i < D; i++) dy[i] = rstd * (dh[i] - mean - hat[i] * along);
+/* dz with the dropped entries gone. */
+ALWAYS_INLINE FN(vec)
+    FN(dz_at)(const REAL *dz, const uint8_t *keep, int64_t at, int64_t n, REAL grow) {
+  return FN(dropped)(keep, at, n, grow, FN(load_some)(dz + at, n));
 }
 
-/* room: hat, dh [D], then dz with the dropped entries gone [parts D]. */
+/*
+** dy = rstd (dh - mean(dh) - hat mean(dh hat)), dh being the gradient of hat.
+** room: hat, dh [D] each.
+*/
 void FN(hstu_gate_backward)(const struct hstu_gate *g, const REAL *u, const REAL *y,
                             const uint8_t *keep, const REAL *dz, REAL *du, REAL *dy, REAL *room) {
-  int64_t D = g->D;
-  REAL *hat = room, *dh = room + D, *kept = room + 2 * D;
-  REAL rstd = FN(normalize)(g, y, hat);
-  if (keep) {
-    FN(drop)(g, g->parts * D, keep, dz, kept);
-    dz = kept;
+  const int64_t D = g->D;
+  const REAL grow = (REAL)(1 / (1 - g->dropout));
+  const struct FN(moments) m = FN(moments_of)(g, y);
+  REAL *hats = room, *dhs = room + D;
+  FN(vec) sum = {0}, along = {0};
+  for (int64_t i = 0; i < D; i += FN(LANES)) {
+    const int64_t n = D - i;
+    const FN(vec) hat = (FN(load_some)(y + i, n) - m.mean) * m.rstd;
+    FN(vec) gate = {0}, dh, dg = {0};
+    if (u) gate = FN(load_some)(u + i, n);
+    if (g->parts == 3) {
+      const FN(vec) both = FN(dz_at)(dz, keep, 2 * D + i, n, grow);
+      dh = FN(dz_at)(dz, keep, D + i, n, grow) + both * gate;
+      dg = FN(dz_at)(dz, keep, i, n, grow) + both * hat;
+    } else {
+      dh = FN(dz_at)(dz, keep, i, n, grow);
+      if (u) dg = dh * hat, dh *= gate;
+    }
+    if (du) FN(store_some)(du + i, dg, n);
+    FN(store_some)(hats + i, hat, n);
+    FN(store_some)(dhs + i, dh, n);
+    sum += dh; /* beyond the row dz is 0, and so is dh */
+    along += dh * hat;
   }
-  if (g->parts == 3) {
-    for (int64_t i = 0; i < D; i++) dh[i] = dz[D + i] + dz[2 * D + i] * u[i];
-    for (int64_t i = 0; du && i < D; i++) du[i] = dz[i] + dz[2 * D + i] * hat[i];
-  } else if (u) {
-    for (int64_t i = 0; i < D; i++) dh[i] = dz[i] * u[i];
-    for (int64_t i = 0; du && i < D; i++) du[i] = dz[i] * hat[i];
-  } else {
-    memcpy(dh, dz, (size_t)D * sizeof(REAL));
-    if (du) memset(du, 0, (size_t)D * sizeof(REAL));
+  if (!dy) return;
+  const REAL mean = FN(across)(sum) / (REAL)D, by = FN(across)(along) / (REAL)D;
+  for (int64_t i = 0; i < D; i += FN(LANES)) {
+    const FN(vec) hat = FN(load_some)(hats + i, D - i), dh = FN(load_some)(dhs + i, D - i);
+    FN(store_some)(dy + i, m.rstd * (dh - mean - hat * by), D - i);
   }
-  if (dy) FN(norm_back)(D, rstd, hat, dh, dy);
 }

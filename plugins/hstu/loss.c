@@ -22,7 +22,7 @@
 */
 #include "loss.h"
 
-enum { SAVED_O, SAVED_E, SAVED_ROWS, SAVED_W };
+enum { SAVED_O, SAVED_E, SAVED_ROWS, SAVED_W, SAVED_TABLE, SAVED_UNIT, SAVED_START, SAVED_ENTRIES };
 
 static qn_status open_arguments(struct hstu_loss *s) {
   const qn_host *h = s->h;
@@ -32,6 +32,7 @@ static qn_status open_arguments(struct hstu_loss *s) {
   s->R = h->arg_int(c, "negatives");
   s->sampler = s->bce ? SAMPLER_UNIFORM : (int32_t)h->arg_int(c, "sampler");
   s->l2 = s->bce ? h->arg_bool(c, "l2") : true;
+  s->given = !s->bce && h->arg_bool(c, "unit");
   s->beta = s->bce ? h->arg_num(c, "beta") : 1;
   s->sparse = h->arg_bool(c, "sparse");
   s->w = w ? w->data : NULL;
@@ -79,11 +80,49 @@ static qn_status open_loss(struct hstu_loss *s, const qn_host *h, qn_call *c, bo
 }
 
 static qn_status save_matrix(const struct hstu_loss *s, int32_t slot, int32_t dtype, int32_t ndim,
-                             int64_t rows, void **data) {
-  int64_t shape[2] = {rows, s->D};
+                             int64_t rows, int64_t width, void **data) {
+  int64_t shape[2] = {rows, width};
   qn_view *view;
   qn_status st = s->h->save_new(s->c, slot, dtype, ndim, shape, &view);
   if (!st) *data = view->data;
+  return st;
+}
+
+static qn_status scratch(const struct hstu_loss *s, int64_t bytes, void **data) {
+  return bytes ? s->h->scratch(s->c, bytes, data) : QN_OK;
+}
+
+/* Unit rows of o and the sorted pairs: backward sums them, but where a pool has forward do it. */
+static qn_status pair_memory(struct hstu_loss *s) {
+  const int64_t real = (int64_t)hstu_loss_real(s), pairs = s->T * s->n_pair;
+  void *start = NULL;
+  hstu_loss_blocks(s);
+  qn_status st;
+  if (s->want_e && !s->P) {
+    st = save_matrix(s, SAVED_UNIT, s->dtype, 2, s->T, s->Dp, &s->unit_o);
+    if (!st) st = save_matrix(s, SAVED_START, QN_I32, 2, s->n_blocks, s->A + 1, &start);
+    if (!st) st = save_matrix(s, SAVED_ENTRIES, s->dtype, 2, pairs, 2, &s->entries);
+    if (!st) st = s->h->save(s->c, SAVED_TABLE, s->h->in(s->c, 2));
+  } else {
+    const int64_t words = s->want_e ? s->n_blocks * (s->A + 1) : 0;
+    st = scratch(s, s->T * s->Dp * real, &s->unit_o);
+    if (!st) st = scratch(s, words * (int64_t)sizeof(int32_t), &start);
+    if (!st) st = scratch(s, s->want_e ? pairs * 2 * real : 0, &s->entries);
+  }
+  s->start = start;
+  return st;
+}
+
+static qn_status gradients_memory(struct hstu_loss *s) {
+  qn_status st = QN_OK;
+  if (s->want_o) st = save_matrix(s, SAVED_O, s->dtype, 2, s->T, s->D, &s->grad_o);
+  if (!st && s->want_w) st = save_matrix(s, SAVED_W, s->dtype, 1, s->T, 0, &s->grad_w);
+  if (!st && s->want_e && s->P) st = save_matrix(s, SAVED_E, s->dtype, 2, s->A, s->D, &s->grad_e);
+  if (!st && s->want_e && s->row_of) {
+    void *rows;
+    st = save_matrix(s, SAVED_ROWS, QN_I64, 1, s->A, 0, &rows);
+    if (!st) memcpy(rows, s->row_of, (size_t)s->A * sizeof(int64_t));
+  }
   return st;
 }
 
@@ -95,15 +134,9 @@ static qn_status run(const qn_host *h, qn_call *c, bool bce) {
   bool idle = s.total == 0; /* nothing counts: no loss, no gradient */
   if (idle) s.want_e = s.want_o = s.want_w = false;
   if (!idle) st = hstu_loss_draw(&s);
-  if (!st && s.want_o) st = save_matrix(&s, SAVED_O, s.dtype, 2, s.T, &s.grad_o);
-  if (!st && s.want_w) st = save_matrix(&s, SAVED_W, s.dtype, 1, s.T, &s.grad_w);
-  if (!st && s.want_e) st = save_matrix(&s, SAVED_E, s.dtype, 2, s.A, &s.grad_e);
+  if (!st && !idle) st = pair_memory(&s);
+  if (!st) st = gradients_memory(&s);
   if (!st && !idle) st = hstu_loss_run(&s, &loss);
-  if (!st && s.want_e && s.row_of) {
-    void *rows;
-    st = save_matrix(&s, SAVED_ROWS, QN_I64, 1, s.A, &rows);
-    if (!st) memcpy(rows, s.row_of, (size_t)s.A * sizeof(int64_t));
-  }
   if (st) return st;
   if (s.dtype == QN_F32)
     *(float *)h->out(c, 0)->data = (float)loss;
@@ -171,15 +204,55 @@ static qn_status give_rows(const qn_host *h, qn_call *c, const qn_view *ids, dou
   return h->parallel(c, n, 64, scale_rows, &s);
 }
 
-static qn_status backward(const qn_host *h, qn_call *c) {
+/* From the sorted pairs, without a pool. */
+static qn_status give_pairs(const qn_host *h, qn_call *c, bool bce, const qn_view *ids, double by) {
+  const qn_view *unit = h->saved(c, SAVED_UNIT), *start = h->saved(c, SAVED_START),
+                *entries = h->saved(c, SAVED_ENTRIES), *e = h->saved(c, SAVED_TABLE);
+  struct hstu_loss s = {.h = h, .c = c, .dtype = unit->dtype, .T = unit->shape[0]};
+  s.bce = bce;
+  s.l2 = s.bce ? h->arg_bool(c, "l2") : true;
+  s.given = !s.bce && h->arg_bool(c, "unit");
+  s.sparse = h->arg_bool(c, "sparse");
+  s.V = e->shape[0];
+  s.D = e->shape[1];
+  s.Dp = unit->shape[1];
+  s.A = start->shape[1] - 1;
+  s.n_pair = entries->shape[0] / s.T;
+  hstu_loss_blocks(&s);
+  s.e = e->data;
+  s.unit_o = unit->data;
+  s.start = start->data;
+  s.entries = entries->data;
+  s.row_of = ids ? ids->data : NULL;
+  s.by = by;
+  if (s.sparse) {
+    int64_t *to;
+    qn_view *rows;
+    qn_status st = h->grad_rows(c, 2, s.A, &to, &rows);
+    if (st || s.A == 0) return st;
+    memcpy(to, s.row_of, (size_t)s.A * sizeof *to);
+    s.grad_e = rows->data;
+  } else {
+    s.grad_e = h->out(c, 2)->data;
+    s.adds = h->adds(c, 2) != 0;
+    if (!s.adds && s.row_of) memset(s.grad_e, 0, (size_t)(s.V * s.D) * hstu_loss_real(&s));
+  }
+  return hstu_loss_pairs_back(&s);
+}
+
+static qn_status back(const qn_host *h, qn_call *c, bool bce) {
   const qn_view *g = h->in(c, 0), *ids = h->saved(c, SAVED_ROWS);
   double by = g->dtype == QN_F32 ? (double)*(const float *)g->data : *(const double *)g->data;
   qn_status st = give(h, c, 0, SAVED_O, NULL, by);
   if (!st && h->like(c, 3)) st = give(h, c, 3, SAVED_W, NULL, by);
   if (st || !h->needs_grad(c, 2)) return st;
+  if (h->saved(c, SAVED_ENTRIES)) return give_pairs(h, c, bce, ids, by);
   if (h->arg_bool(c, "sparse")) return give_rows(h, c, ids, by);
   return give(h, c, 2, SAVED_E, ids ? ids->data : NULL, by);
 }
+
+static qn_status softmax_backward(const qn_host *h, qn_call *c) { return back(h, c, false); }
+static qn_status bce_backward(const qn_host *h, qn_call *c) { return back(h, c, true); }
 
 const qn_op hstu_sampled_softmax_op = {
     .struct_size = sizeof(qn_op),
@@ -189,7 +262,8 @@ const qn_op hstu_sampled_softmax_op = {
     .schema =
         "sampled_softmax_l2(o: f[T,D], pos: i64[T]{1..V-1}, e: f[V,D], w: f[T]{0..}? = nil, "
         "items: i64[C]{1..V-1}? = nil, *, sampler: enum{uniform|shared|in_batch|full} = uniform, "
-        "negatives: int{1..} = 128, temperature: num{0..} = 0.05, sparse: bool = false) "
+        "negatives: int{1..} = 128, temperature: num{0..} = 0.05, unit: bool = false, "
+        "sparse: bool = false) "
         "-> loss: f[]",
     .summary = "Softmax loss on unit vectors against drawn items, or against all.",
     .doc =
@@ -198,12 +272,13 @@ const qn_op hstu_sampled_softmax_op = {
         "1..V-1; row 0 is padding. Negatives: \"uniform\" draws them for each position from items "
         "(default: all ids), with replacement; \"in_batch\" from the distinct positives of the "
         "call; \"shared\" draws one pool for the call; \"full\" takes every item. A negative equal "
-        "to the positive scores -5e4. sparse = true gives the gradient of e by rows.",
+        "to the positive scores -5e4. unit = true says that the rows of e have length 1 already. "
+        "sparse = true gives the gradient of e by rows.",
     .cite = "Zhai et al. 2024 (arXiv 2402.17152), section 4.1.1, and its research code",
     .example = "local e = quern.eye(4); print(quern.sampled_softmax_l2(e:narrow(1, 2, "
                "1), quern.i64{1}, e, {sampler = 'full'}):item() < 1e-6) --> true",
     .forward = softmax_forward,
-    .backward = backward,
+    .backward = softmax_backward,
 };
 
 const qn_op hstu_sampled_bce_op = {
@@ -226,5 +301,5 @@ const qn_op hstu_sampled_bce_op = {
     .example = "local e = quern.eye(4); print(quern.sampled_bce(e:narrow(1, 2, 1), "
                "quern.i64{1}, e, {negatives = 2}):item() > 0) --> true",
     .forward = bce_forward,
-    .backward = backward,
+    .backward = bce_backward,
 };

@@ -19,7 +19,7 @@ struct hstu_loss {
   qn_call *c;
   const qn_math *math;
   int32_t dtype;
-  bool bce, l2;                        /* which loss; unit vectors or plain products */
+  bool bce, l2, given;                 /* which loss; unit vectors; rows of e are such already */
   bool want_o, want_e, want_w, sparse; /* gradients asked for; of e by rows */
   int64_t T, D, V, Dp;                 /* positions, width, table rows, padded width */
   const void *o, *e, *w;               /* [T,D], [V,D], weights [T] or NULL */
@@ -34,11 +34,13 @@ struct hstu_loss {
 
   int64_t A;            /* active rows */
   int64_t *row_of;      /* [A] table row of a slot, or NULL: the same */
-  void *unit, *inverse; /* [A][Dp] rows scaled to length 1; [A] 1/length, < 0: clamped */
+  void *unit, *inverse; /* [A][Dp] rows scaled to length 1; [A] 1/length, < 0: clamped; or NULL */
+  const void *rows;     /* rows by slot, row_width apart: of `unit`, or e itself */
+  int64_t row_width;
 
   int64_t n_pair; /* per position: R negatives, then the positive; or only that */
   int32_t *pair;  /* [T][n_pair] slots */
-  void *coef;     /* [T][n_pair] d loss / d <o_i, e_j>, unit vectors */
+  void *coef;     /* [T] beside a pool: d loss / d <o_i, e_pos>, unit vectors */
 
   int64_t P, n_panels;            /* candidates shared by all positions, in panels */
   int32_t *pool;                  /* [P] slots */
@@ -47,23 +49,28 @@ struct hstu_loss {
   bool keep_tiles;                /* scores of a chunk stay in memory, else they are made twice */
 
   void *unit_o;                 /* [T][Dp] */
-  int64_t n_lanes, lane_rows;   /* lane l: positions l * lane_rows .. */
-  double *lane_loss;            /* [n_lanes] */
+  int64_t n_lanes, lane_rows;   /* of a pool: lane l has positions l * lane_rows .. */
+  double *lane_loss;            /* [n_lanes], or [n_blocks] without a pool */
   void *pool_grad;              /* [n_lanes][n_panels * PANEL][Dp] */
-  int64_t n_sums;               /* lanes of the pairs' sums: n_lanes, or 1 for large tables */
-  int64_t *start;               /* [n_sums][A + 1] where a slot's entries begin */
-  void *entries;                /* [T * n_pair] positions and coefficients, sorted by slot */
-  void *pair_grad;              /* [n_sums][A][Dp] */
+  int64_t n_blocks, block_rows; /* positions whose pairs are sorted together */
+  int32_t *start;               /* [n_blocks][A + 1] where a slot's entries begin in its block */
+  void *entries;                /* [T * n_pair][2] places and coefficients, sorted by slot */
   int32_t *chain, *chain_first; /* pool entries of a slot: first [A], next [P]; -1 ends */
 
   void *grad_o, *grad_e, *grad_w; /* [T,D], [A,D], [T]: with respect to o, rows of e, w */
   double *row_loss;               /* [T] l_i */
+  double by;                      /* backward: the gradient of the loss */
+  bool adds;                      /* to what grad_e holds */
 };
 
 /* Candidates: draws pairs and pool, numbers the active rows. loss_draw.c */
 qn_status hstu_loss_draw(struct hstu_loss *s);
 /* Values and gradients, once the candidates are known; the loss is returned. loss_sum.c */
 qn_status hstu_loss_run(struct hstu_loss *s, double *loss);
+/* Blocks of pairs: a function of A and n_pair. */
+void hstu_loss_blocks(struct hstu_loss *s);
+/* Backward without a pool: grad_e from the sorted pairs. */
+qn_status hstu_loss_pairs_back(struct hstu_loss *s);
 
 static inline size_t hstu_loss_real(const struct hstu_loss *s) {
   return s->dtype == QN_F32 ? 4 : 8;

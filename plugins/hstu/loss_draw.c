@@ -8,7 +8,7 @@
 */
 #include "loss.h"
 
-enum { DRAWS = 128, ROWS_PER_CHUNK = 64, SMALL_TABLE = 8 << 20 };
+enum { DRAWS = 128, ROWS_PER_CHUNK = 64, SMALL_TABLE = 8 << 20, FEW = 8 };
 
 static int64_t id_at(const struct hstu_loss *s, int64_t i) { return s->ids ? s->ids[i] : i + 1; }
 
@@ -29,10 +29,12 @@ static qn_status check_ids(const struct hstu_loss *s, const char *name, const in
 static void draw_row(const struct hstu_loss *s, uint32_t stream, int64_t row, int64_t n,
                      int32_t *to) {
   uint32_t bits[DRAWS];
-  for (int64_t done = 0; done < n; done += DRAWS) {
+  for (int64_t done = 0; done < n; done += DRAWS, to += DRAWS) {
     int64_t some = least(n - done, DRAWS);
     s->h->random(s->c, stream, row, done, some, bits);
-    for (int64_t i = 0; i < some; i++) to[done + i] = (int32_t)drawn_id(s, bits[i]);
+    for (int64_t i = 0; !s->ids && i < some; i++)
+      to[i] = (int32_t)(1 + (((uint64_t)bits[i] * (uint64_t)s->n_ids) >> 32));
+    for (int64_t i = 0; s->ids && i < some; i++) to[i] = (int32_t)drawn_id(s, bits[i]);
   }
 }
 
@@ -126,7 +128,8 @@ qn_status hstu_loss_draw(struct hstu_loss *s) {
   if (st) return st;
   s->A = s->V;
   int64_t bytes = s->V * s->Dp * (int64_t)hstu_loss_real(s);
-  if (s->sparse || (bytes > SMALL_TABLE && s->sampler != SAMPLER_FULL)) st = number_rows(s);
+  bool few = s->sampler == SAMPLER_SHARED || (s->bce && s->R <= FEW);
+  if (s->sparse || few || (bytes > SMALL_TABLE && s->sampler != SAMPLER_FULL)) st = number_rows(s);
   s->pool_first = s->sampler == SAMPLER_FULL && !s->ids && !s->row_of ? 1 : -1;
   return st;
 }

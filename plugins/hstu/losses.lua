@@ -74,12 +74,23 @@ local function full(self, model, batch)
                                     { temperature = self.temperature })
 end
 
+-- Unit rows of a small table are made once for the whole batch, by an op of their own, instead of by each slice of a
+-- captured step; of a large one the loss scales the rows that were drawn.
+local SMALL_TABLE = 8 * 2 ^ 20
+
+local function catalogue(model)
+  local e = model:catalogue()
+  local small = not model.sparse and e.dtype ~= "bf16" and 4 * e.shape[1] * e.shape[2] <= SMALL_TABLE
+  return small and quern.l2_normalize(e, { eps = 1e-6 }) or e, small
+end
+
 --- Mean over the batch's supervised positions.
 function Softmax:__call(model, batch)
   if model.norm == "none" then return plain_softmax(self, model, batch) end
   if is_plain_full(self, model) then return full(self, model, batch) end
-  return quern.sampled_softmax_l2(model:encode(batch), batch.targets, model:catalogue(), batch.loss_weights,
-    self.items, { sampler = self.sampler, negatives = self.n, temperature = self.temperature, sparse = model.sparse })
+  local o, e, unit = model:encode(batch), catalogue(model)
+  return quern.sampled_softmax_l2(o, batch.targets, e, batch.loss_weights, self.items,
+    { sampler = self.sampler, negatives = self.n, temperature = self.temperature, unit = unit, sparse = model.sparse })
 end
 
 --- Softmax against drawn items, or against all: on unit vectors, or for a model with norm = "none" by plain product.

@@ -140,7 +140,7 @@ static qn_status backward_chunks(void *ctx, int64_t begin, int64_t end) {
   int64_t attn = work_bytes(s, true), rows = longest * D * 8;
   char *work;
   void *memory;
-  qn_status st = a.h->local(a.c, attn + rows + (2 * D + s->wide) * 8, &memory);
+  qn_status st = a.h->local(a.c, attn + rows + 2 * D * 8, &memory);
   if (st) return st;
   work = memory;
   for (int64_t chunk = begin; chunk < end; chunk++)

@@ -287,6 +287,32 @@ static void gradients_by_rows_equal_dense_ones(void **state) {
   FREE(o, p, grads[0], grads[1]);
 }
 
+/* Rows that l2_normalize has scaled give the loss and the gradient of those the loss scales itself. */
+static void unit_rows_may_be_given(void **state) {
+  (void)state;
+  int64_t pos[] = {3, 1, 3, 40};
+  const char *samplers[] = {"uniform", "shared", "full"};
+  qn_tensor *o = noise(1, 1, 2, 4, 37, 0), *p = i64(pos, 4);
+  for (int k = 0; k < 3; k++) {
+    qn_tensor *e[2], *loss[2];
+    for (int given = 0; given < 2; given++) {
+      e[given] = noise(2, 1, 2, 50, 37, 0);
+      assert_ok(qn_tensor_require_grad(e[given], 1));
+      qn_tensor *rows = given ? RUN("l2_normalize", tensor(NULL, e[1])) : qn_tensor_retain(e[0]);
+      qn_random_seed(5);
+      loss[given] =
+          RUN("sampled_softmax_l2", tensor(NULL, o), tensor(NULL, p), tensor(NULL, rows),
+              gc_int("negatives", 20), gc_str("sampler", samplers[k]), gc_bool("unit", given));
+      assert_ok(qn_backward(loss[given], NULL, 0));
+      qn_tensor_free(rows);
+    }
+    assert_close(loss[1], doubles(loss[0]), 1, 1e-12);
+    assert_close(qn_tensor_grad(e[1]), doubles(qn_tensor_grad(e[0])), 50 * 37, 1e-12);
+    FREE(e[0], e[1], loss[0], loss[1]);
+  }
+  FREE(o, p);
+}
+
 /* ---- Attention ---- */
 
 static const int64_t LENGTHS[] = {1, 2, 7};
@@ -700,6 +726,7 @@ int main(void) {
       cmocka_unit_test(gradients_of_the_losses),
       cmocka_unit_test(clamped_lengths_have_a_plain_gradient),
       cmocka_unit_test(gradients_by_rows_equal_dense_ones),
+      cmocka_unit_test(unit_rows_may_be_given),
       cmocka_unit_test(gradients_of_attention),
       cmocka_unit_test(gradients_of_the_gate_and_the_mixer),
       cmocka_unit_test(gradients_of_the_embedding),

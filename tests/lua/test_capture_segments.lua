@@ -70,6 +70,17 @@ local function what_couples_samples_runs_between_segments()
   end
 end
 
+-- Rows scaled once per step: slices add to one sum per lane, which their backward then takes.
+local function gradients_of_what_runs_once_are_added_up()
+  quern.seed(32)
+  local w = quern.normal({ 3, 4 }):requires_grad_(true)
+  local captured = captures.same_as_eager(function(b)
+    return finish(quern.mse(quern.linear(b.x, quern.l2_normalize(w)), b.t))
+  end, { w }, { xt(40), xt(5), xt(600) }, 4e-6, { slice_kib = 1 })
+  check.yes(captured:describe().segments > 1, "the sum does not cross segments")
+  check.yes(captured:plan().slices > 8, "a lane has one slice only")
+end
+
 -- Twenty steps of SGD on models with segments.
 local function segmented_bits_do_not_depend_on_workers()
   local before, first = quern.threads(), {}
@@ -225,4 +236,5 @@ return {
   { "steps of many segments run on the whole batch", steps_of_many_segments_run_on_the_whole_batch },
   { "bits of steps in segments do not depend on workers", segmented_bits_do_not_depend_on_workers },
   { "what couples samples runs between segments", what_couples_samples_runs_between_segments },
+  { "gradients of what runs once are added up over slices", gradients_of_what_runs_once_are_added_up },
 }

@@ -14,10 +14,12 @@
 **
 ** The factor of the loss is known before backward but for one number, so forward
 ** makes the gradients at once, while scores are in cache, and backward multiplies
-** them. Samplers "uniform" and "in_batch" gather rows for each position. "shared"
-** and "full" compare all positions with one pool in tiles of 48 x 64; no matrix of
-** positions x candidates exists. Gradients of the table are summed over contiguous
-** lanes of positions, in order: the same bits for any number of workers.
+** them. Samplers "uniform" and "in_batch" gather rows for each position, and leave
+** their pairs sorted by row: backward adds those up straight into the table's gradient.
+** "shared" and "full" compare all positions with one pool in tiles of 48 x 64; no matrix of
+** positions x candidates exists. Sums over positions go block by block, those of a pool
+** over contiguous lanes, in order: the same bits for any number of workers. `unit` leaves
+** scaling the rows to the caller: of a small table once, not for each slice of a batch.
 ** SPDX-License-Identifier: MIT
 */
 #include "loss.h"

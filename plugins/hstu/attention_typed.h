@@ -102,37 +102,7 @@ static void FN(bias_row)(const struct FN(head) * s, int64_t i, int64_t cols, REA
     for (int64_t j = 0; j < cols; j++) row[j] *= alpha;
 }
 
-#if REAL_IS_FLOAT
-
-ALWAYS_INLINE vec_f32 choose(ints_f32 first, vec_f32 a, vec_f32 b) {
-  return (vec_f32)((first & (ints_f32)a) | (~first & (ints_f32)b));
-}
-
-/* exp by halving to |r| <= ln 2 / 2 and a polynomial; 2 ulp; x is held within +-87. */
-ALWAYS_INLINE vec_f32 exp_vec(vec_f32 x) {
-  const vec_f32 low = {0}, high = low + 87.0f, round = low + 12582912.0f;
-  x = choose((ints_f32)(x > high), high, x);
-  x = choose((ints_f32)(x < -high), -high, x);
-  vec_f32 shifted = x * 1.44269504f + round, n = shifted - round;
-  vec_f32 r = x - n * 0.693145752f - n * 1.42860677e-6f;
-  vec_f32 p = r * 1.3981999e-3f + 8.3333284e-3f;
-  p = p * r + 4.1665795e-2f;
-  p = p * r + 1.6666665e-1f;
-  p = p * r + 0.5f;
-  p = p * r * r + r + 1.0f;
-  return (vec_f32)((ints_f32)p + ((ints_f32)shifted << 23));
-}
-
-/* y = scale silu(x) and, if wanted, slope = steep silu'(x); rows are padded to whole vectors. */
-static void silu_row_f32(int64_t n, float scale, float steep, float *x, float *slope) {
-  for (int64_t j = 0; j < n; j += LANES_f32) {
-    vec_f32 t = *(const vec_f32 *)(x + j), sig = 1.0f / (1.0f + exp_vec(-t)), y = t * sig;
-    *(vec_f32 *)(x + j) = y * scale;
-    if (slope) *(vec_f32 *)(slope + j) = (sig + y * (1.0f - sig)) * steep;
-  }
-}
-static void exp_row_f32(const qn_math *m, int64_t n, const float *x, float *y) { m->exp(n, x, y); }
-#else
+#if !REAL_IS_FLOAT
 static void silu_row_f64(int64_t n, double scale, double steep, double *x, double *slope) {
   for (int64_t j = 0; j < n; j++) {
     double t = x[j], sig = t >= 0 ? 1 / (1 + exp(-t)) : exp(t) / (1 + exp(t));
@@ -144,6 +114,12 @@ static void exp_row_f64(const qn_math *m, int64_t n, const double *x, double *y)
   (void)m;
   for (int64_t j = 0; j < n; j++) y[j] = exp(x[j]);
 }
+#else
+static void exp_row_f32(const qn_math *m, int64_t n, const float *x, float *y) { m->exp(n, x, y); }
+#endif
+
+#if REAL_IS_FLOAT
+#include "attention_silu.h"
 #endif
 
 static void FN(softmax_row)(const qn_math *math, int64_t n, REAL *row) {
@@ -155,14 +131,24 @@ static void FN(softmax_row)(const qn_math *math, int64_t n, REAL *row) {
   for (int64_t j = 0; j < n; j++) row[j] *= one;
 }
 
-/* P = scale act(S), and slope = scale alpha act'(S) for SiLU if wanted. */
-static void FN(act_row)(const struct FN(head) * s, int64_t cols, REAL *row, REAL *slope) {
+/* P = scale act(S + bias), and slope = scale alpha act'(S + bias) for SiLU if wanted. */
+static void FN(act_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row,
+                        REAL *slope) {
   const struct hstu_attn *a = s->a;
   const REAL scale = (REAL)a->scale;
+#if REAL_IS_FLOAT
   if (!a->softmax) {
-    FN(silu_row)(cols, scale, (REAL)(a->scale * a->alpha), row, slope);
+    silu_bias_row(s, i, cols, row, slope);
     return;
   }
+#endif
+  FN(bias_row)(s, i, cols, row);
+#if !REAL_IS_FLOAT
+  if (!a->softmax) {
+    silu_row_f64(cols, scale, a->scale * a->alpha, row, slope);
+    return;
+  }
+#endif
   FN(softmax_row)(a->math, cols, row);
   for (int64_t j = 0; j < cols && scale != 1; j++) row[j] *= scale;
 }
@@ -193,8 +179,7 @@ static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t row
   for (int64_t r = 0; r < rows; r++) {
     int64_t cols = FN(seen)(s, i0 + r);
     REAL *row = s->p + r * s->Lp;
-    FN(bias_row)(s, i0 + r, cols, row);
-    FN(act_row)(s, cols, row, NULL);
+    FN(act_row)(s, i0 + r, cols, row, NULL);
     if (s->a->dropout > 0) {
       FN(keep_row)(s, i0 + r, cols);
       FN(drop_row)(s, cols, row);
@@ -202,7 +187,7 @@ static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t row
     FN(zero_tail)(row, cols, FN(group_end)(s, i0, rows, r));
   }
   for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
-  (least(TILE_ROWS, rows - r), s->Ep, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
+  (least(TILE_ROWS, rows - r), s->a->E, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
    s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
   FN(unpack_rows)(rows, s->a->E, s->out, s->Ep, y + i0 * y_row, y_row);
 }
@@ -247,14 +232,17 @@ static void FN(slope_row)(const struct FN(head) * s, int64_t i, int64_t cols, RE
   if (s->a->dropout > 0) FN(drop_row)(s, cols, p);
 }
 
-/* dbp[j-i] += dS_ij, dbt[bucket_ij] += dS_ij; four tables break the chain of additions. */
+/* dbp[j-i] += dS_ij, dbt[bucket_ij] += dS_ij; TABLES of them break the chain of additions. */
 static void FN(bias_grad_row)(const struct FN(head) * s, int64_t i, int64_t cols, const REAL *ds,
                               REAL *dbp, REAL *dbt) {
   const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
   if (dbp)
     for (int64_t j = 0; j < cols; j++) dbp[j - i] += ds[j];
   if (!dbt) return;
-  for (int64_t j = 0; j < cols; j++) dbt[(j & 3) * BUCKET_ROOM + bucket[j]] += ds[j];
+  int64_t j = 0;
+  for (; j + TABLES <= cols; j += TABLES) UNROLL
+  for (int t = 0; t < TABLES; t++) dbt[t * BUCKET_ROOM + bucket[j + t]] += ds[j + t];
+  for (; j < cols; j++) dbt[bucket[j]] += ds[j];
 }
 
 static void FN(recompute_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *dbp,
@@ -264,8 +252,7 @@ static void FN(recompute_block)(const struct FN(head) * s, int64_t i0, int64_t r
   for (int64_t r = 0; r < rows; r++) {
     int64_t cols = FN(seen)(s, i0 + r), end = FN(group_end)(s, i0, rows, r);
     REAL *p = s->p + r * s->Lp, *g = s->g + r * s->Lp, *slope = s->slope + r * s->Lp;
-    FN(bias_row)(s, i0 + r, cols, p);
-    FN(act_row)(s, cols, p, slope);
+    FN(act_row)(s, i0 + r, cols, p, slope);
     FN(slope_row)(s, i0 + r, cols, p, g, slope);
     if (dbp || dbt) FN(bias_grad_row)(s, i0 + r, cols, g, dbp, dbt);
     /* dS feels alpha in S = alpha (q k + b), which the slope holds already */
@@ -276,14 +263,14 @@ static void FN(recompute_block)(const struct FN(head) * s, int64_t i0, int64_t r
 
 /* to[j] += sum over rows r >= j - i0 of m[r][j] from[r], for groups of columns j. */
 static void FN(column_sums)(const struct FN(head) * s, int64_t i0, int64_t rows, const REAL *m,
-                            const REAL *from, int64_t width, REAL *to) {
+                            const REAL *from, int64_t width, int64_t row, REAL *to) {
   int64_t end = FN(seen)(s, i0 + rows - 1);
   for (int64_t j = 0; j < end; j += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, end - j);
     int64_t r = s->a->causal ? most(0, (j - i0) / TILE_ROWS * TILE_ROWS) : 0;
     FN(product)
-    (height, width, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * width, width, to + j * width,
-     width, true);
+    (height, width, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * row, row, to + j * row, row,
+     true);
   }
 }
 
@@ -294,14 +281,14 @@ static void FN(backward_block)(const struct FN(head) * s, int64_t i0, int64_t ro
   const REAL *from = FN(at)(dy, s->first + i0 - a->dy_first, s->index);
   FN(pack_rows)(rows, a->E, from, dy->row, dy->col, s->dy, s->Ep);
   FN(recompute_block)(s, i0, rows, dbp, dbt);
-  if (a->dv.data) FN(column_sums)(s, i0, rows, s->p, s->dy, s->Ep, s->dv);
+  if (a->dv.data) FN(column_sums)(s, i0, rows, s->p, s->dy, a->E, s->Ep, s->dv);
   if (a->dk.data) {
     FN(pack_rows)(rows, a->D, s->q + i0 * s->q_row, s->q_row, s->q_col, s->qr, s->Dp);
-    FN(column_sums)(s, i0, rows, s->g, s->qr, s->Dp, s->dk);
+    FN(column_sums)(s, i0, rows, s->g, s->qr, a->D, s->Dp, s->dk);
   }
   if (!a->dq.data) return;
   for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
-  (least(TILE_ROWS, rows - r), s->Dp, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
+  (least(TILE_ROWS, rows - r), a->D, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
    s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
   REAL *dq = (REAL *)a->dq.data + (s->first + i0) * a->dq.row + s->index * a->dq.head;
   FN(unpack_rows)(rows, a->D, s->out, s->Dp, dq, a->dq.row);
@@ -324,15 +311,14 @@ static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *wor
   FN(pack_rows)(s.L, a->D, k, a->k.row, a->k.col, s.kr, s.Dp);
   memset(s.dk, 0, (size_t)(s.Lp * s.Dp) * sizeof(REAL));
   memset(s.dv, 0, (size_t)(s.Lp * s.Ep) * sizeof(REAL));
-  REAL *sums = bias, time[4 * BUCKET_ROOM] = {0};
+  REAL *sums = bias, time[TABLES * BUCKET_ROOM] = {0};
   REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? time : NULL;
   for (int64_t i0 = 0; i0 < s.L; i0 += BACK_ROWS)
     FN(backward_block)(&s, i0, least(BACK_ROWS, s.L - i0), dbp, dbt);
   FN(give)(&s, &a->dk, a->D, s.dk, s.Dp);
   FN(give)(&s, &a->dv, a->E, s.dv, s.Ep);
   for (int64_t b = 0; dbt && b < a->K; b++)
-    sums[a->P + b] +=
-        (time[b] + time[BUCKET_ROOM + b]) + (time[2 * BUCKET_ROOM + b] + time[3 * BUCKET_ROOM + b]);
+    for (int t = 0; t < TABLES; t++) sums[a->P + b] += time[t * BUCKET_ROOM + b];
 }
 
 static void FN(attn_reduce)(const struct hstu_attn *a) {

@@ -10,7 +10,7 @@ static void FN(embed_row)(const struct embed *s, int64_t t, int64_t place) {
   for (int64_t d = 0; d < D; d += FN(LANES)) {
     FN(vec) v = FN(load_some)(e + d, D - d) * scale;
     if (p) v += FN(load_some)(p + d, D - d);
-    if (keep) v = FN(kept)(keep + d, D - d, v * grow);
+    if (keep) v *= FN(kept)(keep + d, D - d, grow);
     FN(store_some)(x + d, v, D - d);
   }
 }
@@ -22,8 +22,11 @@ static void FN(add_row)(const struct embed *s, int64_t t, REAL by, REAL *to) {
   const uint8_t *keep = s->keep ? s->keep + t * D : NULL;
   if (keep) by *= (REAL)(1 / (1 - s->dropout));
   for (int64_t d = 0; d < D; d += FN(LANES)) {
-    FN(vec) v = FN(load_some)(dx + d, D - d) * by;
-    if (keep) v = FN(kept)(keep + d, D - d, v);
+    FN(vec) v = FN(load_some)(dx + d, D - d);
+    if (keep)
+      v *= FN(kept)(keep + d, D - d, by);
+    else
+      v *= by;
     FN(store_some)(to + d, FN(load_some)(to + d, D - d) + v, D - d);
   }
 }

@@ -27,7 +27,8 @@ static struct FN(moments) FN(moments_of)(const struct hstu_gate *g, const REAL *
 /* Dropout of elements at .. at+n-1. */
 ALWAYS_INLINE FN(vec)
     FN(dropped)(const uint8_t *keep, int64_t at, int64_t n, REAL grow, FN(vec) v) {
-  return keep ? FN(kept)(keep + at, n, v * grow) : v;
+  if (keep) v *= FN(kept)(keep + at, n, grow);
+  return v;
 }
 
 void FN(hstu_gate_forward)(const struct hstu_gate *g, const REAL *u, const REAL *y,

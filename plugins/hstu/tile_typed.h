@@ -3,63 +3,87 @@
 **
 **   C[m,n] (+)= A[m,k] x B[k,n]
 **
-** A has any strides; rows of B and C are padded so that n is a whole number of
-** vectors and nothing has to be masked. Register tile: TILE_ROWS rows by up to
-** TILE_VECS vectors. Every element of C is one chain of additions over k from 0
+** A has any strides; rows of B and C are padded to a whole number of vectors, so
+** nothing has to be masked. Register tile: TILE_ROWS rows by up to TILE_VECS
+** vectors, of which the last may be one of 16 bytes. Every element of C is one chain of additions over k from 0
 ** upwards, whatever tile it falls into, so equal operands give equal bits.
 ** SPDX-License-Identifier: MIT
 */
 
 #include "vec_typed.h"
 
-/* rows and vecs are constants at every call, so the loops over them vanish. */
-ALWAYS_INLINE void FN(tile)(int rows, int vecs, int64_t k, const REAL *a, int64_t a_row,
-                            int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
-                            bool add) {
+/*
+** rows, vecs and narrow are constants at every call, so the loops over them vanish. narrow: one
+** more column of 16 bytes.
+*/
+ALWAYS_INLINE void FN(tile)(int rows, int vecs, bool narrow, int64_t k, const REAL *a,
+                            int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row, REAL *c,
+                            int64_t c_row, bool add) {
   FN(vec) sum[TILE_ROWS][TILE_VECS];
+  FN(four) more[TILE_ROWS];
   UNROLL
   for (int i = 0; i < rows; i++) UNROLL
   for (int v = 0; v < vecs; v++)
     sum[i][v] = add ? *(const FN(vec) *)(c + i * c_row + v * FN(LANES)) : (FN(vec)){0};
+  UNROLL
+  for (int i = 0; narrow && i < rows; i++)
+    more[i] = add ? *(const FN(four) *)(c + i * c_row + vecs * FN(LANES)) : (FN(four)){0};
   for (int64_t p = 0; p < k; p++, a += a_col, b += b_row) {
     FN(vec) line[TILE_VECS];
+    FN(four) end = {0};
     UNROLL
     for (int v = 0; v < vecs; v++) line[v] = *(const FN(vec) *)(b + v * FN(LANES));
+    if (narrow) end = *(const FN(four) *)(b + vecs * FN(LANES));
     UNROLL
-    for (int i = 0; i < rows; i++) UNROLL
-    for (int v = 0; v < vecs; v++) sum[i][v] += a[i * a_row] * line[v];
+    for (int i = 0; i < rows; i++) {
+      UNROLL
+      for (int v = 0; v < vecs; v++) sum[i][v] += a[i * a_row] * line[v];
+      if (narrow) more[i] += a[i * a_row] * end;
+    }
   }
   UNROLL
   for (int i = 0; i < rows; i++) UNROLL
   for (int v = 0; v < vecs; v++) *(FN(vec) *)(c + i * c_row + v * FN(LANES)) = sum[i][v];
+  UNROLL
+  for (int i = 0; narrow && i < rows; i++)
+    *(FN(four) *)(c + i * c_row + vecs * FN(LANES)) = more[i];
 }
 
-ALWAYS_INLINE void FN(panel)(int vecs, int64_t m, int64_t k, const REAL *a, int64_t a_row,
-                             int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
-                             bool add) {
+ALWAYS_INLINE void FN(panel)(int vecs, bool narrow, int64_t m, int64_t k, const REAL *a,
+                             int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row, REAL *c,
+                             int64_t c_row, bool add) {
   int64_t i = 0;
-  for (; i + TILE_ROWS <= m; i += TILE_ROWS)
-    FN(tile)(TILE_ROWS, vecs, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
-  for (; i + 2 <= m; i += 2)
-    FN(tile)(2, vecs, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
-  if (i < m) FN(tile)(1, vecs, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+  for (; i + TILE_ROWS <= m; i += TILE_ROWS) FN(tile)
+  (TILE_ROWS, vecs, narrow, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+  for (; i + 2 <= m; i += 2) FN(tile)
+  (2, vecs, narrow, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
+  if (i < m) FN(tile)
+  (1, vecs, narrow, k, a + i * a_row, a_row, a_col, b, b_row, c + i * c_row, c_row, add);
 }
 
-/* n must be a multiple of LANES; B and C rows reach that far. */
+/* Rows of B and C reach to the end of n's last vector; C is not defined beyond n there. */
 static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row,
                                int64_t a_col, const REAL *b, int64_t b_row, REAL *c, int64_t c_row,
                                bool add) {
   for (int64_t j = 0; j < n;) {
-    int64_t vecs = least((n - j) / FN(LANES), TILE_VECS);
-    switch (vecs) {
+    const int64_t left = n - j, whole = left / FN(LANES), rest = left % FN(LANES);
+    const bool narrow = whole < TILE_VECS && rest > 0 && rest <= (int64_t)(16 / sizeof(REAL));
+    const int64_t vecs = least(whole + (rest > 0 && !narrow), TILE_VECS);
+#define PANEL_OF(v, more) FN(panel)(v, more, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add)
+    switch (2 * vecs + narrow) {
 #if defined(__AVX512F__)
-    case 4: FN(panel)(4, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
-    case 3: FN(panel)(3, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    case 8: PANEL_OF(4, false); break;
+    case 7: PANEL_OF(3, true); break;
+    case 6: PANEL_OF(3, false); break;
+    case 5: PANEL_OF(2, true); break;
 #endif
-    case 2: FN(panel)(2, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
-    default: FN(panel)(1, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add); break;
+    case 4: PANEL_OF(2, false); break;
+    case 3: PANEL_OF(1, true); break;
+    case 2: PANEL_OF(1, false); break;
+    default: PANEL_OF(0, true); break;
     }
-    j += vecs * FN(LANES);
+#undef PANEL_OF
+    j += vecs * FN(LANES) + (narrow ? rest : 0);
   }
 }
 

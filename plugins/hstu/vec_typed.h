@@ -90,8 +90,9 @@ ALWAYS_INLINE void FN(store_some)(REAL *x, FN(vec) v, int64_t n) {
     FN(store_part)(x, v, n);
 }
 
-/* v where the byte is not 0, else 0; n bytes, or a whole vector of them. */
-ALWAYS_INLINE FN(vec) FN(kept)(const uint8_t *keep, int64_t n, FN(vec) v) {
+/* Dropout's factors: `grow` where the byte is not 0, else 0; n bytes, or a whole vector of them. */
+ALWAYS_INLINE FN(vec) FN(kept)(const uint8_t *keep, int64_t n, REAL grow) {
+  const FN(vec) v = (FN(vec)){0} + grow;
 #if defined(__AVX512F__) /* with BW and VL */
   const __mmask16 some = (__mmask16)(n >= FN(LANES) ? (1u << FN(LANES)) - 1 : (1u << n) - 1);
   const __m128i bytes = _mm_maskz_loadu_epi8(some, keep);

@@ -9,7 +9,7 @@
 */
 #include "base/mem.h"
 
-#include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -96,7 +96,16 @@ struct free_buffer {
   struct free_buffer *next;
 };
 
-static pthread_mutex_t cache_lock = PTHREAD_MUTEX_INITIALIZER;
+/* Held for a few loads and stores, twice for each buffer: a small op takes it a dozen times. */
+static atomic_flag cache_held = ATOMIC_FLAG_INIT;
+
+static void lock_cache(void) {
+  for (int tries = 0; atomic_flag_test_and_set_explicit(&cache_held, memory_order_acquire); tries++)
+    if (tries > 100) sched_yield();
+}
+
+static void unlock_cache(void) { atomic_flag_clear_explicit(&cache_held, memory_order_release); }
+
 static struct free_buffer *cache[N_CLASSES];
 static int64_t live_bytes, peak_bytes, cached_bytes, limit_bytes;
 
@@ -122,6 +131,8 @@ void qni_mem_guard(int mode) {
   if (mode) atomic_store(&any_guarded, 1);
 }
 
+bool qni_mem_guarding(void) { return atomic_load_explicit(&guard_mode, memory_order_relaxed) != 0; }
+
 int64_t qni_mem_guard_damage(void) { return qni_guard_damage(); }
 
 static void *map_buffer(size_t bytes) {
@@ -145,23 +156,23 @@ void *qni_mem_buffer(size_t bytes) {
   if (bytes > SIZE_MAX / 4 || refused()) return no_memory(bytes);
   int class = size_class(bytes, &rounded),
       guarded = atomic_load_explicit(&guard_mode, memory_order_relaxed);
-  pthread_mutex_lock(&cache_lock);
+  lock_cache();
   void *buffer = NULL;
   if (!limit_bytes || live_bytes + (int64_t)rounded <= limit_bytes) {
     buffer = guarded ? NULL : cached_buffer(class, rounded);
     live_bytes += (int64_t)rounded;
     if (live_bytes > peak_bytes) peak_bytes = live_bytes;
-    pthread_mutex_unlock(&cache_lock);
+    unlock_cache();
     if (!buffer) buffer = guarded ? qni_guard_buffer(guarded, bytes) : map_buffer(rounded);
     if (!buffer && !guarded) {
       qni_mem_trim();
       buffer = map_buffer(rounded);
     }
     if (buffer) return buffer;
-    pthread_mutex_lock(&cache_lock);
+    lock_cache();
     live_bytes -= (int64_t)rounded;
   }
-  pthread_mutex_unlock(&cache_lock);
+  unlock_cache();
   return no_memory(bytes);
 }
 
@@ -169,7 +180,7 @@ void qni_mem_buffer_free(void *buffer, size_t bytes) {
   if (!buffer) return;
   size_t rounded;
   int class = size_class(bytes, &rounded);
-  pthread_mutex_lock(&cache_lock);
+  lock_cache();
   live_bytes -= (int64_t)rounded;
   int guarded = atomic_load_explicit(&any_guarded, memory_order_relaxed) && qni_guard_free(buffer);
   int keep = !guarded && class >= 0 && (size_t)cached_bytes + rounded <= cache_limit();
@@ -179,12 +190,12 @@ void qni_mem_buffer_free(void *buffer, size_t bytes) {
     cache[class] = b;
     cached_bytes += (int64_t)rounded;
   }
-  pthread_mutex_unlock(&cache_lock);
+  unlock_cache();
   if (!keep && !guarded) free(buffer);
 }
 
 void qni_mem_trim(void) {
-  pthread_mutex_lock(&cache_lock);
+  lock_cache();
   for (int i = 0; i < N_CLASSES; i++)
     while (cache[i]) {
       struct free_buffer *b = cache[i];
@@ -192,25 +203,25 @@ void qni_mem_trim(void) {
       free(b);
     }
   cached_bytes = 0;
-  pthread_mutex_unlock(&cache_lock);
+  unlock_cache();
 }
 
 void qni_mem_limit(int64_t bytes) {
-  pthread_mutex_lock(&cache_lock);
+  lock_cache();
   limit_bytes = bytes;
-  pthread_mutex_unlock(&cache_lock);
+  unlock_cache();
 }
 
 void qn_memory_stats(qn_memory *m) {
-  pthread_mutex_lock(&cache_lock);
+  lock_cache();
   *m = (qn_memory){live_bytes, peak_bytes, cached_bytes, limit_bytes};
-  pthread_mutex_unlock(&cache_lock);
+  unlock_cache();
 }
 
 void qn_memory_reset_peak(void) {
-  pthread_mutex_lock(&cache_lock);
+  lock_cache();
   peak_bytes = live_bytes;
-  pthread_mutex_unlock(&cache_lock);
+  unlock_cache();
 }
 
 /* ---- Arena ---- */

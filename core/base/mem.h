@@ -11,6 +11,8 @@
 #ifndef QNI_MEM_H
 #define QNI_MEM_H
 
+#include <stdbool.h>
+
 #include "base/status.h"
 
 void *qni_mem_alloc(size_t bytes);                /* never zero-sized: 0 counts as 1 */
@@ -31,7 +33,8 @@ int64_t qni_mem_count(void); /* allocations so far */
 ** The bytes between the asked size and the aligned end are watched for writes.
 */
 enum qni_guard { QNI_GUARD_OFF, QNI_GUARD_END, QNI_GUARD_BEGIN };
-void qni_mem_guard(int mode);       /* of buffers made from now on */
+void qni_mem_guard(int mode); /* of buffers made from now on */
+bool qni_mem_guarding(void);
 int64_t qni_mem_guard_damage(void); /* buffers found overwritten since the last call */
 /* Refuses buffers beyond this many live bytes; 0: no limit. */
 void qni_mem_limit(int64_t bytes);

@@ -321,6 +321,7 @@ static int describe(lua_State *L) {
   qni_bind_set_int(L, "batch_bytes", info.batch_bytes);
   qni_bind_set_int(L, "arena_bytes", info.arena_bytes);
   qni_bind_set_int(L, "step_bytes", info.step_bytes);
+  qni_bind_set_int(L, "packed_bytes", info.packed_bytes);
   qni_bind_set_int(L, "slices", info.slices);
   qni_bind_set_int(L, "lanes", info.lanes);
   qni_bind_set_int(L, "parameters", info.parameters);

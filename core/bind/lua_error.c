@@ -23,7 +23,8 @@ static bool find_frame(lua_State *L, const qni_bind *b, lua_Debug *ar) {
   lua_Debug nearest = {0};
   bool any = false;
   for (int level = 0; level < 64 && lua_getstack(L, level, ar); level++) {
-    if (!lua_getinfo(L, "Sl", ar) || ar->currentline <= 0) continue;
+    if (!lua_getinfo(L, "l", ar) || ar->currentline <= 0) continue; /* of C */
+    lua_getinfo(L, "S", ar);
     if (!is_own(b, ar)) return true;
     if (!any) nearest = *ar;
     any = true;

@@ -22,7 +22,7 @@
 
 QNI_DISPATCH(gemm_kernels, qni_gemm_table)
 
-enum { PACK_ROOM = 640 * 1024, STRIPES = 24, FEW = 8, UNIT_ROWS = 48, UNIT_COLUMNS = 64 };
+enum { PACK_ROOM = 640 * 1024, STRIPES = 24, FEW = 8, UNIT_ROWS = 6, UNIT_COLUMNS = 64 };
 
 static size_t size_of(const qn_gemm *g) { return g->dtype == QN_F32 ? 4 : 8; }
 
@@ -124,14 +124,15 @@ static qn_status run_tiles(void *ctx, int64_t begin, int64_t end) {
 
 static int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-/* Half of a side in whole units. */
-static int64_t half_of(int64_t side, int64_t unit) {
-  return divide_up(divide_up(side, 2), unit) * unit;
+/* A piece of a side cut into so many, in whole units. */
+static int64_t part_of(int64_t side, int64_t parts, int64_t unit) {
+  return divide_up(divide_up(side, parts), unit) * unit;
 }
 
 /*
-** Halves the longer side until there are STRIPES pieces: first down to pieces so large that
-** packing is repaid, then, for the sake of the workers, FEW pieces of any worthwhile size.
+** Halves the longer side until there are STRIPES pieces so large that packing is repaid, or, for the
+** sake of the workers, FEW pieces of any worthwhile size. A product of which nothing need be packed
+** goes to two workers early.
 */
 static void cut_tiles(struct tiles *t) {
   const qn_gemm *g = &t->whole->g;
@@ -140,12 +141,15 @@ static void cut_tiles(struct tiles *t) {
   for (;;) {
     t->rows = divide_up(g->m, t->m);
     t->columns = divide_up(g->n, t->n);
-    const int64_t pieces = t->rows * t->columns * g->batch, least = pieces < FEW ? 1 : 4;
-    const int64_t m = half_of(t->m, UNIT_ROWS), n = half_of(t->n, UNIT_COLUMNS);
-    const bool rows = m >= least * UNIT_ROWS && m < t->m && (t->m >= t->n || n == t->n),
-               columns = n >= least * UNIT_COLUMNS && n < t->n;
+    const int64_t pieces = t->rows * t->columns * g->batch;
+    const int64_t least_m = pieces < FEW ? 24 : 192, least_n = pieces < FEW ? 64 : 256;
+    const int64_t m = part_of(g->m, 2 * t->rows, UNIT_ROWS),
+                  n = part_of(g->n, 2 * t->columns, UNIT_COLUMNS);
+    const double worthwhile = pieces == 1 && g->b_col == 1 ? 4e5 : 2e6;
+    const bool rows = m >= least_m && m < t->m && (t->m >= t->n || n == t->n),
+               columns = n >= least_n && n < t->n && !t->whole->with.panels;
     const double flops = 2.0 * (double)t->m * (double)t->n * (double)(g->k ? g->k : 1);
-    if (pieces >= STRIPES || flops < 2e6 || !(rows || columns)) return;
+    if (pieces >= STRIPES || flops < worthwhile || !(rows || columns)) return;
     if (rows)
       t->m = m;
     else
@@ -158,8 +162,9 @@ static qn_status by_tiles(const struct product *whole) {
   struct tiles t = {.whole = whole, .by_blas = blas_is_better(g)};
   cut_tiles(&t);
   const double piece = 2.0 * (double)t.m * (double)t.n * (double)(g->k ? g->k : 1);
-  const int64_t grain = piece < 1e6 ? (int64_t)(1e6 / piece) + 1 : 1; /* worth the hand-over */
-  return qni_pool_run(t.rows * t.columns * g->batch, grain, run_tiles, &t);
+  const int64_t pieces = t.rows * t.columns * g->batch;
+  const double least = pieces < FEW ? 2e5 : 1e6; /* worth the hand-over */
+  return qni_pool_run(pieces, piece < least ? (int64_t)(least / piece) + 1 : 1, run_tiles, &t);
 }
 
 /* ---- By k ---- */
@@ -266,6 +271,15 @@ qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z) {
   const struct product whole = {*g, {panels, z}};
   if (qni_pool_inside()) return alone(&whole);
   return prefers_k(g) ? by_k(&whole) : by_tiles(&whole);
+}
+
+size_t qni_gemm_pack_bytes(const qn_gemm *g, int64_t *n_panels) {
+  *n_panels = qni_gemm_kernels()->n_panels[0](g->n);
+  return (size_t)qni_gemm_kernels()->panel_cells[0](g->n, g->k) * sizeof(float);
+}
+
+void qni_gemm_pack(const qn_gemm *g, int64_t first, int64_t end, void *panels) {
+  qni_gemm_kernels()->panels[0](g, first, end, panels);
 }
 
 qn_status qni_gemm(const qn_gemm *g) { return qni_gemm_beside(g, NULL, NULL); }

@@ -16,6 +16,9 @@ qn_status qni_gemm(const qn_gemm *g) QNI_WARN_UNUSED;
 ** gets what act is given (NULL: not wanted).
 */
 qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z) QNI_WARN_UNUSED;
+/* Packing the second operand of g, in f32: bytes, number of panels; panels first .. end - 1. */
+size_t qni_gemm_pack_bytes(const qn_gemm *g, int64_t *n_panels);
+void qni_gemm_pack(const qn_gemm *g, int64_t first, int64_t end, void *panels);
 
 /* BLAS: path NULL searches the system's, "none" forbids it. Absence is a warning, not an error. */
 qn_status qni_blas_start(const char *path) QNI_WARN_UNUSED;

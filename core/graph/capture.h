@@ -89,7 +89,7 @@ qn_status qni_capture_check_outputs(qn_tensor *const *eager, qn_tensor *const *r
 
 typedef struct qni_capture_info {
   int64_t entries, hoisted, dropped, whole, segments, fused, batch_bytes, arena_bytes, step_bytes,
-      slices, lanes, parameters, budget;
+      packed_bytes, slices, lanes, parameters, budget;
   int32_t loss_kind;
 } qni_capture_info;
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info);

@@ -18,6 +18,7 @@ void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
   const qni_program *p = c->program;
   *info = (qni_capture_info){.arena_bytes = (int64_t)c->runner.arena_bytes,
                              .step_bytes = (int64_t)p->step_bytes,
+                             .packed_bytes = (int64_t)c->runner.packs.bytes,
                              .slices = c->runner.n_slices,
                              .lanes = QNI_LANES,
                              .parameters = c->runner.lanes.n,

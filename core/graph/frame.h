@@ -21,7 +21,8 @@ typedef struct qni_replay {
   int64_t *row_ids[QN_MAX_TENSORS]; /* gradients by rows of the last backward */
   qn_view rows[QN_MAX_TENSORS];
   qni_arena row_memory;
-  uint64_t adds; /* bit i: the gradient of input i goes onto the sum that is there */
+  struct qni_packs *packs; /* weights packed for this step */
+  uint64_t adds;           /* bit i: the gradient of input i goes onto the sum that is there */
 } qni_replay;
 
 struct qn_call {

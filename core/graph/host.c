@@ -9,6 +9,7 @@
 #include "exec/pool.h"
 #include "exec/rng.h"
 #include "graph/frame.h"
+#include "graph/packs.h"
 #include "graph/thing.h"
 
 /* ---- Tensors ---- */
@@ -251,15 +252,11 @@ static qn_status host_parallel(qn_call *c, int64_t n, int64_t grain, qn_range_fn
   return qni_pool_run(n, grain, fn, ctx);
 }
 
-static qn_status host_gemm(qn_call *c, const qn_gemm *g) {
-  (void)c;
-  return qni_gemm(g);
+static qn_status host_gemm_keep(qn_call *c, const qn_gemm *g, void *z) {
+  return qni_gemm_beside(g, c->replay ? qni_packs_find(c->replay->packs, g) : NULL, z);
 }
 
-static qn_status host_gemm_keep(qn_call *c, const qn_gemm *g, void *z) {
-  (void)c;
-  return qni_gemm_beside(g, NULL, z);
-}
+static qn_status host_gemm(qn_call *c, const qn_gemm *g) { return host_gemm_keep(c, g, NULL); }
 
 static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
                         uint32_t *out) {

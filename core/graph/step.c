@@ -17,7 +17,7 @@
 /* ---- Life ---- */
 
 qn_status qni_runner_start(qni_program *p, int64_t budget, qni_runner *r) {
-  *r = (qni_runner){.p = p, .budget = budget, .split = QNI_LANES};
+  *r = (qni_runner){.p = p, .budget = budget, .split = QNI_LANES, .packs.p = p};
   return qni_lanes_start(p, &r->lanes);
 }
 
@@ -32,6 +32,7 @@ void qni_runner_stop(qni_runner *r) {
   stop_workers(r);
   if (r->whole_started) qni_worker_stop(&r->whole);
   qni_lanes_stop(&r->lanes);
+  qni_packs_stop(&r->packs);
   qni_mem_free(r->slice);
   qni_mem_buffer_free(r->step_memory, r->step_bytes);
   qni_mem_buffer_free(r->batch_memory, r->batch_bytes);
@@ -143,7 +144,10 @@ static qn_status start_workers(qni_runner *r, int32_t n) {
   if (!r->worker) return QN_E_NOMEM;
   for (; !st && r->n_workers < n; r->n_workers++)
     st = qni_worker_start(r->p, &r->worker[r->n_workers]);
-  for (int32_t i = 0; i < r->n_workers; i++) r->worker[i].lanes = &r->lanes;
+  for (int32_t i = 0; i < r->n_workers; i++) {
+    r->worker[i].lanes = &r->lanes;
+    r->worker[i].replay.packs = &r->packs;
+  }
   return st;
 }
 
@@ -153,6 +157,7 @@ static qn_status start_whole(qni_runner *r) {
   qn_status st = qni_worker_start(r->p, &r->whole);
   r->whole.whole = true;
   r->whole.lanes = &r->lanes;
+  r->whole.replay.packs = &r->packs;
   return st ? st : find_reduced(r);
 }
 
@@ -302,6 +307,8 @@ static qn_status run_all(qni_runner *r, const qni_batch *batch, const qni_collec
   qni_worker_bind(r->p, &r->whole, batch, &r->batch, r->step_memory);
   qni_worker_fill(r->p, &r->whole);
   st = qni_worker_run(r->p, &r->whole, batch, &r->batch, &r->p->once, to);
+  r->packs.base = batch->check ? r->whole.base : NULL;
+  if (!st) st = qni_packs_fill(&r->packs, r->whole.base);
   for (; !st && x.segment < r->p->n_segments; x.segment++) st = run_segment(&x);
   return st;
 }

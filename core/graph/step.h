@@ -6,11 +6,13 @@
 #define QNI_STEP_H
 
 #include "graph/lanes.h"
+#include "graph/packs.h"
 #include "graph/replay.h"
 
 typedef struct qni_runner {
   qni_program *p; /* places change when slices grow */
   qni_lanes lanes;
+  qni_packs packs;
   qni_worker *worker;
   int32_t n_workers;
   qni_worker whole; /* for what is of the whole batch, or once per step */

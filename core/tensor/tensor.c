@@ -24,10 +24,29 @@ static qni_storage *storage_new(void *data, size_t bytes, void (*release)(void *
   return s;
 }
 
+/* Small data lies behind its storage, in one buffer. */
+enum { SMALL = 448, HEAD = 64 };
+_Static_assert(sizeof(qni_storage) <= HEAD, "data begins on a line of its own");
+
+static void release_with_storage(void *ctx, void *data, size_t bytes) {
+  (void)ctx, (void)data, (void)bytes;
+}
+
+static void *behind(qni_storage *s) { return (char *)s + HEAD; }
+
+static qni_storage *storage_with_data(size_t bytes) {
+  qni_storage *s = qni_mem_buffer(HEAD + bytes);
+  if (s)
+    *s = (qni_storage){
+        .refs = 1, .data = behind(s), .bytes = bytes, .release = release_with_storage};
+  return s;
+}
+
 static void storage_free(qni_storage *s) {
   if (!s || atomic_fetch_sub(&s->refs, 1) > 1) return;
+  const size_t own = s->data == behind(s) ? HEAD + s->bytes : sizeof *s;
   if (s->release) s->release(s->ctx, s->data, s->bytes);
-  qni_mem_buffer_free(s, sizeof *s);
+  qni_mem_buffer_free(s, own);
 }
 
 /* Takes over one reference of `storage`, also on failure. */
@@ -64,15 +83,17 @@ qn_status qni_tensor_empty(int32_t dtype, int32_t ndim, const int64_t *shape, qn
   *t = NULL;
   qn_status st = qni_shape_bytes(dtype, ndim, shape, &bytes);
   if (st) return st;
-  void *data = qni_mem_buffer(bytes);
-  if (!data) return QN_E_NOMEM;
-  qni_storage *s = storage_new(data, bytes, release_buffer, NULL);
-  if (!s) {
-    qni_mem_buffer_free(data, bytes);
-    return QN_E_NOMEM;
+  qni_storage *s;
+  if (bytes <= SMALL && !qni_mem_guarding()) {
+    s = storage_with_data(bytes);
+  } else {
+    void *data = qni_mem_buffer(bytes);
+    s = data ? storage_new(data, bytes, release_buffer, NULL) : NULL;
+    if (!s) qni_mem_buffer_free(data, bytes);
   }
+  if (!s) return QN_E_NOMEM;
   qn_view view;
-  qni_view_dense(&view, data, dtype, ndim, shape);
+  qni_view_dense(&view, s->data, dtype, ndim, shape);
   return tensor_on(s, &view, t);
 }
 

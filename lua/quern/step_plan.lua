@@ -11,6 +11,7 @@ local class = require "quern.class"
 ---@field arena_bytes integer of a worker
 ---@field budget integer bytes of it that may grow with the slice
 ---@field step_bytes integer of what runs once per step
+---@field packed_bytes integer of weights packed once per step, for forward and backward
 ---@field batch_bytes integer of what crosses segments
 ---@field slices integer of the last batch
 ---@field lanes integer
@@ -61,8 +62,8 @@ function StepPlan:summary()
   local out = {
     ("%d entries per batch (%d of them fused), %d once per step, %d dropped; loss: %s"):format(
       live, self.fused, self.hoisted, self.dropped, self.loss),
-    ("arena %s a worker (%s may grow with the slice), %s for what runs once per step"):format(
-      kib(self.arena_bytes), kib(self.budget), kib(self.step_bytes)),
+    ("arena %s a worker (%s may grow with the slice), %s for what runs once per step, %s of packed weights"):format(
+      kib(self.arena_bytes), kib(self.budget), kib(self.step_bytes), kib(self.packed_bytes)),
     ("last batch: %d slices in %d lanes, %.2f GFLOP forward; %d parameters"):format(
       self.slices, self.lanes, self.flops / 1e9, self.parameters),
   }

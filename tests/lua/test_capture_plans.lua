@@ -45,6 +45,27 @@ local function plans_can_be_read()
             and text:find("couples the samples", 1, true), text)
 end
 
+-- Weights are packed when a step begins: what the optimizer did to them since is seen, and a mask's zeros are.
+local function packed_weights_are_those_of_the_step()
+  local step, parameters, batch = captures.mlp()
+  local captured, b = quern.capture(step), batch(40)
+  captured(b)
+  local read = (6 * 16 + 2 * 16 * 3) * 4 -- W1 forward, W2 forward and backward
+  check.yes(captured:plan().packed_bytes >= read, captured:plan().packed_bytes .. " bytes are packed")
+  for round = 1, 3 do
+    quern.no_grad(function()
+      for _, p in ipairs(parameters) do
+        p:mul_(-1.1)
+        p:mul_(quern.cast(quern.gt(p, 0), "f32"))
+      end
+    end)
+    local loss, grads = run(step, parameters, b, round)
+    local got, got_grads = run(captured, parameters, b, round)
+    check.near(got, loss, 1e-6)
+    for k = 1, #grads do check.yes(distance(got_grads[k], grads[k]) < 4e-6, "gradients differ") end
+  end
+end
+
 -- Element-wise runs done piece by piece have the bits of ops done one by one, also where pieces end.
 local function fused_runs_have_the_bits_of_single_ops()
   local function model()
@@ -182,6 +203,7 @@ end
 
 return {
   { "plans can be read", plans_can_be_read },
+  { "packed weights are those of the step", packed_weights_are_those_of_the_step },
   { "fused runs have the bits of single ops", fused_runs_have_the_bits_of_single_ops },
   { "forward passes return what eager ones do", forward_passes_return_what_eager_ones_do },
   { "best items are those of all scores", best_items_are_those_of_all_scores },

@@ -35,6 +35,7 @@ struct embed { /* one call */
 #include "embed_typed.h"
 
 enum { SAVED_IDS, SAVED_KEEP };
+enum { FETCH = 8 }; /* rows of the table ahead */
 
 static qn_status open_embed(struct embed *s, const qn_host *h, qn_call *c) {
   const qn_view *ids = h->like(c, 0), *e = h->like(c, 1), *p = h->like(c, 2);
@@ -65,10 +66,17 @@ static qn_status check_input(const struct embed *s) {
   return QN_OK;
 }
 
+static void fetch_row(const struct embed *s, int64_t t) {
+  const int64_t bytes = s->D * (s->dtype == QN_F32 ? 4 : 8);
+  const char *e = (const char *)s->e + s->ids[t] * bytes;
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(e + at);
+}
+
 static qn_status embed_sequences(void *ctx, int64_t begin, int64_t end) {
   const struct embed *s = ctx;
   for (int64_t b = begin; b < end; b++)
     for (int64_t t = s->offsets[b]; t < s->offsets[b + 1]; t++) {
+      if (t + FETCH < s->T) fetch_row(s, t + FETCH);
       if (s->keep) hstu_keep(s->h, s->c, 0, t, 0, s->D, drop_below(s->dropout), s->keep + t * s->D);
       if (s->dtype == QN_F32)
         embed_row_f32(s, t, t - s->offsets[b]);

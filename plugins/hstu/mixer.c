@@ -13,6 +13,7 @@
 #include "gate.h"
 
 enum { SAVED_Y = 4, SAVED_KEEP = 5 }; /* slots 0..3 hold the inputs */
+enum { FETCH = 4 };                   /* rows ahead */
 
 struct mixer {
   struct hstu_attn attn;
@@ -114,12 +115,20 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   return st ? st : hstu_save_inputs(h, c, 4);
 }
 
+/* Rows of m lie too far apart for the hardware to see them coming. */
+static void fetch_gate(const struct mixer *s, int64_t t) {
+  const int64_t bytes = s->attn.dtype == QN_F32 ? 4 : 8;
+  const char *u = (const char *)s->m + t * s->M * bytes;
+  for (int64_t at = 0; s->gated && at < s->gate.D * bytes; at += 64) __builtin_prefetch(u + at);
+}
+
 /* du into dm, dy into rows of `dy` from the sequence's first on. */
 static void gate_rows_back(const struct mixer *s, int64_t begin, int64_t end, void *dy,
                            void *room) {
   int64_t D = s->gate.D, M = s->M;
   for (int64_t t = begin; t < end; t++) {
     const uint8_t *keep = s->keep ? s->keep + t * s->wide : NULL;
+    if (t + FETCH < end) fetch_gate(s, t + FETCH);
     if (s->attn.dtype == QN_F32)
       hstu_gate_backward_f32(&s->gate, s->gated ? (const float *)s->m + t * M : NULL,
                              (const float *)s->y + t * D, keep, (const float *)s->dz + t * s->wide,

@@ -28,6 +28,8 @@ local r = quern.recipe {
       seeds = { "int", 1, "runs of each", min = 1 },
       negatives = { "int", 0, "drawn for each position; 0: all items", min = 0 },
       lr = { "num", 1e-3, "learning rate", min = 0 }, batch = { "int", 32, "sequences", min = 1 },
+      activations = { "enum", "f32", "storage of what is kept for backward", of = { "f32", "bf16" } },
+      moments = { "enum", "f32", "storage of the optimizer's moments", of = { "f32", "bf16" } },
       epochs = { "int", 60, "at most", min = 1 },
       patience = { "int", 10, "evaluations without a better validation NDCG@10", min = 0 } },
   },
@@ -55,6 +57,7 @@ function r:train(kind, cfg, data, seed)
   quern.fit(model, data, { name = kind .. "-" .. seed, seed = seed, batch = t.batch, bucket = false, epochs = t.epochs,
     loss = hstu.softmax { negatives = t.negatives == 0 and "full" or t.negatives },
     optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 } },
+    storage = { activations = t.activations, moments = t.moments },
     evaluate = standard and function(m) return hstu.evaluate(m, data, "valid") end or nil,
     select = standard and "NDCG@10" or nil, patience = standard and t.patience or nil })
   return hstu.evaluate(model, data, "test")

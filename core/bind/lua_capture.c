@@ -30,14 +30,17 @@ static int32_t read_list(lua_State *L, int index, qn_tensor **list) {
   return (int32_t)n;
 }
 
+_Static_assert((int)QNI_SLICES_ON == (int)QNI_AGAIN_ON && (int)QNI_SLICES_OFF == (int)QNI_AGAIN_OFF,
+               "choices are numbered alike");
+
 /* A choice that is left open (nil), on or off. */
-static enum qni_slicing slicing_at(lua_State *L, int index) {
+static int choice_at(lua_State *L, int index) {
   return lua_isnoneornil(L, index) ? QNI_SLICES_AUTO
          : lua_toboolean(L, index) ? QNI_SLICES_ON
                                    : QNI_SLICES_OFF;
 }
 
-/* capture_new(inputs, shared, bytes, fuse, slices): a capture; shared is a list of booleans. */
+/* capture_new(inputs, shared, bytes, fuse, slices, again, narrow): a capture; shared is a list of booleans. */
 static int capture_new(lua_State *L) {
   qn_tensor *inputs[MOST_INPUTS];
   bool shared[MOST_INPUTS];
@@ -54,7 +57,9 @@ static int capture_new(lua_State *L) {
   qni_bind_check(L, qni_capture_new(inputs, shared, n, budget, &made));
   owner->thing = made;
   qni_choices choices = {.unfused = !lua_isnoneornil(L, 4) && !lua_toboolean(L, 4),
-                         .slicing = slicing_at(L, 5)};
+                         .slicing = (enum qni_slicing)choice_at(L, 5),
+                         .again = (enum qni_again)choice_at(L, 6),
+                         .narrow = lua_toboolean(L, 7) != 0};
   qni_capture_choose(made, &choices);
   return 1;
 }
@@ -107,6 +112,12 @@ static int finish(lua_State *L) {
 static int build(lua_State *L) {
   qni_error_reset();
   qni_bind_check(L, qni_capture_build(self(L)));
+  return 0;
+}
+
+static int narrow(lua_State *L) {
+  qni_error_reset();
+  qni_bind_check(L, qni_capture_narrow(self(L)));
   return 0;
 }
 
@@ -324,6 +335,8 @@ static int describe(lua_State *L) {
   qni_bind_set_int(L, "packed_bytes", info.packed_bytes);
   qni_bind_set_int(L, "slices", info.slices);
   qni_bind_set_int(L, "lanes", info.lanes);
+  qni_bind_set_int(L, "again", info.again);
+  qni_bind_set_int(L, "narrow", info.narrow);
   qni_bind_set_int(L, "parameters", info.parameters);
   qni_bind_set_int(L, "budget", info.budget);
   qni_bind_set_str(L, "loss", kinds[info.loss_kind]);
@@ -362,6 +375,7 @@ void qni_bind_open_capture(lua_State *L) {
                                      {"begin", begin},
                                      {"finish", finish},
                                      {"build", build},
+                                     {"narrow", narrow},
                                      {"check_begin", check_begin},
                                      {"check_end", check_end},
                                      {"noise_begin", noise_begin},

@@ -10,6 +10,7 @@
 #include "exec/cpu.h"
 #include "exec/rng.h"
 #include "graph/compare.h"
+#include "graph/hold.h"
 #include "graph/trial.h"
 #include "graph/watch.h"
 
@@ -116,11 +117,21 @@ static qn_status check_extents(const qni_capture *c) {
   return QN_E_UNSUPPORTED;
 }
 
+/* The extent of the longest sample. */
+static qni_extent longest_of(const qni_batch *batch) {
+  qni_extent e = {1, 1, 1};
+  for (int64_t b = 0; batch->offsets && b < batch->B; b++)
+    if (batch->offsets[b + 1] - batch->offsets[b] > e.N)
+      e.N = e.L = batch->offsets[b + 1] - batch->offsets[b];
+  return e;
+}
+
 static qn_status start(qni_capture *c, qn_tensor *const *inputs, const bool *shared, int32_t n) {
   qni_batch batch = {0};
   qn_status st = make_lists(c, inputs, shared, n);
   if (!st) st = read_batch(inputs, c->shared, n, &batch);
   if (!st && batch.B < 1) st = qni_fail(QN_E_ARG, "a step cannot be captured on an empty batch");
+  c->one = longest_of(&batch);
   for (int32_t t = 0; !st && t < QNI_TRIALS; t++)
     st = qni_trial_make(inputs, c->shared, n, batch.B, t, c->trial[t], &c->extent[t]);
   return st ? st : check_extents(c);
@@ -243,6 +254,7 @@ qn_status qni_capture_build(qni_capture *c) {
   memset(c->trace, 0, sizeof c->trace);
   qn_status st = qni_program_new(traces, c->extent, &c->choices, &c->program);
   if (!st && c->budget <= 0) c->budget = usual_budget(c->program);
+  if (!st) st = qni_program_hold(c->program, &c->one, c->budget);
   if (!st) st = qni_runner_start(c->program, c->budget, &c->runner);
   c->started = c->program != NULL;
   if (!st) st = check_recording(c);
@@ -250,11 +262,19 @@ qn_status qni_capture_build(qni_capture *c) {
     qni_trace_free(c->program->trace[t]);
     c->program->trace[t] = NULL;
   }
-  for (int32_t b = 0; c->program && b < c->program->n_buffers; b++) { /* what was recorded may go */
-    qn_tensor_free(c->program->trace[0]->buffer[b].holder);
-    c->program->trace[0]->buffer[b].holder = NULL;
+  qni_trace *first = c->program ? c->program->trace[0] : NULL;
+  for (int32_t b = 0; first && b < first->n_buffers; b++) { /* what was recorded may go */
+    qn_tensor_free(first->buffer[b].holder);
+    first->buffer[b].holder = NULL;
   }
   for (int32_t t = 1; t < QNI_TRIALS; t++) free_trial(c, t);
+  return st;
+}
+
+qn_status qni_capture_narrow(qni_capture *c) {
+  if (!c->program->n_narrow) return QN_OK;
+  qn_status st = qni_program_narrow(c->program);
+  qni_runner_renew(&c->runner);
   return st;
 }
 

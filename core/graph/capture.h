@@ -32,6 +32,8 @@ qn_status qni_capture_end(qni_capture *c, int32_t trial, const qn_tensor *loss) 
 qn_status qni_capture_end_outputs(qni_capture *c, int32_t trial, qn_tensor *const *outputs,
                                   int32_t n) QNI_WARN_UNUSED;
 qn_status qni_capture_build(qni_capture *c) QNI_WARN_UNUSED;
+/* After the check: what was chosen to be kept as bf16 is so from now on. */
+qn_status qni_capture_narrow(qni_capture *c) QNI_WARN_UNUSED;
 
 /* ---- The check against an eager step (verify.c) ---- */
 
@@ -89,7 +91,7 @@ qn_status qni_capture_check_outputs(qn_tensor *const *eager, qn_tensor *const *r
 
 typedef struct qni_capture_info {
   int64_t entries, hoisted, dropped, whole, segments, fused, batch_bytes, arena_bytes, step_bytes,
-      packed_bytes, slices, lanes, parameters, budget;
+      packed_bytes, slices, lanes, parameters, budget, again, narrow;
   int32_t loss_kind;
 } qni_capture_info;
 void qni_capture_describe(const qni_capture *c, qni_capture_info *info);

@@ -19,6 +19,7 @@ struct qni_capture {
   qn_tensor **trial[QNI_TRIALS]; /* [n] */
   qni_extent extent[QNI_TRIALS];
   qni_trace *trace[QNI_TRIALS];
+  qni_extent one; /* the longest sample of the first batch */
   int64_t budget;
   qni_choices choices;
   qni_program *program;

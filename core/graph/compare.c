@@ -90,6 +90,7 @@ static qn_status compare_entry(void *ctx, const qni_worker *w, int32_t entry) {
   const qni_entry *e = &c->r->p->entry[entry];
   bool back = e->kind == QNI_ENTRY_BACKWARD;
   qn_status st = QN_OK;
+  if (e->again && e->kind == QNI_ENTRY_COPY) return QN_OK; /* seen through what comes of it, too */
   for (int32_t o = 0; !st && o < (back ? e->n_in : e->n_out); o++)
     st = compare_view(c, w, entry, e->out[o]);
   for (int32_t s = 0; !st && !back && s < QN_MAX_SAVED; s++)

@@ -21,6 +21,8 @@ void qni_capture_describe(const qni_capture *c, qni_capture_info *info) {
                              .packed_bytes = (int64_t)c->runner.packs.bytes,
                              .slices = c->runner.n_slices,
                              .lanes = QNI_LANES,
+                             .again = p->n_again,
+                             .narrow = p->n_narrow,
                              .parameters = c->runner.lanes.n,
                              .budget = c->budget,
                              .segments = p->n_segments,

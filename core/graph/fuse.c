@@ -140,6 +140,26 @@ static void mark_pieces(qni_program *p, const qni_segment *s, int32_t from, int3
   }
 }
 
+/*
+** What a run touches lives from its first entry to its last: an early entry's second piece comes after
+** a late entry's first one. Memory for one piece is used in the entries' order, piece after piece.
+*/
+static void stretch(qni_program *p, const qni_segment *s, int32_t from, int32_t n) {
+  int32_t first = s->entry[from], last = s->entry[from + n - 1];
+  for (int32_t b = 0; b < p->n_buffers; b++) {
+    qni_pbuffer *x = &p->buffer[b];
+    bool touched = false;
+    for (int32_t k = from; k < from + n && !touched && !x->piece; k++)
+      touched = x->first >= 0 && touches(p, s->entry[k], b);
+    if (!touched) continue;
+    if (x->first > first) {
+      p->fills[first] |= p->fills[x->first] && x->uniform;
+      x->first = first;
+    }
+    if (x->last < last) x->last = last;
+  }
+}
+
 static void find_runs(qni_program *p, qni_segment *s) {
   for (int32_t k = 0; k < s->n;) {
     qni_counts run = {{0}};
@@ -155,6 +175,7 @@ static void find_runs(qni_program *p, qni_segment *s) {
     }
     s->run[k] = n > 1 ? n : 1;
     if (n > 1) mark_pieces(p, s, k, n);
+    if (n > 1) stretch(p, s, k, n);
     k += n > 1 ? n : 1;
   }
 }

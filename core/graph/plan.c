@@ -224,6 +224,17 @@ qn_status qni_program_forms(qni_program *p) {
   return QN_OK;
 }
 
+qn_status qni_program_replan(qni_program *p) {
+  for (int32_t b = 0; b < p->n_buffers; b++) {
+    p->buffer[b].first = p->buffer[b].last = -1;
+    p->buffer[b].piece = false;
+  }
+  p->n_forms = 0;
+  qn_status st = qni_program_schedule(p);
+  if (!st) st = qni_program_fuse(p, !p->choices.unfused);
+  return st ? st : qni_program_forms(p);
+}
+
 /* ---- In which order ---- */
 
 static qn_status list_of(qni_program *p, int32_t segment, int32_t when, qni_segment *list) {

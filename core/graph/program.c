@@ -17,6 +17,7 @@
 /* ---- Words ---- */
 
 static const char *phase_of(const qni_entry *e) {
+  if (e->again) return e->op ? "again: " : "kept as ";
   return e->kind == QNI_ENTRY_BACKWARD ? "the backward of " : "";
 }
 
@@ -24,6 +25,7 @@ const char *qni_entry_text(const qni_entry *e, char *buf, size_t size) {
   static const char *const kinds[] = {
       "", "", "copy", "sum into a gradient", "sum of rows into a gradient", "seed"};
   const char *name = e->op ? e->op->name : kinds[e->kind];
+  if (e->again) name = e->op ? e->op->name : "bf16";
   snprintf(buf, size, e->source[0] ? "%s%s (%s)" : "%s%s%s", phase_of(e), name, e->source);
   return buf;
 }

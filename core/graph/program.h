@@ -25,6 +25,7 @@ typedef struct qni_pbuffer {
   bool uniform;               /* FOREIGN of a size that follows the slice: one value everywhere */
   unsigned char value[8];     /* of uniform ones: an element, and its bytes */
   int64_t size;
+  bool narrow;         /* a copy that becomes bf16 (hold.c) */
   bool persistent;     /* FOREIGN: the same tensor in all recordings */
   bool state;          /* such a one, which the step writes */
   bool loose;          /* saved for backward and nothing else: may be of any size */
@@ -72,9 +73,17 @@ enum qni_slicing {                  /* may the batch be cut into slices? */
                    QNI_SLICES_OFF
 };
 
+enum qni_again { /* may cheap ops run again in backward, in place of keeping what they made? */
+  QNI_AGAIN_AUTO, /* where a slice of one sample is above the budget */
+  QNI_AGAIN_ON,
+  QNI_AGAIN_OFF
+};
+
 typedef struct qni_choices {
   bool unfused; /* element-wise entries run one by one */
+  bool narrow;  /* what is kept for backward is kept as bf16 */
   enum qni_slicing slicing;
+  enum qni_again again;
 } qni_choices;
 
 enum qni_when { QNI_WHEN_DEAD, QNI_WHEN_STEP, QNI_WHEN_SLICE, QNI_WHEN_WHOLE };
@@ -106,7 +115,8 @@ typedef struct qni_program {
   int32_t n_entries, n_views, n_buffers, n_inputs, seed_entry;
   bool jagged; /* some input is */
   qni_choices choices;
-  bool all_whole; /* everything runs on the whole batch */
+  bool all_whole;            /* everything runs on the whole batch */
+  int32_t n_again, n_narrow; /* tensors made twice, or kept as bf16 */
   qni_loss loss;
   int32_t root;    /* view of the loss */
   int32_t *output; /* views that the step returns; NULL: a loss */
@@ -136,6 +146,7 @@ qn_status qni_program_schedule(qni_program *p) QNI_WARN_UNUSED; /* plan.c: what 
 
 qn_status qni_program_fuse(qni_program *p, bool on) QNI_WARN_UNUSED; /* fuse.c: after schedule */
 qn_status qni_program_forms(qni_program *p) QNI_WARN_UNUSED; /* plan.c: after it; memory by slice */
+qn_status qni_program_replan(qni_program *p) QNI_WARN_UNUSED; /* these three, after a change */
 
 /* Number of dimensions of a view that grow with the samples; *odd: one is more than a multiple. */
 int32_t qni_view_batched(const qni_program *p, int32_t view, bool *odd);

@@ -50,6 +50,7 @@ typedef struct qni_entry {
   int32_t kind, n_in, n_out, slot;
   const qn_opref *op;
   bool backward; /* made while backward ran */
+  bool again;    /* a copy or repetition that the plan put in */
   uint64_t needs;
   uint32_t instance;           /* of random ops, from the step's first */
   int32_t *in;                 /* FORWARD [n_in], BACKWARD: gradients of outputs [n_out] */

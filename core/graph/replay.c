@@ -16,6 +16,7 @@
 #include "graph/finite.h"
 #include "graph/share.h"
 #include "graph/witness.h"
+#include "kernels/bf16.h"
 
 /* ---- Making a worker ---- */
 
@@ -341,13 +342,23 @@ static void run_seed(const struct run *r, const qni_entry *e) {
   qni_dtype_store(seed->dtype, seed->data, r->batch->check ? 1 : share);
 }
 
+static void copy(const qn_view *from, qn_view *to) {
+  bool rows = qni_view_contiguous(from) && qni_view_contiguous(to);
+  if (rows && from->dtype == QN_F32 && to->dtype == QN_BF16)
+    qni_bf16()->nearest(qni_view_count(from), from->data, to->data);
+  else if (rows && from->dtype == QN_BF16 && to->dtype == QN_F32)
+    qni_bf16()->widen(qni_view_count(from), from->data, to->data);
+  else
+    qni_view_copy(from, to);
+}
+
 static qn_status run_entry(const struct run *r, int32_t i) {
   const qni_entry *e = &r->p->entry[i];
   switch (e->kind) {
   case QNI_ENTRY_FORWARD: return run_forward(r, i);
   case QNI_ENTRY_BACKWARD: return run_backward(r, i);
   case QNI_ENTRY_COPY:
-    return qni_view_copy(&r->w->tensor[e->in[0]].view, &r->w->tensor[e->out[0]].view), QN_OK;
+    return copy(&r->w->tensor[e->in[0]].view, &r->w->tensor[e->out[0]].view), QN_OK;
   case QNI_ENTRY_SEED: return run_seed(r, e), QN_OK;
   default: return run_sink(r, e);
   }

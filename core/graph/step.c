@@ -28,9 +28,17 @@ static void stop_workers(qni_runner *r) {
   r->n_workers = 0;
 }
 
-void qni_runner_stop(qni_runner *r) {
+void qni_runner_renew(qni_runner *r) {
   stop_workers(r);
   if (r->whole_started) qni_worker_stop(&r->whole);
+  r->whole_started = false;
+  r->most = (qni_extent){0};
+  r->n_reduced = 0;
+  r->part_bytes = 0;
+}
+
+void qni_runner_stop(qni_runner *r) {
+  qni_runner_renew(r);
   qni_lanes_stop(&r->lanes);
   qni_packs_stop(&r->packs);
   qni_mem_free(r->slice);

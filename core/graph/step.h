@@ -37,6 +37,8 @@ typedef struct qni_runner {
 } qni_runner;
 
 qn_status qni_runner_start(qni_program *p, int64_t budget, qni_runner *r) QNI_WARN_UNUSED;
+/* The program was planned anew: workers begin anew, too. */
+void qni_runner_renew(qni_runner *r);
 void qni_runner_stop(qni_runner *r);
 /*
 ** One step: gradients go to the lanes; loss and divisor (sum of shares; 1 for sums) are found.

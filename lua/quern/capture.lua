@@ -197,23 +197,27 @@ end
 
 -- A capture for a new kind of batch, checked against an eager step.
 function Capture:make(flat, args)
-  local made = core.capture_new(flat.tensors, flat.shared, self.bytes, self.fuse, self.slices)
+  local made = core.capture_new(flat.tensors, flat.shared, self.bytes, self.fuse, self.slices, self.again,
+                                self.narrow)
   for trial = 1, TRIALS do
     local scope <close> = core.scope_open()      -- luacheck: ignore 211
     self:record(made, trial, args, #flat.tensors)
   end
   made:build()
   self:check_eager(made, flat, args)
+  made:narrow()
   return made
 end
 
 function Capture:init(fn, options)
-  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1, fuse = 1, slices = 1 },
+  local o = util.options(options, { slice_kib = 1, shared = 1, watch = 1, grad = 1, fuse = 1, slices = 1,
+                                  recompute = 1, activations = 1 },
                          "capture")
   if type(fn) ~= "function" then util.fail("argument", "capture needs a function: the training step") end
   self.fn, self.shared, self.kinds, self.count = fn, {}, {}, 0
   self.fuse = o.fuse ~= false and execution.fuse
-  self.slices = o.slices
+  self.slices, self.again = o.slices, o.recompute
+  self.narrow = o.activations ~= nil and util.choose(o.activations, { "f32", "bf16" }, "capture: activations") == "bf16"
   self.watch, self.grad, self.forms = o.watch ~= false, o.grad ~= false, {}
   self.bytes = o.slice_kib and util.integer(o.slice_kib, "capture: slice_kib", 1) * 1024 or 0
   for _, name in ipairs(o.shared or {}) do self.shared[tostring(name)] = true end

@@ -33,7 +33,7 @@ local outside = { trainings = 0 }  -- what runs count for themselves, of trainin
 local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, batch = 1, bucket = 1, seed = 1,
   clip = 1, accumulate = 1, evaluate = 1, every = 1, select = 1, mode = 1, patience = 1, restore_best = 1,
   name = 1, folder = 1, resume = 1, hooks = 1, progress = 1, checkpoint_steps = 1, shuffle = 1, prefetch = 1,
-  captured = 1, slice_kib = 1, checkpoints = 1, storage = 1 }
+  captured = 1, slice_kib = 1, checkpoints = 1, storage = 1, recompute = 1 }
 
 ---@class quern.FitOptions
 ---@field loss fun(model: table, batch: table): userdata, integer? loss, and what it is a mean over; default model:loss
@@ -60,6 +60,8 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field progress boolean? default true
 ---@field captured boolean? replay the step in slices of the batch where it can be (docs/executor.md); default true
 ---@field slice_kib integer? of captured steps: memory that may grow with a slice; default by the L2 cache
+---@field recompute boolean? cheap ops of captured steps run again in backward and what they made is not kept;
+---  default: where a slice of one sample is above slice_kib
 ---@field storage {activations: string?, moments: string?}? "bf16" halves the memory of what captured steps keep for
 ---  backward, or of the optimizer's moments; arithmetic and parameters stay f32 (docs/executor.md); default "f32"
 ---@field checkpoints boolean? false: keep losses alone; an interrupted training then begins anew. For studies of
@@ -105,8 +107,11 @@ end
 
 local function storage_of(o)
   local storage = util.options(o.storage or {}, { activations = 1, moments = 1 }, "fit: storage")
-  for name, dtype in util.sorted(storage) do util.choose(dtype, { "f32", "bf16" }, "fit: storage of " .. name) end
-  return storage
+  local narrow = {}
+  for name, dtype in util.sorted(storage) do
+    narrow[name] = util.choose(dtype, { "f32", "bf16" }, "fit: storage of " .. name) == "bf16" and dtype or nil
+  end
+  return narrow
 end
 
 local function optimizer_of(model, settings, moments)
@@ -284,7 +289,8 @@ function Fit:choose_execution()
     self.counts = count ~= nil
     loss:backward()
     return loss
-  end, { slice_kib = self.options.slice_kib or plan and plan.slice_kib or execution.slice_kib })
+  end, { slice_kib = self.options.slice_kib or plan and plan.slice_kib or execution.slice_kib,
+         activations = self.storage.activations, recompute = self.options.recompute })
 end
 
 -- Errors that say that a step cannot be replayed; an eager step raises others by itself.

@@ -156,6 +156,8 @@ function Planner:fit(fit)
     flops_per_step = per_step * flops, flops_counted = counted,
     evaluations = evaluated, seconds_per_evaluation = evaluation,
     checkpoint_bytes = fit.folder and folder_bytes(fit.folder) or 0, seconds_per_checkpoint = saving,
+    step = fit.captured and fit.captured:plan():summary() or nil,
+    eager = not fit.captured and fit.execution and fit.execution.why or nil,
     losses_bytes = 17 * steps, seconds = train + evaluated * evaluation + saves * saving,
     planning = sys.clock() - began })
 end

@@ -15,6 +15,8 @@ local class = require "quern.class"
 ---@field batch_bytes integer of what crosses segments
 ---@field slices integer of the last batch
 ---@field lanes integer
+---@field again integer tensors that are made again in backward instead of being kept
+---@field narrow integer tensors that are kept for backward as bf16
 ---@field flops integer of the forward pass over the last batch, as far as ops say
 ---@field segments {kind: string, entries: integer, flops: integer, why: string?}[]
 ---@field entries {when: string, segment: integer?, what: string, shape: string?, why: string?, flops: integer}[]
@@ -67,6 +69,10 @@ function StepPlan:summary()
     ("last batch: %d slices in %d lanes, %.2f GFLOP forward; %d parameters"):format(
       self.slices, self.lanes, self.flops / 1e9, self.parameters),
   }
+  if self.again > 0 then
+    out[#out + 1] = ("%d tensors are made again in backward instead of being kept"):format(self.again)
+  end
+  if self.narrow > 0 then out[#out + 1] = ("%d tensors are kept for backward as bf16"):format(self.narrow) end
   if self.n_segments <= 1 then return out end
   out[#out + 1] = ("%d segments, %s go between them:"):format(self.n_segments, kib(self.batch_bytes))
   for i, s in ipairs(self.segments) do

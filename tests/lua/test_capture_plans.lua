@@ -4,6 +4,7 @@
 local check = require "check"
 local captures = require "captures"
 local quern = require "quern"
+local tensors_of = captures.tensors_of
 local nn = quern.nn
 local run = captures.run
 local distance = captures.distance
@@ -101,6 +102,105 @@ local function fused_runs_have_the_bits_of_single_ops()
     end
   end
 end
+
+-- Slices of more elements than a piece: an early op's second piece comes after a late op's first one.
+local function long_runs_do_not_overwrite_what_they_still_need()
+  quern.seed(43)
+  local w = quern.normal({ 64 }):requires_grad_(true)
+  local forms = {
+    function(x) return (x * w):tanh():mul(2):add(1):square() end,
+    function(x)
+      local y = x * w
+      return y * quern.tanh(y * 0.5) + x:abs():add(1):log() - y:square() * 0.1
+    end,
+    function(x)
+      local y = quern.silu(x * w)
+      return quern.where(quern.gt(y, 0), y:sigmoid(), y * 0.2):exp() * y
+    end,
+  }
+  for i, f in ipairs(forms) do
+    local first
+    for _, fuse in ipairs { true, false } do
+      local captured = quern.capture(function(b) return finish((f(b.x) * b.t):mean()) end, { fuse = fuse })
+      quern.seed(44)
+      local batch = { x = quern.normal { 700, 64 }, t = quern.normal { 700, 64 } }
+      local loss, grads = run(captured, { w }, batch, 1)
+      check.yes(not fuse or captured:plan().fused > 4, "fused: " .. captured:plan().fused)
+      local bits = bytes(grads) .. ("%a"):format(loss)
+      first = first or bits
+      check.yes(bits == first, ("form %d: fusing changes bits"):format(i))
+    end
+  end
+end
+
+-- ---- What is held between forward and backward -----------------------------------------------
+
+-- Three blocks of norm, map and gate, wide enough that what is kept is more than statistics.
+local function deep()
+  quern.seed(61)
+  local parameters, layers = {}, {}
+  for i = 1, 3 do
+    layers[i] = { nn.LayerNorm(64), nn.Linear(64, 64, { act = "silu" }) }
+    for _, t in ipairs(tensors_of(table.unpack(layers[i]))) do parameters[#parameters + 1] = t end
+  end
+  local function step(b)
+    local x = b.x
+    for i, l in ipairs(layers) do
+      local y = l[2](l[1](x))
+      x = x + quern.dropout(y * quern.tanh(y * 0.5), { p = 0.1 * i })
+    end
+    return finish(quern.mse(x, b.t))
+  end
+  local function batch(n) return { x = quern.normal { n, 64 }, t = quern.normal { n, 64 } } end
+  return step, parameters, batch
+end
+
+local function held(options, n)
+  local step, parameters, batch = deep()
+  local captured = quern.capture(step, options)
+  quern.seed(62)
+  local one = batch(n)
+  run(captured, parameters, one, 1)
+  local loss, grads = run(captured, parameters, one, 2)
+  return { loss = loss, grads = grads, plan = captured:plan() }
+end
+
+local function cheap_ops_run_again_with_the_same_bits_in_less_memory()
+  for _, n in ipairs { 40, 9 } do
+    local kept, again = held({ recompute = false, slices = true }, n), held({ recompute = true, slices = true }, n)
+    check.equal(kept.plan.again, 0)
+    check.yes(again.plan.again >= 3, again.plan.again)
+    check.yes(tostring(again.plan):find("again: layer_norm", 1, true), tostring(again.plan))
+    check.equal(("%a"):format(again.loss), ("%a"):format(kept.loss))
+    check.yes(bytes(again.grads) == bytes(kept.grads), "other gradients")
+    check.yes(again.plan.arena_bytes < kept.plan.arena_bytes, again.plan.arena_bytes)
+  end
+  check.equal(held({}, 40).plan.again, 0)                       -- a sample is far below the budget
+  check.yes(held({ slice_kib = 1 }, 40).plan.again >= 3)        -- and above this one
+end
+
+local function activations_may_be_kept_as_bf16()
+  local before, exact, first = quern.threads(), held({ recompute = false }, 400), nil
+  for _, workers in ipairs { 1, 2, 3, 7 } do
+    quern.threads(workers)
+    local narrow = held({ activations = "bf16", recompute = false }, 400)
+    check.yes(narrow.plan.narrow >= 6, narrow.plan.narrow)
+    check.yes(tostring(narrow.plan):find("kept as bf16", 1, true), tostring(narrow.plan))
+    check.yes(narrow.plan.arena_bytes < 0.75 * exact.plan.arena_bytes, narrow.plan.arena_bytes)
+    check.equal(("%a"):format(narrow.loss), ("%a"):format(exact.loss))    -- forward is what it was
+    first = first or bytes(narrow.grads)
+    check.yes(bytes(narrow.grads) == first, workers .. " workers give other bits")
+    for i, g in ipairs(narrow.grads) do
+      local off = distance(g, exact.grads[i])
+      check.yes(off < 6e-3, ("parameter %d: %g"):format(i, off))
+    end
+    check.yes(first ~= bytes(exact.grads), "nothing was rounded")
+  end
+  quern.threads(before)
+  check.fails(function() quern.capture(function() end, { activations = "f16" }) end, "f16")
+end
+
+-- ---- Without gradients -----------------------------------------------------------------
 
 local function forward_passes_return_what_eager_ones_do()
   local before = quern.threads()
@@ -205,6 +305,9 @@ return {
   { "plans can be read", plans_can_be_read },
   { "packed weights are those of the step", packed_weights_are_those_of_the_step },
   { "fused runs have the bits of single ops", fused_runs_have_the_bits_of_single_ops },
+  { "long runs do not overwrite what they still need", long_runs_do_not_overwrite_what_they_still_need },
+  { "cheap ops run again with the same bits in less memory", cheap_ops_run_again_with_the_same_bits_in_less_memory },
+  { "activations may be kept as bf16", activations_may_be_kept_as_bf16 },
   { "forward passes return what eager ones do", forward_passes_return_what_eager_ones_do },
   { "best items are those of all scores", best_items_are_those_of_all_scores },
   { "results of forward passes are new each time", results_of_forward_passes_are_new_each_time },

@@ -168,7 +168,7 @@ end
 
 -- Interrupted in the second of three epochs and resumed: equal bits; and the choice stands in the checkpoint.
 local function bf16_storage_resumes_with_equal_bits()
-  local storage = { moments = "bf16" }
+  local storage = { moments = "bf16", activations = "bf16" }
   local whole = fitted { epochs = 3, storage = storage }
   check.yes(bytes(whole) ~= bytes(fitted { epochs = 3 }), "the setting changes nothing")
   local folder, real, looks = check.folder(), sys.interrupted, 0

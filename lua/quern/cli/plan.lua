@@ -15,6 +15,9 @@ local function training(rows, f)
   add("  arithmetic", f.flops_per_step > 0 and ("%sFLOP forward each, by ops that take %.0f %% of its time; %s"):format(
     util.count(f.flops_per_step), 100 * f.flops_counted, "about three times that with backward")
     or "these ops do not count theirs")
+  for i, line in ipairs(f.step or { f.eager and "trained eagerly: " .. f.eager }) do
+    add(i == 1 and "  captured step" or "", line)
+  end
   if f.evaluations > 0 then
     add("  evaluations", ("%d, %s each"):format(f.evaluations, util.seconds(f.seconds_per_evaluation)))
   end

@@ -312,24 +312,35 @@ static int32_t candidates(const qni_program *p) {
   return n;
 }
 
-static bool over_budget(const qni_program *p, const qni_extent *one, int64_t budget) {
-  return qni_plan_bytes(p, one) - qni_plan_bytes(p, &(qni_extent){0, 0, 1}) > budget;
+static bool can_run_again(const struct hold *h, int32_t b, struct span *s) {
+  const qni_program *p = h->p;
+  return is_held(p, b, s) && !(h->pinned && h->pinned[b]) && is_cheap(p, p->buffer[b].producer) &&
+         inputs_there(p, &p->entry[p->buffer[b].producer], s->backward);
+}
+
+/* Is a slice of one sample above the budget, and would it be within without what can be made again? */
+static bool brings_within(const struct hold *h, const qni_extent *one, int64_t budget) {
+  const qni_program *p = h->p;
+  struct span s;
+  int64_t saved = 0, bytes = qni_plan_bytes(p, one) - qni_plan_bytes(p, &(qni_extent){0, 0, 1});
+  for (int32_t b = 0; bytes > budget && b < p->n_buffers; b++)
+    if (can_run_again(h, b, &s)) saved += qni_affine_value(&p->affines.list[p->buffer[b].bytes], one);
+  return bytes > budget && bytes - saved <= budget;
 }
 
 qn_status qni_program_hold(qni_program *p, const qni_extent *one, int64_t budget) {
   struct hold h = {.p = p};
   struct span s;
   const qni_choices *how = &p->choices;
+  if (p->root < 0 || p->all_whole) return QN_OK;
   bool again = how->again == QNI_AGAIN_ON ||
-               (how->again == QNI_AGAIN_AUTO && over_budget(p, one, budget));
-  if (p->root < 0 || p->all_whole || (!again && !how->narrow)) return QN_OK;
+               (how->again == QNI_AGAIN_AUTO && brings_within(&h, one, budget));
+  if (!again && !how->narrow) return QN_OK;
   int32_t n_buffers = p->n_buffers, n = candidates(p);
   if (n == 0) return QN_OK;
   qn_status st = make_room(&h, n);
   for (int32_t b = 0; !st && again && b < n_buffers; b++) {
-    if (!is_held(p, b, &s) || h.pinned[b] || !is_cheap(p, p->buffer[b].producer) ||
-        !inputs_there(p, &p->entry[p->buffer[b].producer], s.backward))
-      continue;
+    if (!can_run_again(&h, b, &s)) continue;
     st = run_again(&h, b, &s);
     p->n_again++;
   }

@@ -6,8 +6,8 @@
 
 /*
 ** Does what the program's choices say; after it was planned, before it runs. one: the extent of one
-** (long) sample, budget: bytes that may grow with a slice; ops run again by themselves where a
-** slice of one sample is above it.
+** (long) sample, budget: bytes that may grow with a slice; ops run again by themselves where that
+** brings a slice of one sample within it.
 */
 qn_status qni_program_hold(qni_program *p, const qni_extent *one, int64_t budget) QNI_WARN_UNUSED;
 /* From now on narrow copies are bf16. Whoever runs the program starts anew. */

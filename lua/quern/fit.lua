@@ -61,7 +61,7 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field captured boolean? replay the step in slices of the batch where it can be (docs/executor.md); default true
 ---@field slice_kib integer? of captured steps: memory that may grow with a slice; default by the L2 cache
 ---@field recompute boolean? cheap ops of captured steps run again in backward and what they made is not kept;
----  default: where a slice of one sample is above slice_kib
+---  default: where that brings a slice of one sample within slice_kib
 ---@field storage {activations: string?, moments: string?}? "bf16" halves the memory of what captured steps keep for
 ---  backward, or of the optimizer's moments; arithmetic and parameters stay f32 (docs/executor.md); default "f32"
 ---@field checkpoints boolean? false: keep losses alone; an interrupted training then begins anew. For studies of

@@ -175,8 +175,13 @@ local function cheap_ops_run_again_with_the_same_bits_in_less_memory()
     check.yes(bytes(again.grads) == bytes(kept.grads), "other gradients")
     check.yes(again.plan.arena_bytes < kept.plan.arena_bytes, again.plan.arena_bytes)
   end
-  check.equal(held({}, 40).plan.again, 0)                       -- a sample is far below the budget
-  check.yes(held({ slice_kib = 1 }, 40).plan.again >= 3)        -- and above this one
+  -- by itself where that brings a sample within the budget: neither far above it nor far below
+  local by_itself = {}
+  for _, kib in ipairs { 1, 4, 5, 8192 } do
+    local again = held({ slice_kib = kib }, 40).plan.again
+    if again > 0 then by_itself[#by_itself + 1] = kib end
+  end
+  check.yes(#by_itself > 0 and by_itself[1] > 1 and by_itself[#by_itself] < 8192, quern.json.encode(by_itself))
 end
 
 local function activations_may_be_kept_as_bf16()

@@ -16,7 +16,7 @@ local function training(rows, f)
     util.count(f.flops_per_step), 100 * f.flops_counted, "about three times that with backward")
     or "these ops do not count theirs")
   for i, line in ipairs(f.step or { f.eager and "trained eagerly: " .. f.eager }) do
-    add(i == 1 and "  captured step" or "", line)
+    add(i == 1 and "  captured" or "", line)
   end
   if f.evaluations > 0 then
     add("  evaluations", ("%d, %s each"):format(f.evaluations, util.seconds(f.seconds_per_evaluation)))

@@ -8,12 +8,18 @@ local models = {}
 
 local here = (arg and arg[0] or "tests/bench/x"):match("^(.*)/[^/]*$") or "."
 
+--- A size of a model or a batch: the one to be measured, or one that runs in no time where models.small is set
+--- (tests/lua/test_steps.lua).
+function models.size(full, small) return models.small and small or full end
+
 --- All models, file by file in the order of their names.
-function models.all()
+---@param folder string? of steps; default: beside the benchmark that runs
+function models.all(folder)
   local list = {}
-  for _, name in ipairs(quern._io.list(here .. "/steps")) do
+  folder = folder or here .. "/steps"
+  for _, name in ipairs(quern._io.list(folder)) do
     if name:match("%.lua$") then
-      for _, case in ipairs(dofile(here .. "/steps/" .. name)) do list[#list + 1] = case end
+      for _, case in ipairs(dofile(folder .. "/" .. name)) do list[#list + 1] = case end
     end
   end
   return list

@@ -6,7 +6,8 @@ local quern = require "quern"
 local nn = require "quern.nn"
 local models = require "models"
 
-local BATCH, PAST, D, ROWS = 1024, 500, 16, 200000
+local size = models.size
+local BATCH, PAST, D, ROWS = size(1024, 20), size(500, 7), 16, size(200000, 90)
 
 local Model = nn.class "InterestNetwork"
 

@@ -6,7 +6,7 @@ local quern = require "quern"
 local models = require "models"
 local hstu = quern.plugin "hstu"
 
-local ITEMS, BATCH, LENGTH = 3706, 128, 200
+local ITEMS, BATCH, LENGTH = models.size(3706, 80), models.size(128, 18), models.size(200, 24)
 
 local function batch_of(shortest, size)
   local random = quern.det.random(1)

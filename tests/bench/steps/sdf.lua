@@ -5,7 +5,8 @@ local quern = require "quern"
 local nn = require "quern.nn"
 local models = require "models"
 
-local POINTS, CODE, WIDTH, LAYERS, SKIP = 16384, 32, 512, 8, 5
+local size = models.size
+local POINTS, CODE, WIDTH, LAYERS, SKIP = size(16384, 60), size(32, 5), size(512, 16), 8, 5
 
 local Decoder = nn.class "DeepSdf"
 

@@ -5,7 +5,9 @@ local quern = require "quern"
 local nn = require "quern.nn"
 local models = require "models"
 
-local TOKENS, D, BLOCKS, HEADS, LENGTH, BATCH, MASKED = 3706, 256, 4, 4, 256, 16, 51
+local size = models.size
+local TOKENS, D, BLOCKS, HEADS = size(3706, 70), size(256, 16), size(4, 2), 4
+local LENGTH, BATCH, MASKED = size(256, 20), size(16, 10), size(51, 4)
 
 local Block = nn.class "Block"
 

@@ -5,7 +5,7 @@ local quern = require "quern"
 local nn = require "quern.nn"
 local models = require "models"
 
-local BATCH, SIZE, CLASSES = 128, 32, 10
+local BATCH, SIZE, CLASSES = models.size(128, 6), models.size(32, 8), 10
 
 local function conv(inputs, outputs, kernel, stride)
   return nn.Conv2d(inputs, outputs, kernel,
@@ -82,6 +82,6 @@ local function case(name, widths, blocks)
 end
 
 return {
-  case("ResNet-20 CIFAR B128", { 16, 32, 64 }, 3),
-  case("ResNet-18 CIFAR B128", { 64, 128, 256, 512 }, 2),
+  case("ResNet-20 CIFAR B128", models.size({ 16, 32, 64 }, { 4, 8, 16 }), 3),
+  case("ResNet-18 CIFAR B128", models.size({ 64, 128, 256, 512 }, { 4, 8, 8, 16 }), 2),
 }

@@ -51,7 +51,7 @@ static bool writes(const qni_program *p, const qni_entry *e, int32_t b) {
   return !back && lists(p, e->saved, QN_MAX_SAVED, b);
 }
 
-struct span { /* of a buffer's uses */
+struct span {                                 /* of a buffer's uses */
   int32_t n_writers, forward, backward, last; /* last forward use, first backward use, last use */
   bool plain;                                 /* backward only reads it, by ops */
 };
@@ -187,8 +187,8 @@ static void redirect(struct hold *h, int32_t from, int32_t to) {
 /* ---- Entries ---- */
 
 static void add_entry(struct hold *h, int32_t at, int32_t like, const qni_entry *e) {
-  h->list[h->n++] = (qni_added){
-      .at = at, .segment = h->p->segment[like], .row = h->p->row[like], .entry = *e};
+  h->list[h->n++] =
+      (qni_added){.at = at, .segment = h->p->segment[like], .row = h->p->row[like], .entry = *e};
 }
 
 static qn_status add_copy(struct hold *h, int32_t at, int32_t like, int32_t from, int32_t to) {
@@ -324,7 +324,8 @@ static bool brings_within(const struct hold *h, const qni_extent *one, int64_t b
   struct span s;
   int64_t saved = 0, bytes = qni_plan_bytes(p, one) - qni_plan_bytes(p, &(qni_extent){0, 0, 1});
   for (int32_t b = 0; bytes > budget && b < p->n_buffers; b++)
-    if (can_run_again(h, b, &s)) saved += qni_affine_value(&p->affines.list[p->buffer[b].bytes], one);
+    if (can_run_again(h, b, &s))
+      saved += qni_affine_value(&p->affines.list[p->buffer[b].bytes], one);
   return bytes > budget && bytes - saved <= budget;
 }
 

@@ -289,7 +289,8 @@ local function results_of_forward_passes_are_new_each_time()
   captured(xt(9))
   check.yes(one:bytes() == was, "a result was overwritten")
   -- one that no op makes
-  local constant = quern.capture(function(b) return quern.tensor(3.0):expand { b.x.shape[1] }, b.x end, { grad = false })
+  local function three(b) return quern.tensor(3.0):expand { b.x.shape[1] }, b.x end
+  local constant = quern.capture(three, { grad = false })
   for _, n in ipairs { 20, 3 } do
     local batch = xt(n)
     local ones, x = constant(batch)

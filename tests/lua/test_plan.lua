@@ -92,7 +92,7 @@ return {
     check.equal(code, 0)
     local text = table.concat(lines, "\n")
     for _, part in ipairs { "65 parameters (260 B)", "84 (7 epochs of 12)", "memory", "disk", "time",
-                            "evaluations  7" } do
+                            "evaluations  7", "captured     trained eagerly: add" } do
       check.yes(text:find(part, 1, true), part .. " is missing in\n" .. text)
     end
     check.equal(sys.exists(("/tmp/quern-plan-%d"):format(require("quern.core").pid())), false)

@@ -77,7 +77,8 @@ return {
   case { name = "HSTU D50 L2, 128 negatives a token", dim = 50, blocks = 2, loss = "uniform", infer = true },
   case { name = "HSTU D50 L2, lengths 18 to 200, shared", dim = 50, blocks = 2, loss = "shared", shortest = 18 },
   case { name = "HSTU D50 L8 H2, 128 negatives a token", dim = 50, blocks = 8, heads = 2, loss = "uniform" },
-  case { name = "HSTU D256 L4 H4, shared negatives", dim = models.size(256, 32), blocks = 4, heads = 4, loss = "shared", infer = true },
+  case { name = "HSTU D256 L4 H4, shared negatives", dim = models.size(256, 32),
+         blocks = 4, heads = 4, loss = "shared", infer = true },
   case { name = "SASRec D50 L2, 1 negative", model = "sasrec", dim = 50, blocks = 2, loss = "bce", infer = true },
   case { name = "SASRec D50 L2, full softmax", model = "sasrec", dim = 50, blocks = 2, loss = "full" },
 }

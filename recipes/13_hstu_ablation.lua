@@ -20,8 +20,8 @@ local r = quern.recipe {
   },
   sizes = {
     smoke = { max_len = 30, only = "full,no bias,SASRec", model = { dim = 16, blocks = 1 }, train = { epochs = 1 } },
-    small = { max_len = 50, seeds = 3, model = { dim = 32 },
-              train = { epochs = 12, lr = 3e-3, every = 3, patience = 0 } },
+    small = { max_len = 50, seeds = 3, only = "full,position bias,time bias,no bias,softmax,no gate,SASRec",
+              model = { dim = 32 }, train = { epochs = 9, lr = 3e-3, every = 3, patience = 0 } },
     full = { seeds = 3 },
   },
 }

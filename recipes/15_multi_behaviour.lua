@@ -20,7 +20,7 @@ local r = quern.recipe {
   },
   sizes = {
     smoke = { users = 200, max_len = 20, model = { dim = 16, blocks = 1 }, train = { epochs = 1 } },
-    small = { train = { epochs = 20 } },
+    small = { train = { epochs = 20, lr = 3e-3 } },
     full = { max_len = 200, train = { epochs = 80 } },
   },
 }

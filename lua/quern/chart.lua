@@ -201,11 +201,11 @@ local function draw_series(out, s, i, x, y, x_name)
   local band = s.band and band_path(s.band, x, y)
   if band then out[#out + 1] = ('<path class="band" fill="%s" d="%s"/>'):format(colour(i), band) end
   out[#out + 1] = ('<path class="line" stroke="%s"%s d="%s"/>'):format(colour(i), dash(i), path_of(points, x, y))
-  if #points > MARKED then return end
-  for _, p in ipairs(points) do
+  local marked = s.dots or #points <= MARKED and points or {}
+  for _, p in ipairs(marked) do
     if drawable(p, x, y) then
       local text = ("%s: %s %s, %s"):format(s.name, x_name, util.number(p[1]), util.number(p[2]))
-      out[#out + 1] = dot(i, x.place(p[1]), y.place(p[2]), "2.8", text)
+      out[#out + 1] = dot(i, x.place(p[1]), y.place(p[2]), s.dots and "3.5" or "2.8", text)
     end
   end
 end
@@ -296,6 +296,7 @@ end
 ---@field name string
 ---@field points number[][] pairs of x and y in the order of x; values that are no numbers make gaps
 ---@field band number[][]? triples of x, low and high
+---@field dots number[][]? pairs that get a dot each beside the line, instead of the line's own points
 
 ---@class quern.ChartOptions
 ---@field title string
@@ -316,6 +317,9 @@ function chart.line(o)
   local xs, ys, entries = {}, {}, {}
   for i, s in ipairs(o.series) do
     for _, p in ipairs(s.points) do
+      if finite(p[2]) then xs[#xs + 1], ys[#ys + 1] = p[1], p[2] end
+    end
+    for _, p in ipairs(s.dots or {}) do
       if finite(p[2]) then xs[#xs + 1], ys[#ys + 1] = p[1], p[2] end
     end
     for _, b in ipairs(s.band or {}) do ys[#ys + 1], ys[#ys + 2] = b[2], b[3] end

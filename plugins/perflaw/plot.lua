@@ -181,7 +181,7 @@ local function by_width(fit, s)
   return groups, order
 end
 
---- Metric against the first axis: the trained values, and the law with its band.
+--- Metric against the first axis: the law as lines with its band, the trained values as dots.
 ---@param fit perflaw.Fit
 ---@param o { surface: integer|string?, band: table?, title: string? }? band: a bootstrap
 function plot.slices(fit, o)
@@ -197,8 +197,8 @@ function plot.slices(fit, o)
         band[i] = { p[1], v.lo, v.hi }
       end
     end
-    series[#series + 1] = { name = ("%s %g"):format(fit.axes[2], d), points = law, band = o.band and band }
-    series[#series + 1] = { name = ("%g, trained"):format(d), points = points }
+    series[#series + 1] = { name = ("%s %g"):format(fit.axes[2], d), points = law, dots = points,
+                            band = o.band and band }
   end
   return chart.line { title = o.title or ("%s against %s, %s"):format(fit.metric, fit.axes[1], fit.surfaces[s].label),
     x = fit.axes[1], series = series }

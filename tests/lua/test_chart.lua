@@ -73,6 +73,15 @@ return {
     check.yes(text:find("#0072b2", 1, true) and not text:find("var(", 1, true))
   end },
 
+  { "dots beside a line stand in its colour, within the frame, in place of its own", function()
+    local law = { name = "law", points = { { 1, 1 }, { 2, 2 } }, dots = { { 1, 5 } } }
+    local svg = chart.line { title = "t", series = { law } }
+    check.equal(count(svg, "<circle"), 1)
+    check.yes(svg:find('fill="var(--c1)"', 1, true) and svg:find("law: x 1, 5", 1, true))
+    local height = tonumber(svg:match 'cy="([%d.]+)"')
+    check.yes(height > 28 and height < 60, svg)
+  end },
+
   { "more series than colours are told apart by dashes", function()
     local series = {}
     for i = 1, 10 do series[i] = { name = "s" .. i, points = { { 1, i }, { 2, i } } } end

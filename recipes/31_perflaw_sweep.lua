@@ -13,6 +13,7 @@ local r = quern.recipe {
   params = {
     set = { "str", "ml-1m-sequences", "a dataset of sequences (quern data list)" },
     max_len = { "int", 50, "most recent events kept", min = 2 },
+    users = { "int", 0, "users taken, from the first on; 0: all", min = 0 },
     layers = { "str", "1,2,4,8", "depths" }, dims = { "str", "16,32,64,96", "widths" },
     epochs = { "int", 6, "passes over the users for each cell", min = 1 },
     negatives = { "int", 0, "drawn for a batch; 0: all items", min = 0 },
@@ -23,7 +24,7 @@ local r = quern.recipe {
   },
   sizes = {
     smoke = { set = "dirichlet", max_len = 20, layers = "1,2", dims = "8,16,24", epochs = 1 },
-    small = { max_len = 30, dims = "16,32,64", epochs = 5, negatives = 512, batch = 32 },
+    small = { max_len = 30, users = 2000, dims = "16,32,64", lr = 3e-3, negatives = 512, batch = 32 },
     full = { max_len = 200, layers = "1,2,4,6,8", dims = "16,32,48,64,96", epochs = 20, seeds = 3 },
   },
 }
@@ -47,6 +48,7 @@ end
 function r:train(cfg)
   local generated = cfg.set == "dirichlet"
   local data = quern.data.sequences { set = cfg.set, max_len = cfg.max_len, protocol = not generated and "meta" or nil,
+    users = cfg.users > 0 and { 1, cfg.users } or nil,
     dirichlet = generated and { n_items = 200, n_categories = 10, n_records = 400, length = 24 } or nil }
   local rows = {}
   for _, layers in ipairs(numbers(cfg.layers)) do

@@ -29,16 +29,16 @@ static void *zeroed(qni_arena *arena, size_t bytes) {
   return block ? memset(block, 0, bytes) : NULL;
 }
 
-/* The arrays of a node lie one behind the other in one block. */
+/* The arrays of a node lie one behind the other in one block; the shapes, last, are not cleared: calls fill them. */
 qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node **node) {
   *node = NULL;
   qni_node *n = qni_mem_buffer(sizeof *n);
   if (!n) return QN_E_NOMEM;
   memset(n, 0, sizeof *n);
   size_t in = (size_t)n_in, out = (size_t)n_out;
-  char *block = zeroed(&n->memory, in * (sizeof *n->edge + sizeof *n->in_like +
-                                         sizeof *n->in_offsets + sizeof *n->owner) +
-                                       out * (sizeof *n->out_like + sizeof *n->pending));
+  const size_t links = in * (sizeof *n->edge + sizeof *n->in_offsets) + out * sizeof *n->pending;
+  const size_t shapes = (in + out) * sizeof *n->in_like;
+  char *block = qni_arena_alloc(&n->memory, links + shapes + in * sizeof *n->owner);
   if (!block) {
     qni_mem_buffer_free(n, sizeof *n);
     return QN_E_NOMEM;
@@ -48,12 +48,13 @@ qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node
   n->sequence = atomic_fetch_add(&next_sequence, 1);
   n->n_in = n_in;
   n->n_out = n_out;
+  memset(block, 0, links);
   n->edge = (qni_edge *)(void *)block;
-  n->in_like = (qn_view *)(void *)(n->edge + in);
-  n->out_like = n->in_like + in;
-  n->in_offsets = (qn_tensor **)(void *)(n->out_like + out);
+  n->in_offsets = (qn_tensor **)(void *)(n->edge + in);
   n->pending = n->in_offsets + in;
-  n->owner = (int16_t *)(void *)(n->pending + out);
+  n->in_like = (qn_view *)(void *)(n->pending + out);
+  n->out_like = n->in_like + in;
+  n->owner = (int16_t *)(void *)(n->out_like + out);
   *node = n;
   return QN_OK;
 }

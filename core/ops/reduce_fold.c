@@ -232,7 +232,15 @@ qn_status qni_fold_sum_to(const qn_host *h, qn_call *c, const qn_view *x, qn_vie
   qni_fold f;
   void *acc = NULL;
   int32_t extra = x->ndim - y->ndim;
-  if (qni_map_same_shape(x, y)) return qni_fold_copy(h, c, y, x);
+  if (qni_map_count(x) == qni_map_count(y)) { /* nothing is summed: dimensions of 1 go */
+    qn_view from = *x;
+    from.ndim = y->ndim;
+    for (int32_t d = 0; d < y->ndim; d++) {
+      from.shape[d] = y->shape[d];
+      from.stride[d] = x->stride[d + extra];
+    }
+    return qni_fold_copy(h, c, y, &from);
+  }
   for (int32_t d = 0; d < x->ndim; d++)
     reduced[d] = d < extra || (y->shape[d - extra] == 1 && x->shape[d] != 1);
   qn_status st = qni_fold_start(h, c, x, reduced, &f);

@@ -265,6 +265,19 @@ void *qni_arena_alloc(qni_arena *arena, size_t bytes) {
   return block;
 }
 
+int64_t qni_arena_room(const qni_arena *arena) {
+  size_t sum = 0;
+  for (const struct qni_arena_block *b = arena->first; b; b = b->next) sum += b->bytes;
+  return (int64_t)sum;
+}
+
+qn_status qni_arena_begin(qni_arena *arena, int64_t bytes) {
+  if (arena->first || bytes <= 0) return QN_OK;
+  arena->first = arena->current = arena_block((size_t)bytes);
+  arena->used = 0;
+  return arena->first ? QN_OK : QN_E_NOMEM;
+}
+
 void qni_arena_reset(qni_arena *arena) {
   arena->current = arena->first;
   arena->used = 0;

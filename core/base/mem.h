@@ -53,5 +53,8 @@ typedef struct qni_arena {
 void *qni_arena_alloc(qni_arena *arena, size_t bytes);
 void qni_arena_reset(qni_arena *arena); /* keeps the blocks for reuse */
 void qni_arena_free(qni_arena *arena);
+int64_t qni_arena_room(const qni_arena *arena); /* bytes that it holds */
+/* A first block of so many bytes, if there is none yet; QN_E_NOMEM. */
+qn_status qni_arena_begin(qni_arena *arena, int64_t bytes) QNI_WARN_UNUSED;
 
 #endif

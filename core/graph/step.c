@@ -10,6 +10,7 @@
 */
 #include "graph/step.h"
 
+#include <stddef.h>
 #include <string.h>
 
 #include "exec/pool.h"
@@ -169,6 +170,26 @@ static qn_status start_whole(qni_runner *r) {
   return st ? st : find_reduced(r);
 }
 
+static qn_status level(const qni_runner *r, size_t at) {
+  int64_t most = 0;
+  for (int32_t i = 0; i < r->n_workers; i++) {
+    int64_t room =
+        qni_arena_room((const qni_arena *)(const void *)((const char *)&r->worker[i] + at));
+    if (room > most) most = room;
+  }
+  qn_status st = QN_OK;
+  for (int32_t i = 0; !st && i < r->n_workers; i++)
+    st = qni_arena_begin((qni_arena *)(void *)((char *)&r->worker[i] + at), most);
+  return st;
+}
+
+/* A worker that was late in all steps so far has what the others took, before it needs it. */
+static qn_status level_all(const qni_runner *r) {
+  qn_status st = level(r, offsetof(qni_worker, frame.memory));
+  if (!st) st = level(r, offsetof(qni_worker, replay.row_memory));
+  return st ? st : level(r, offsetof(qni_worker, replay.loose_memory));
+}
+
 /* Room for the slices and for all workers; no work when there is. */
 static qn_status reserve(qni_runner *r) {
   bool fits = r->most.B > 0;
@@ -185,7 +206,7 @@ static qn_status reserve(qni_runner *r) {
     r->worker[i].batch_memory = r->batch_memory;
     st = qni_worker_reserve(&r->worker[i], r->arena_bytes, r->most.B);
   }
-  return st;
+  return st ? st : level_all(r);
 }
 
 /* ---- Sums that cross segments ---- */

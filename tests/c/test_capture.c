@@ -230,7 +230,8 @@ static void a_steady_step_allocates_and_faults_nothing(void **state) {
   updates_new(&m, u);
   assert_ok(capture(&m, batch, 2048, &c));
   int64_t allocations = 1, faults = 1;
-  for (int32_t run = 0; run < 20 && (run < 2 || allocations || faults); run++) {
+  const bool emulated = getenv("QUERN_EMULATED") != NULL; /* by a program that faults itself */
+  for (int32_t run = 0; run < 20 && (run < 2 || allocations || (faults && !emulated)); run++) {
     allocations = qni_mem_count(), faults = page_faults();
     for (int32_t i = 0; i < 5; i++) {
       assert_ok(qni_capture_run(c, batch, 2, &loss, &over));
@@ -241,7 +242,10 @@ static void a_steady_step_allocates_and_faults_nothing(void **state) {
     allocations = qni_mem_count() - allocations, faults = page_faults() - faults;
   }
   assert_int_equal(allocations, 0);
-  assert_int_equal(faults, 0);
+  if (emulated)
+    print_message("skipped: page faults, which the emulator has of its own\n");
+  else
+    assert_int_equal(faults, 0);
   updates_free(u);
   qni_capture_free(c);
   batch_free(batch), model_free(&m);

@@ -27,6 +27,39 @@ static void buffers_are_aligned_counted_and_reused(void **state) {
   qni_mem_trim();
 }
 
+/* VmFlags of the mapping that an address lies in; false: the kernel does not say. */
+static bool flags_of(const void *address, char *flags, size_t size) {
+  FILE *f = fopen("/proc/self/smaps", "r");
+  char line[512];
+  bool inside = false, found = false;
+  while (f && !found && fgets(line, sizeof line, f)) {
+    unsigned long long begin, end;
+    if (sscanf(line, "%llx-%llx ", &begin, &end) == 2)
+      inside = (uintptr_t)address >= begin && (uintptr_t)address < end;
+    else if (inside && !strncmp(line, "VmFlags:", 8))
+      found = snprintf(flags, size, "%s", line + 8) > 0;
+  }
+  if (f) fclose(f);
+  return found;
+}
+
+/* Tables, moments and arenas are such buffers: large pages are asked for, from a large page's begin. */
+static void large_buffers_ask_for_huge_pages(void **state) {
+  (void)state;
+  char flags[512];
+  if (access("/sys/kernel/mm/transparent_hugepage", F_OK)) {
+    print_message("skipped: this kernel has no transparent huge pages\n");
+    skip();
+  }
+  char *large = qni_mem_buffer(16 << 20), *small = qni_mem_buffer(1 << 16);
+  assert_non_null(large), assert_non_null(small);
+  assert_int_equal((uintptr_t)large % (2 << 20), 0);
+  assert_true(flags_of(large + (8 << 20), flags, sizeof flags));
+  assert_non_null(strstr(flags, " hg"));
+  if (flags_of(small, flags, sizeof flags)) assert_null(strstr(flags, " hg"));
+  qni_mem_buffer_free(large, 16 << 20), qni_mem_buffer_free(small, 1 << 16);
+}
+
 static void the_chosen_allocation_fails_and_only_it(void **state) {
   (void)state;
   qni_error_reset();
@@ -119,6 +152,7 @@ static void guarded_buffers_notice_writes_around_them(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(buffers_are_aligned_counted_and_reused),
+      cmocka_unit_test(large_buffers_ask_for_huge_pages),
       cmocka_unit_test(the_chosen_allocation_fails_and_only_it),
       cmocka_unit_test(from_the_chosen_allocation_on_all_fail),
       cmocka_unit_test(the_limit_refuses_and_leaves_the_count),

@@ -2,7 +2,7 @@
 -- survival counts, and the scorer beside eight other ways of pruning before training, on the teacher's
 -- architecture and on another one.
 --   quern run recipes/21_autosparse_lenet.lua
---   quern run recipes/21_autosparse_lenet.lua --size full --set data.set=fashion-mnist
+--   quern run recipes/21_autosparse_lenet.lua --set data.set=mnist-10k --set data.inputs=normal --set train.batch=75
 -- SPDX-License-Identifier: MIT
 local quern = require "quern"
 local vision, prune, autosparse = quern.plugin "vision", quern.plugin "prune", quern.plugin "autosparse"
@@ -11,10 +11,11 @@ local r = quern.recipe {
   name = "autosparse-lenet",
   doc = "AutoSparse: teacher, fit, and pruning at initialization beside its baselines, LeNet-300-100",
   params = {
-    data = { set = { "str", "auto", "images of 28x28; auto: mnist-10k, else fashion-mnist, else generated" },
-             limit = { "int", 10000, "training images used", min = 1 } },
-    train = { epochs = { "int", 4, "of each training", min = 1 },
-              batch = { "int", 75, "images: 100 steps an epoch of 7,500", min = 1 },
+    data = { set = { "str", "auto", "images of 28x28; auto: fashion-mnist, else mnist-10k, else generated" },
+             limit = { "int", 10000, "training images used", min = 1 },
+             inputs = { "enum", "unit", "unit: pixels from 0 to 1; normal: less their mean, over their deviation",
+                        of = { "unit", "normal" } } },
+    train = { epochs = { "int", 4, "of each training", min = 1 }, batch = { "int", 100, "images", min = 1 },
               lr = { "num", 0.05, "of SGD with momentum 0.9, falling by cosine", min = 0 } },
     irp = { rounds = { "int", 20, "of the teacher", min = 2 }, final = { "num", 0.01, "its last density", min = 0 },
             criterion = { "enum", "snip", "what the teacher prunes by", of = { "snip", "magnitude" } } },
@@ -29,13 +30,13 @@ local r = quern.recipe {
     smoke = { data = { limit = 500 }, train = { epochs = 1 }, irp = { rounds = 3, final = 0.1 },
               fit = { epochs = 1 }, prune = { methods = "magnitude,snip", densities = "10", seeds = 1 } },
     small = {},
-    full = { data = { limit = 60000 }, train = { epochs = 10, batch = 100 } },
+    full = { data = { limit = 60000 }, train = { epochs = 10 } },
   },
 }
 
 local function choose(name)
   if name ~= "auto" then return name end
-  for _, set in ipairs { "mnist-10k", "fashion-mnist" } do
+  for _, set in ipairs { "fashion-mnist", "mnist-10k" } do
     if quern.data.have(set) then return set end
   end
   return "blobs"
@@ -65,7 +66,9 @@ function r:study(cfg, set, label, hidden, scorer)
 end
 
 function r:main(cfg)
-  local set = quern.data.images { set = choose(cfg.data.set), limit = cfg.data.limit, layout = "flat" }
+  local unit = cfg.data.inputs == "unit"
+  local set = quern.data.images { set = choose(cfg.data.set), limit = cfg.data.limit, layout = "flat",
+    mean = unit and { 0.0 } or nil, std = unit and { 1.0 } or nil }
   self:log(tostring(set))
   local t = cfg.train
   quern.seed(self.seed)

@@ -28,7 +28,7 @@ struct hold {
   bool *pinned;    /* by buffer: something that runs again reads it */
   int32_t *map;    /* by view: its place in backward; -1: the same */
   qni_added *list; /* in order of being found */
-  int32_t n, max_buffers, max_views;
+  int32_t n;
 };
 
 /* ---- Who touches a buffer ---- */
@@ -259,10 +259,9 @@ static qn_status make_room(struct hold *h, int32_t n) {
   qni_arena *a = &p->memory;
   h->list = grown(a, NULL, 0, 2 * n, sizeof *h->list);
   p->buffer = grown(a, p->buffer, p->n_buffers, p->n_buffers + 2 * n, sizeof *p->buffer);
-  h->max_views = p->n_views + n * 3;
-  for (int32_t v = 0; v < p->n_views; v++) h->max_views++;
-  p->view = grown(a, p->view, p->n_views, h->max_views, sizeof *p->view);
-  h->map = grown(a, NULL, 0, h->max_views, sizeof *h->map);
+  int32_t views = 2 * p->n_views + 3 * n; /* each may be read in backward under another name */
+  p->view = grown(a, p->view, p->n_views, views, sizeof *p->view);
+  h->map = grown(a, NULL, 0, views, sizeof *h->map);
   h->pinned = grown(a, NULL, 0, p->n_buffers + 2 * n, sizeof *h->pinned);
   return h->list && p->buffer && p->view && h->map && h->pinned ? QN_OK : QN_E_NOMEM;
 }

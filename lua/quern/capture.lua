@@ -59,8 +59,12 @@ local counts = { n_sequences = "B", n_tokens = "N", longest = "L", epoch = "none
 
 local function is_count(value, name) return math.type(value) == "integer" and counts[name] ~= nil end
 
+-- Tensors of loaders that have other lengths than the rest: a recorded step does not see them.
+local unseen = { all_times = true }
+
 -- Appends the tensors below `value` to flat.tensors, and what describes them to flat.kind.
 local function flatten(value, name, flat, shared)
+  if unseen[name] then return end
   if core.is_tensor(value) then
     local is_shared = shared[name] == true or value:dim() == 0
     flat.tensors[#flat.tensors + 1], flat.shared[#flat.shared + 1] = value, is_shared
@@ -74,6 +78,7 @@ end
 
 -- A copy of `value` with other tensors, taken in the order of flatten.
 local function rebuild(value, name, tensors, at)
+  if unseen[name] then return nil end
   if core.is_tensor(value) then
     at.n = at.n + 1
     return tensors[at.n]

@@ -145,6 +145,17 @@ local function sasrec_equals_eager()
   end
 end
 
+-- Batches of timed sequences carry all_times, longer by one than the rest.
+local function what_loaders_add_does_not_matter()
+  local step, parameters, batch = tagger(false)
+  local longer = {}
+  for i, n in ipairs(lengths_a) do longer[i] = n + 1 end
+  local one = batch(lengths_a)
+  one.all_times = jagged(longer, function(n) return quern.randint({ n }, 0, 9) end)
+  one.epoch, one.index = 3, 7
+  same_as_eager(step, parameters, { one }, 4e-6)
+end
+
 -- Rows that occur once: their gradients are results of single samples.
 local function bits_of_rows_do_not_depend_on_slices()
   quern.seed(8)
@@ -385,6 +396,7 @@ return {
   { "jagged attention equals eager", jagged_attention_equals_eager },
   { "the HSTU plugin equals eager", hstu_equals_eager },
   { "SASRec equals eager", sasrec_equals_eager },
+  { "what loaders add does not matter", what_loaders_add_does_not_matter },
   { "bits do not depend on workers", bits_do_not_depend_on_workers },
   { "bits of rows do not depend on slices", bits_of_rows_do_not_depend_on_slices },
   { "gradients add up over steps", gradients_add_up },

@@ -1,6 +1,6 @@
 -- One backbone of one depth and width, on the ML-1M sequence copy; a sweep of it is the scaling study:
---   quern sweep recipes/12_backbone_scaling.lua --grid model.backbone=hstu,sasrec,llama,gpt --grid model.blocks=1,2,4,8 \
---     --grid train.lr=1e-3,3e-3
+--   quern sweep recipes/12_backbone_scaling.lua --grid model.backbone=hstu,sasrec,llama,gpt \
+--     --grid model.blocks=1,2,4,8 --grid train.lr=1e-3,3e-3
 --   quern lua recipes/12_picture.lua runs depth.svg            HR@10 against depth, a line for each backbone
 --   quern run recipes/12_backbone_scaling.lua --size full      the published small configuration of HSTU
 -- The report holds what a performance law needs: depth, width, parameters, tokens seen, HR@10, NDCG@10.

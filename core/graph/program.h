@@ -74,9 +74,9 @@ enum qni_slicing {                  /* may the batch be cut into slices? */
 };
 
 enum qni_again { /* may cheap ops run again in backward, in place of keeping what they made? */
-  QNI_AGAIN_AUTO, /* where that brings a slice of one sample within the budget */
-  QNI_AGAIN_ON,
-  QNI_AGAIN_OFF
+                 QNI_AGAIN_AUTO, /* where that brings a slice of one sample within the budget */
+                 QNI_AGAIN_ON,
+                 QNI_AGAIN_OFF
 };
 
 typedef struct qni_choices {

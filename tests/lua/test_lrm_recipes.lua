@@ -29,7 +29,7 @@ return {
     end
   end },
 
-  { "the Dirichlet stream needs no data and reports all models, and an oracle that no barely trained one equals", function()
+  { "the Dirichlet stream needs no data and reports all models, and an oracle ahead of those barely trained", function()
     local m = reports "18_dirichlet_stream"
     for _, label in ipairs { "HSTU, SiLU", "HSTU, softmax", "Transformer", "SASRec" } do
       check.yes(m[label]["HR@10"] > 0 and m[label].n == 20 * 15, label)

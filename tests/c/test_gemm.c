@@ -97,7 +97,8 @@ static void run_product(const qn_gemm *g, void *z) {
   void *panels = NULL;
   if (way == PACKED && g->batch == 1) {
     const int64_t all = kernels->n_panels[is64](g->n);
-    panels = aligned_alloc(64, (size_t)(kernels->panel_cells[is64](g->n, g->k) + 8) * 8);
+    const size_t bytes = (size_t)kernels->panel_cells[is64](g->n, g->k) * (is64 ? 8 : 4);
+    panels = aligned_alloc(64, (bytes + 63) / 64 * 64);
     assert_non_null(panels);
     kernels->panels[is64](g, all / 2, all, panels);
     kernels->panels[is64](g, 0, all / 2, panels);

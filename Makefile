@@ -7,7 +7,7 @@
 #   make bench      benchmarks; bench-NAME one of them        make fuzz     each fuzz target for FUZZ_SECONDS
 #   make size       lines by folder, and against main         make crash    KILLS kills at random, resumed to equal bits
 #   make clean                                            make kit      the whole conformance kit on core and plugins
-#   make docs       docs/ops, lua/meta, tests/golden/help anew from the schemas
+#   make docs       docs/ops, lua/meta, tests/golden/help   make study    orders that papers report, trained anew
 #
 # CC=clang, BUILD=dir, OPT=-O0, SAN=address,undefined, ISAS=plain, J=jobs may be given.
 ifeq ($(origin CC),default)
@@ -56,7 +56,7 @@ BENCHES  := $(patsubst tests/bench/%.c,$(BUILD)/bench/%,$(wildcard tests/bench/*
 BAD      := $(patsubst tests/bad_plugins/%.c,$(BUILD)/bad_plugins/%.so,$(wildcard tests/bad_plugins/*.c))
 FUZZERS  := $(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c))
 
-.PHONY: all tests benches demo test ctest luatest kit docs crash install lint asan tsan aarch64 cover fuzz bench bench-table bench-gate size clean setup-%
+.PHONY: all tests benches demo test ctest luatest kit docs crash study install lint asan tsan aarch64 cover fuzz bench bench-table bench-gate size clean setup-%
 all: $(BUILD)/quern $(BUILD)/libquern.so $(PLUGIN_F)
 tests: $(TESTS)
 benches: $(BENCHES)
@@ -117,6 +117,8 @@ docs: all
 	@QUERN_PLUGIN_PATH= $(BUILD)/quern api --plugins $(BUILD)/plugins --write .
 crash: all
 	@QUERN_KILLS=$(KILLS) QUERN_TEARS=5000 QUERN_FAULTS=500 $(BUILD)/quern lua tests/lua/run.lua test_crash test_disk
+study: all
+	@QUERN_STUDIES=1 $(BUILD)/quern lua tests/lua/run.lua test_lrm_recipes
 install: all
 	install -d $(addprefix $(DESTDIR)$(PREFIX)/,bin lib/pkgconfig lib/quern include/quern share/quern share/doc/quern \
 	  share/man/man1 share/bash-completion/completions share/zsh/site-functions)

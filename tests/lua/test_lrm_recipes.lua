@@ -13,15 +13,15 @@ local names = { "12_backbone_scaling", "13_hstu_ablation", "14_side_information"
 
 local function load(name) return recipe.load(here .. "recipes/" .. name .. ".lua") end
 
--- Reports by label of a run at smoke size.
-local function reports(name)
-  local run, out = recipe.run(load(name), { size = "smoke", out = check.folder(), seed = 1 }), {}
+-- Reports by label of a run, at smoke size unless told otherwise.
+local function reports(name, size)
+  local run, out = recipe.run(load(name), { size = size or "smoke", out = check.folder(), seed = 1 }), {}
   run:finish "done"
   for _, r in ipairs(quern.json.decode(check.read(run.folder .. "/report.json"))) do out[r.label] = r.metrics end
   return out
 end
 
-return {
+local tests = {
   { "each recipe loads and has its three sizes", function()
     for _, name in ipairs(names) do
       local r = load(name)
@@ -53,3 +53,16 @@ return {
     end
   end },
 }
+
+-- A minute of one core: make study.
+if os.getenv "QUERN_STUDIES" then
+  tests[#tests + 1] = { "on the Dirichlet stream: SiLU before softmax before the Transformer, over 3 seeds", function()
+    local m = reports("18_dirichlet_stream", "small")
+    local silu, softmax, transformer = m["HSTU, SiLU"], m["HSTU, softmax"], m.Transformer
+    check.equal(silu.runs, 3)
+    check.yes(silu["HR@10"] > softmax["HR@10"] and softmax["HR@10"] > transformer["HR@10"],
+              ("%.4f, %.4f, %.4f"):format(silu["HR@10"], softmax["HR@10"], transformer["HR@10"]))
+  end }
+end
+
+return tests

@@ -46,7 +46,7 @@ end
 ---@field norm string? of user and item vectors in score and loss: "l2" (default) or "none"
 ---@field sparse boolean? gradients of the item table by rows
 ---@field storage string? of the item table: "f32" (default) or "bf16"
----@field actions integer? tokens that are no items, ids items+1 .. items+actions (see hstu.tokens)
+---@field actions integer? tokens that are no items, ids items+1 .. items+actions (see hstu.tokens, hstu.context_tokens)
 ---@field behaviours integer? behaviours of events, added to their items (batch.behaviours, from 0)
 ---@field attributes {lists: userdata, n: integer}? of items, mean-pooled and added (quern.data.attributes)
 ---@field ratings {levels: integer, dim: integer?}? of events, joined to their items (batch.ratings, 1..levels)

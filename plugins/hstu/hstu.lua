@@ -15,6 +15,7 @@ local losses = require "hstu.losses"
 local ranking = require "hstu.ranking"
 local baselines = require "hstu.baselines"
 local tokens = require "hstu.tokens"
+local contextual = require "hstu.contextual"
 local Ranker = require "hstu.ranker"
 
 return {
@@ -30,6 +31,8 @@ return {
   domains = ranking.domains,
   tokens = tokens.interleaved,
   stochastic_length = tokens.stochastic_length,
+  context_tokens = contextual.tokens,
+  user_features = contextual.features,
   ranker = Ranker,
   rated = Ranker.rated,
   judge = Ranker.judge,

@@ -34,6 +34,13 @@ local function counts(batch, o)
   return quern.cast(quern.eq(batch.target_behaviours:values(), o.supervise), "f32")
 end
 
+-- Actions go to items, and events are left out, before anything else becomes a token.
+local function need_events(batch, who)
+  if not batch.tokens then return end
+  util.fail("unsupported", who .. ": the batches have tokens besides their items already", nil,
+            "order: hstu.stochastic_length, then hstu.tokens, then hstu.context_tokens")
+end
+
 local function interleave(batch, o, n_items)
   local before = o.order == "before"
   local a = actions_of(batch, o, before)
@@ -74,6 +81,7 @@ function tokens.interleaved(data, options)
   end
   local plain = o.tokens == false
   local out = quern.data.map(data, function(batch)
+    need_events(batch, who)
     if plain then
       batch.loss_weights = counts(batch, o)
       return batch
@@ -105,6 +113,7 @@ local pairs_of = { { "items", "targets" }, { "times", "next_times" }, { "ratings
                    { "behaviours", "target_behaviours" } }
 
 local function cut(batch, o)
+  need_events(batch, "hstu.stochastic_length")
   local offsets = batch.items:offsets():totable()
   local clock = batch.times or quern.sequence_places(batch.items, { most = 1 << 40 })
   local keep = quern.stochastic_length(clock, o):values():totable()

@@ -1,4 +1,5 @@
---- Actions as tokens, Stochastic Length, target-aware ranking, merged domains, held-out behaviours.
+--- Actions and features of the user as tokens, Stochastic Length, target-aware ranking, merged domains, held-out
+--- behaviours.
 -- SPDX-License-Identifier: MIT
 
 local check = require "check"
@@ -86,6 +87,150 @@ test("a model of interleaved tokens trains, ranks items only, and repeats itself
     return r.history[2].loss
   end
   check.equal(run(), run())
+end)
+
+-- ---- Features of the user -----------------------------------------------------------------------
+
+-- Two features of n users: 0 1 0 1 ..., and 0 1 2 0 1 2 ...
+local function features_of(n)
+  local a, b = {}, {}
+  for u = 1, n do a[u], b[u] = (u - 1) % 2, (u - 1) % 3 end
+  return { { name = "a", of = a, n = 2 }, { name = "b", of = b, n = 3 } }
+end
+
+-- Data of one batch by hand, the same in all phases; row r is of user users[r].
+local function by_hand(items, rows, times, users, more)
+  local out = { n_items = items, n_users = #users }
+  function out:batch(_, wanted)
+    local some, when, who = {}, times and {}, {}
+    for i, r in ipairs(wanted) do
+      some[i], who[i] = rows[r], users[r]
+      if times then when[i] = times[r] end
+    end
+    local b = help.batch_of(some, when, more)
+    b.users = quern.i64(who)
+    return b
+  end
+  return out
+end
+
+test("features stand before the history at its first time, weigh nothing, and shift nothing else", function()
+  local data = by_hand(9, { { 4, 5, 6, 7 }, { 8, 9 } }, { { 10, 20, 30, 40 }, { 50, 60 } }, { 2, 1 },
+                       { behaviours = { { { 1, 0, 1 }, { 0 } }, "i64" }, ratings = { { { 1, 2, 3 }, { 4 } }, "f32" } })
+  local known = hstu.context_tokens(data, features_of(2))
+  local b = known:batch("train", { 1, 2 })
+  check.equal(known.actions, 5)                                        -- a: rows 10, 11; b: 12, 13, 14
+  check.equal(b.tokens:totable(), { { 11, 13, 4, 5, 6 }, { 10, 12, 8 } })
+  check.equal(b.loss_weights:totable(), { 0, 0, 1, 1, 1, 0, 0, 1 })
+  check.equal(b.targets:totable(), { { 5, 5, 5, 6, 7 }, { 9, 9, 9 } })
+  check.equal(b.times:totable(), { { 10, 10, 10, 20, 30 }, { 50, 50, 50 } })
+  check.equal(b.next_times:totable(), { { 10, 10, 20, 30, 40 }, { 50, 50, 60 } })
+  check.equal(b.behaviours:totable(), { { -1, -1, 1, 0, 1 }, { -1, -1, 0 } })
+  check.equal(b.ratings:totable(), { { 0, 0, 1, 2, 3 }, { 0, 0, 4 } })
+  check.equal(b.items:totable(), { { 4, 5, 6 }, { 8 } })
+  check.equal({ b.n_tokens, b.longest, b.n_sequences }, { 8, 5, 2 })
+end)
+
+test("features go before items and actions, and keep the weights of supervision", function()
+  local data = data_of(3, 6)
+  local woven = hstu.tokens(data, { supervise = "buy" })
+  local known = hstu.context_tokens(woven, features_of(3))
+  local w, b = woven:batch("train", { 3, 1 }), known:batch("train", { 3, 1 })
+  check.equal(known.actions, 3 + 2 + 3)
+  local weights, kept, at, first = w.loss_weights:totable(), b.loss_weights:totable(), 0, data.n_items + 4
+  for s, user in ipairs { 3, 1 } do
+    local list, own = b.tokens:totable()[s], w.tokens:totable()[s]
+    check.equal({ list[1], list[2] }, { first + (user - 1) % 2, first + 2 + (user - 1) % 3 })
+    check.equal(table.move(list, 3, #list, 1, {}), own)
+    for i = -1, #own do check.equal(kept[at + 2 * s + i], i > 0 and weights[at + i] or 0) end
+    at = at + #own
+  end
+end)
+
+test("models of all forms train and rank with features, with actions too, and repeat themselves", function()
+  local data = data_of(12, 8, { max_len = 6 })
+  local ways = {
+    { data = hstu.context_tokens(hstu.tokens(data), features_of(12)), make = hstu.model },
+    { data = hstu.context_tokens(hstu.stochastic_length(data, { limit = 4, alpha = 1.6 }), features_of(12)),
+      make = hstu.model, side = true },
+    { data = hstu.context_tokens(data, features_of(12)), make = hstu.sasrec },
+    { data = hstu.context_tokens(data, features_of(12)), make = hstu.model, variant = "product" } }
+  for _, way in ipairs(ways) do
+    local function run()
+      quern.seed(4)
+      local model = way.make { items = data.n_items, actions = way.data.actions, dim = 8, max_len = 14,
+                               behaviours = way.side and 3 or nil, variant = way.variant }
+      local r = quern.fit(model, way.data, { loss = backbones.loss { name = "full" }, epochs = 1, batch = 4, seed = 4,
+                                             progress = false, name = "context" })
+      local m = hstu.evaluate(model, way.data, "test", { k = { 10 }, filter_seen = false })
+      check.yes(m.n == 12 and m.MRR >= 1 / 20)
+      return { r.history[1].loss, m.MRR }
+    end
+    check.equal(run(), run())
+  end
+end)
+
+test("what only the user decides is learned with features, and stays at chance without", function()
+  local random, rows, users, of = quern.det.random(8), {}, {}, {}
+  for u = 1, 320 do
+    users[u], of[u] = u, random:range(0, 3)
+    rows[u] = { random:range(1, 8), 9 + of[u] }
+  end
+  local data = by_hand(12, rows, nil, users)
+  local function part(first, last)
+    local list = {}
+    for u = first, last do list[#list + 1] = u end
+    return list
+  end
+  local function hits(used)
+    quern.seed(3)
+    local model = hstu.model { items = 12, actions = used.actions, dim = 16, blocks = 1, dropout = 0, rab = "pos",
+                               max_len = 4 }
+    help.train(model, hstu.softmax { negatives = "full" }, used:batch("train", part(1, 256)), 60, nil, 1e-2)
+    local batches = { used:batch("test", part(257, 320)) }
+    local held_out = { batches = function() return function() return table.remove(batches) end end }
+    return hstu.evaluate(model, held_out, "test", { k = { 1 } })["HR@1"]
+  end
+  check.equal(hits(hstu.context_tokens(data, { { name = "group", of = of, n = 4 } })), 1)
+  local chance = hits(data)
+  check.yes(chance < 0.4, chance)
+end)
+
+test("features that do not fit the data are refused, and so is what cannot follow them", function()
+  local data = data_of(3, 6)
+  local function with(of, n) return function() hstu.context_tokens(data, { { name = "age", of = of, n = n } }) end end
+  check.fails(with({ 0, 1 }, 2), "feature age does not have one value per user", "2 values, 3 users", "user_features")
+  check.fails(with({ 0, 2, 1 }, 2), "feature age has a value out of range", "user 2: 2, not in 0 .. 1", "number the")
+  check.fails(with({ 0, 1, 0.5 }, 2), "user 3: 0.5")
+  check.fails(function() hstu.context_tokens(data, {}) end, "no features")
+  local known, order = hstu.context_tokens(data, features_of(3)), "order: hstu.stochastic_length"
+  check.fails(function() hstu.tokens(known):batch("train", { 1 }) end, "hstu.tokens", order)
+  check.fails(function() hstu.stochastic_length(known, { limit = 4 }):batch("train", { 1 }) end, order)
+  check.fails(function() hstu.context_tokens(hstu.rated(data), features_of(3)):batch("train", { 1 }) end, "ranker")
+end)
+
+test("features are read from a table of users by the names of the data", function()
+  local data, path = data_of(4, 5), check.temporary "people.user"
+  check.write(path, "user_id:token\tage:token\tgender:token\n3\t20\tM\n1\t30\tF\n9\t40\tX\n2\t20\tM\n")
+  local features, words = hstu.user_features(path, data, { "gender", "age" })
+  check.equal(features, { { name = "gender", of = { 0, 1, 1, 2 }, n = 3 },
+                          { name = "age", of = { 1, 0, 0, 2 }, n = 3 } })
+  check.equal(words, { gender = { "F", "M" }, age = { "20", "30" } })
+  check.equal(hstu.context_tokens(data, features).actions, 6)
+  check.fails(function() hstu.user_features(path, data, { "zip" }) end, "no column zip", "gender:token")
+  check.write(path, "user_id:token\tage:token\n1\n")
+  check.fails(function() hstu.user_features(path, data, { "age" }) end, "has not all columns", "1 fields, 2 columns")
+  check.write(path, "user_id:token\tage:token\n77\t5\n")
+  check.fails(function() hstu.user_features(path, data, { "age" }) end, "names none of the 4 users")
+end)
+
+test("MovieLens-100K's users have the two genders and 21 occupations of its description", function()
+  local path = check.data "ml100k/ml-100k.user"
+  local data = quern.data.sequences { set = "ml-100k", max_len = 3, cache = "" }
+  local features, words = hstu.user_features(path, data, { "gender", "occupation" })
+  check.equal({ features[1].n, features[2].n }, { 2, 21 })
+  local first = data:user_id("1")
+  check.equal({ data:user_name(first), words.occupation[features[2].of[first] + 1] }, { "1", "technician" })
 end)
 
 -- ---- Stochastic Length ------------------------------------------------------------------------------

@@ -200,6 +200,9 @@ function Sequences:batch(phase, rows) return wrap(self.split:batch(phase, rows))
 --- The id that the file gives to a dense item, and back.
 function Sequences:item_name(id) return self.core:item_name(id) end
 function Sequences:item_id(name) return self.core:item_id(tostring(name)) end
+--- The same of users, whose ids are 1 .. n_users.
+function Sequences:user_name(id) return self.core:user_name(id) end
+function Sequences:user_id(name) return self.core:user_id(tostring(name)) end
 
 function Sequences:__tostring()
   local s = self.stats

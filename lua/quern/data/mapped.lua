@@ -45,6 +45,8 @@ function Mapped:tokens(phase) return self.source:tokens(phase) end
 function Mapped:longest(phase) return self.source:longest(phase) end
 function Mapped:item_name(id) return self.source:item_name(id) end
 function Mapped:item_id(name) return self.source:item_id(name) end
+function Mapped:user_name(id) return self.source:user_name(id) end
+function Mapped:user_id(name) return self.source:user_id(name) end
 function Mapped:batch(phase, rows) return self.fn(self.source:batch(phase, rows), phase) end
 
 --- As the source's loader, with each batch mapped.

@@ -59,12 +59,8 @@ struct check {
 };
 
 static bool written_later(const qni_program *p, int32_t buffer, int32_t entry) {
-  for (int32_t i = entry + 1; i < p->n_entries; i++) {
-    const qni_entry *e = &p->entry[i];
-    int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out;
-    for (int32_t o = 0; o < n; o++)
-      if (e->out[o] >= 0 && p->view[e->out[o]].buffer == buffer) return true;
-  }
+  for (int32_t i = entry + 1; i < p->n_entries; i++)
+    if (qni_entry_puts(p, &p->entry[i], buffer)) return true;
   return false;
 }
 

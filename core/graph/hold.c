@@ -46,9 +46,8 @@ static bool reads(const qni_program *p, const qni_entry *e, int32_t b) {
 }
 
 static bool writes(const qni_program *p, const qni_entry *e, int32_t b) {
-  bool back = e->kind == QNI_ENTRY_BACKWARD;
-  if (lists(p, e->out, back ? e->n_in : e->n_out, b)) return true;
-  return !back && lists(p, e->saved, QN_MAX_SAVED, b);
+  return qni_entry_puts(p, e, b) ||
+         (e->kind != QNI_ENTRY_BACKWARD && lists(p, e->saved, QN_MAX_SAVED, b));
 }
 
 struct span {                                 /* of a buffer's uses */

@@ -22,14 +22,6 @@ void qni_packs_stop(qni_packs *packs) {
 
 /* ---- Which ---- */
 
-static bool writes(const qni_program *p, int32_t entry, int32_t buffer) {
-  const qni_entry *e = &p->entry[entry];
-  const int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out;
-  for (int32_t o = 0; o < n; o++)
-    if (e->out[o] >= 0 && p->view[e->out[o]].buffer == buffer) return true;
-  return false;
-}
-
 /* Memory that slices only read, and its bytes; 0: other memory. */
 static int64_t steady_bytes(const qni_program *p, int32_t buffer) {
   const qni_pbuffer *b = &p->buffer[buffer];
@@ -37,7 +29,8 @@ static int64_t steady_bytes(const qni_program *p, int32_t buffer) {
   if (b->varies || b->wide || b->state || b->uniform || b->direct || !(hoisted || b->holder))
     return 0;
   for (int32_t i = 0; i < p->n_entries; i++)
-    if (p->when[i] != QNI_WHEN_DEAD && p->when[i] != QNI_WHEN_STEP && writes(p, i, buffer))
+    if (p->when[i] != QNI_WHEN_DEAD && p->when[i] != QNI_WHEN_STEP &&
+        qni_entry_puts(p, &p->entry[i], buffer))
       return 0;
   return hoisted ? p->affines.list[b->bytes].add : (int64_t)b->holder->storage->bytes;
 }

@@ -34,6 +34,13 @@ bool qni_entry_writes(const qni_entry *e, int32_t i) {
   return e->kind == QNI_ENTRY_FORWARD && e->in[i] >= 0 && e->op->schema->param[e->owner[i]].written;
 }
 
+bool qni_entry_puts(const qni_program *p, const qni_entry *e, int32_t buffer) {
+  const int32_t n = e->kind == QNI_ENTRY_BACKWARD ? e->n_in : e->n_out;
+  for (int32_t o = 0; o < n; o++)
+    if (e->out[o] >= 0 && p->view[e->out[o]].buffer == buffer) return true;
+  return false;
+}
+
 qn_status qni_program_refuse(const qni_entry *e, const char *hint, const char *what, ...) {
   char text[160];
   va_list args;

@@ -154,6 +154,8 @@ int32_t qni_view_batched(const qni_program *p, int32_t view, bool *odd);
 const char *qni_entry_text(const qni_entry *e, char *buf, size_t size);
 /* Does a forward entry write into its input i? */
 bool qni_entry_writes(const qni_entry *e, int32_t i);
+/* Does it put a result into the buffer? Of a backward entry the gradients are its results. */
+bool qni_entry_puts(const qni_program *p, const qni_entry *e, int32_t buffer);
 /* Refuses capture because of an entry. */
 qn_status qni_program_refuse(const qni_entry *e, const char *hint, const char *what, ...)
     QNI_PRINTF(3, 4);

@@ -107,4 +107,16 @@ function check.data(file)
   return folder .. "/" .. file, folder
 end
 
+--- Runs fn with another environment seen by os.getenv: text by name, false for what is not set.
+function check.with_env(env, fn)
+  local real = os.getenv
+  os.getenv = function(name)                             -- luacheck: ignore 122
+    if env[name] ~= nil then return env[name] or nil end
+    return real(name)
+  end
+  local ok, e = pcall(fn)
+  os.getenv = real                                       -- luacheck: ignore 122
+  if not ok then error(e, 0) end
+end
+
 return check

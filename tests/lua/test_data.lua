@@ -12,18 +12,6 @@ local function sequences_file(lines)
   return path
 end
 
--- Runs fn with another environment seen by os.getenv.
-local function with_env(env, fn)
-  local real = os.getenv
-  os.getenv = function(name)                             -- luacheck: ignore 122
-    if env[name] ~= nil then return env[name] or nil end
-    return real(name)
-  end
-  local ok, e = pcall(fn)
-  os.getenv = real                                       -- luacheck: ignore 122
-  if not ok then error(e, 0) end
-end
-
 return {
   { "a batch holds inputs, targets and offsets of each sequence", function()
     local d = data.sequences { file = sequences_file { "1 2 3 4 5", "3 1 2", "2 5 4 1" }, format = "sequences",
@@ -105,7 +93,7 @@ return {
   end },
 
   { "a dataset that is nowhere names the command that gets it, and is not downloaded", function()
-    with_env({ QUERN_DATA = "", QUERN_CACHE = check.folder() }, function()
+    check.with_env({ QUERN_DATA = "", QUERN_CACHE = check.folder() }, function()
       local e = check.fails(function() data.sequences { set = "ml-20m" } end, "cannot find dataset ml-20m",
                             "quern data get ml-20m")
       check.equal(e.status, "not_found")
@@ -116,7 +104,7 @@ return {
 
   { "an unknown checksum is recorded at import and holds afterwards", function()
     local cache = check.folder()
-    with_env({ QUERN_DATA = "", QUERN_CACHE = cache }, function()
+    check.with_env({ QUERN_DATA = "", QUERN_CACHE = cache }, function()
       local file = check.folder() .. "/ratings.dat"
       check.write(file, "1::10::5::978300760\n1::11::3::978300761\n1::12::3::978300762\n")
       local path, _, source = store.import("ml-1m", file)
@@ -134,7 +122,7 @@ return {
 
   { "a file that differs from the published checksum is refused and not kept", function()
     local cache = check.folder()
-    with_env({ QUERN_DATA = "", QUERN_CACHE = cache }, function()
+    check.with_env({ QUERN_DATA = "", QUERN_CACHE = cache }, function()
       local file = check.folder() .. "/u.data"
       check.write(file, "1\t1\t5\t881250949\n")
       check.fails(function() store.import("ml-100k", file) end, "is not the file", "published")

@@ -62,17 +62,6 @@ local function picture_folder(side, channels, classes, each)
   return folder
 end
 
-local function with_env(env, fn)
-  local real = os.getenv
-  os.getenv = function(name)                             -- luacheck: ignore 122
-    if env[name] ~= nil then return env[name] or nil end
-    return real(name)
-  end
-  local ok, e = pcall(fn)
-  os.getenv = real                                       -- luacheck: ignore 122
-  if not ok then error(e, 0) end
-end
-
 local function epoch_of(loader)
   local out = {}
   for b in loader:epoch() do out[#out + 1] = { b.rows:totable(), b.x:sum():item() } end
@@ -228,7 +217,7 @@ return {
         { name = "train-images-idx3-ubyte" }, { name = "train-labels-idx1-ubyte" },
         { name = "t10k-images-idx3-ubyte" }, { name = "t10k-labels-idx1-ubyte" } } } } }
     data.registry["tiny-grey"] = entry
-    with_env({ QUERN_DATA = false, QUERN_CACHE = cache }, function()
+    check.with_env({ QUERN_DATA = false, QUERN_CACHE = cache }, function()
       check.yes(not data.have "tiny-grey")
       check.fails(function() store.get "tiny-grey" end, "cannot download tiny-grey", "no address")
       check.fails(function() store.import("tiny-grey", cache) end, "does not hold the files")

@@ -56,9 +56,9 @@ static void finish(const struct product *p) {
   const qn_gemm *g = &p->g;
   if (g->bias) add_bias(g);
   if (g->dtype == QN_F32)
-    kernels->act_f32(g->act, g->m, g->n, g->c, p->with.z, g->c_row);
+    kernels->act_f32(g->act, g->m, g->n, g->c, p->with.z, p->with.residual, g->c_row);
   else
-    kernels->act_f64(g->act, g->m, g->n, g->c, p->with.z, g->c_row);
+    kernels->act_f64(g->act, g->m, g->n, g->c, p->with.z, p->with.residual, g->c_row);
 }
 
 static qn_status run_piece(const struct product *p, bool by_blas) {
@@ -91,6 +91,7 @@ static struct product piece_of(const struct product *whole, int64_t b, int64_t i
   p.g.c = (char *)g->c + c;
   p.g.bias = shifted(g->bias, j, size);
   if (p.with.z) p.with.z = (char *)p.with.z + c;
+  if (p.with.residual) p.with.residual = (const char *)p.with.residual + c;
   if (n < g->n || g->batch > 1) p.with.panels = NULL;
   return p;
 }
@@ -263,23 +264,23 @@ static qn_status refuse(const qn_gemm *g) {
   return QN_E_ARG;
 }
 
-qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z) {
+qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z, const void *residual) {
   if ((g->dtype != QN_F32 && g->dtype != QN_F64) || g->m < 0 || g->n < 0 || g->k < 0 ||
       g->batch < 0 || g->act < QN_ACT_NONE || g->act > QN_ACT_GELU)
     return refuse(g);
   if (!g->m || !g->n || !g->batch) return QN_OK;
-  const struct product whole = {*g, {panels, z}};
+  const struct product whole = {*g, {panels, z, residual}};
   if (qni_pool_inside()) return alone(&whole);
   return prefers_k(g) ? by_k(&whole) : by_tiles(&whole);
 }
 
 size_t qni_gemm_pack_bytes(const qn_gemm *g, int64_t *n_panels) {
   *n_panels = qni_gemm_kernels()->n_panels[0](g->n);
-  return (size_t)qni_gemm_kernels()->panel_cells[0](g->n, g->k) * sizeof(float);
+  return qni_gemm_kernels()->panel_bytes[0](g->n, g->k);
 }
 
 void qni_gemm_pack(const qn_gemm *g, int64_t first, int64_t end, void *panels) {
   qni_gemm_kernels()->panels[0](g, first, end, panels);
 }
 
-qn_status qni_gemm(const qn_gemm *g) { return qni_gemm_beside(g, NULL, NULL); }
+qn_status qni_gemm(const qn_gemm *g) { return qni_gemm_beside(g, NULL, NULL, NULL); }

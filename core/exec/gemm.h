@@ -12,10 +12,11 @@
 /* Splits over the pool when called outside a range. */
 qn_status qni_gemm(const qn_gemm *g) QNI_WARN_UNUSED;
 /*
-** The same with B packed before (kernels/gemm.h; NULL: it is not), and with z, laid out as C, that
-** gets what act is given (NULL: not wanted).
+** The same with B packed before (kernels/gemm.h; NULL: it is not); with z, which gets what act is given,
+** and residual, which is added after act, both laid out as C (NULL: not wanted).
 */
-qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z) QNI_WARN_UNUSED;
+qn_status qni_gemm_beside(const qn_gemm *g, const void *panels, void *z,
+                          const void *residual) QNI_WARN_UNUSED;
 /* Packing the second operand of g, in f32: bytes, number of panels; panels first .. end - 1. */
 size_t qni_gemm_pack_bytes(const qn_gemm *g, int64_t *n_panels);
 void qni_gemm_pack(const qn_gemm *g, int64_t first, int64_t end, void *panels);

@@ -252,11 +252,14 @@ static qn_status host_parallel(qn_call *c, int64_t n, int64_t grain, qn_range_fn
   return qni_pool_run(n, grain, fn, ctx);
 }
 
-static qn_status host_gemm_keep(qn_call *c, const qn_gemm *g, void *z) {
-  return qni_gemm_beside(g, c->replay ? qni_packs_find(c->replay->packs, g) : NULL, z);
+static qn_status host_gemm_beside(qn_call *c, const qn_gemm *g, void *z, const void *residual) {
+  const void *panels = c->replay ? qni_packs_find(c->replay->packs, g) : NULL;
+  return qni_gemm_beside(g, panels, z, residual);
 }
 
-static qn_status host_gemm(qn_call *c, const qn_gemm *g) { return host_gemm_keep(c, g, NULL); }
+static qn_status host_gemm(qn_call *c, const qn_gemm *g) {
+  return host_gemm_beside(c, g, NULL, NULL);
+}
 
 static void host_random(qn_call *c, uint32_t stream, int64_t row, int64_t col, int64_t n,
                         uint32_t *out) {
@@ -360,5 +363,5 @@ const qn_host qni_host = {
     .set_grad = host_set_grad,
     .query = qni_interface,
     .adds = host_adds,
-    .gemm_keep = host_gemm_keep,
+    .gemm_beside = host_gemm_beside,
 };

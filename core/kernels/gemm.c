@@ -244,6 +244,6 @@ const qni_gemm_table QNI_KERNEL(gemm_kernels) = {
     .act_f32 = act_f32,
     .act_f64 = act_f64,
     .n_panels = {n_panels_f32, n_panels_f64},
-    .panel_cells = {panel_cells_f32, panel_cells_f64},
+    .panel_bytes = {panel_bytes_f32, panel_bytes_f64},
     .panels = {panels_f32, panels_f64},
 };

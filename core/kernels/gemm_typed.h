@@ -164,10 +164,15 @@ static void FN(pack_panel)(int64_t k, int64_t n, int64_t width, const REAL *b, i
     for (int64_t p = 0; p < k; p++) out[p * width + j] = 0;
 }
 
-static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, REAL *z, int64_t c_row) {
+static void FN(add_row)(int64_t n, REAL *restrict c, const REAL *restrict r) {
+  for (int64_t j = 0; j < n; j++) c[j] += r[j];
+}
+
+static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, REAL *z, const REAL *r,
+                    int64_t c_row) {
   for (int64_t i = 0; z && i < m; i++) memcpy(z + i * c_row, c + i * c_row, (size_t)n * sizeof *z);
-  if (act == QN_ACT_NONE) return;
-  for (int64_t i = 0; i < m; i++) FN(act_row)(act, n, c + i * c_row);
+  for (int64_t i = 0; act != QN_ACT_NONE && i < m; i++) FN(act_row)(act, n, c + i * c_row);
+  for (int64_t i = 0; r && i < m; i++) FN(add_row)(n, c + i * c_row, r + i * c_row);
 }
 
 /* What the next block of k will read: two stretches of memory, fetched while this block is worked on. */
@@ -209,7 +214,8 @@ struct FN(block) {
   int64_t first, end;
   int64_t k; /* depth of the block */
   const REAL *b;
-  int64_t b_row; /* 0: packed */
+  int64_t b_row;        /* 0: packed */
+  const uint8_t *empty; /* by panel: it is all zeros; NULL: nobody looked */
   struct FN(ahead) * ahead;
 };
 
@@ -226,13 +232,14 @@ static void FN(rows)(const struct FN(block) * s, int64_t m, const REAL *a, int64
   for (int64_t i = s->first; i < s->end; i++) {
     const int V = FN(width)(&s->cut, i);
     const int64_t width = (int64_t)V * VL, b_row = s->b_row ? s->b_row : width;
+    const int64_t k = s->empty && s->empty[i] ? 0 : s->k;
     t.last = (int)(left >= width ? VL : left - (width - VL));
     const FN(tile_fn) *tile = 2 * t.last <= VL ? FN(halves)[V] : FN(tiles)[V];
     REAL *c = t.c;
     for (int64_t r = 0; r < m;) {
       const int h = FN(height)(V, m - r);
-      FN(aim)(s->ahead, s->k, panel, &t);
-      tile[h](s->k, a + r * a_row, a_row, a_col, panel, b_row, &t);
+      FN(aim)(s->ahead, k, panel, &t);
+      tile[h](k, a + r * a_row, a_row, a_col, panel, b_row, &t);
       t.c += h * t.c_row;
       r += h;
     }
@@ -259,11 +266,12 @@ static int64_t FN(row_block)(int64_t n, int64_t k) {
   return rows < 24 ? 24 : rows > 240 ? 240 : rows;
 }
 
-static void FN(block_product)(const qn_gemm *g, void *z, const struct FN(block) * s, int64_t p,
-                              bool last) {
+static void FN(block_product)(const qn_gemm *g, const qni_gemm_with *with,
+                              const struct FN(block) * s, int64_t p, bool last) {
   const REAL *a = (const REAL *)g->a + p * g->a_col, *bias = g->bias;
   const int64_t j = FN(before)(&s->cut, s->first) * VL, n = FN(columns)(s);
-  REAL *c = (REAL *)g->c + j, *kept = z && last ? (REAL *)z + j : NULL;
+  REAL *c = (REAL *)g->c + j, *z = with && with->z ? (REAL *)with->z + j : NULL;
+  const REAL *r = with && with->residual ? (const REAL *)with->residual + j : NULL;
   const int64_t step = FN(row_block)(n, s->k);
   for (int64_t i = 0; i < g->m; i += step) {
     const int64_t m = g->m - i < step ? g->m - i : step;
@@ -273,7 +281,8 @@ static void FN(block_product)(const qn_gemm *g, void *z, const struct FN(block) 
                                  .alpha = (REAL)g->alpha,
                                  .beta = p ? 1 : (REAL)g->beta};
     FN(rows)(s, m, a + i * g->a_row, g->a_row, g->a_col, &t);
-    if (last) FN(act)(g->act, m, n, t.c, kept ? kept + i * g->c_row : NULL, g->c_row);
+    const int64_t at = i * g->c_row;
+    if (last) FN(act)(g->act, m, n, t.c, z ? z + at : NULL, r ? r + at : NULL, g->c_row);
   }
 }
 
@@ -316,28 +325,46 @@ static struct FN(ahead) FN(next_block)(const qn_gemm *g, int64_t p, int64_t k) {
 
 static int64_t FN(n_panels)(int64_t n) { return FN(cut_of)(n).n_panels; }
 
-/* Cells of all panels of B[k,n]: block of k after block, in each panel after panel. */
+/*
+** All panels of B[k,n]: block of k after block, in each panel after panel; behind them a byte for each
+** panel of each block, 1 where it has nothing but zeros.
+*/
 static int64_t FN(panel_cells)(int64_t n, int64_t k) { return FN(cut_of)(n).vectors * VL * k; }
+
+static size_t FN(panel_bytes)(int64_t n, int64_t k) {
+  const int64_t blocks = k ? (k - 1) / FN(even_depth)(k, MAX_K) + 1 : 0;
+  return (size_t)FN(panel_cells)(n, k) * sizeof(REAL) + (size_t)(blocks * FN(n_panels)(n));
+}
+
+static bool FN(all_zero)(const REAL *x, int64_t n) {
+  int64_t i = 0;
+  while (i < n && x[i] == 0) i++;
+  return i == n;
+}
 
 /* Panels first .. end - 1 of a B that many products read. */
 static void FN(panels)(const qn_gemm *g, int64_t first, int64_t end, void *to) {
   const struct FN(cut) cut = FN(cut_of)(g->n);
   const int64_t k_step = FN(even_depth)(g->k, MAX_K);
-  for (int64_t p = 0; p < g->k && first < end; p += k_step) {
+  uint8_t *empty = (uint8_t *)((REAL *)to + FN(panel_cells)(g->n, g->k));
+  for (int64_t p = 0; p < g->k; p += k_step, empty += cut.n_panels) {
     const int64_t k = g->k - p < k_step ? g->k - p : k_step;
-    FN(pack)
-    (&cut, first, end, k, (const REAL *)g->b + p * g->b_row, g->b_row, g->b_col,
-     (REAL *)to + (p * cut.vectors + k * FN(before)(&cut, first)) * VL);
+    for (int64_t i = first; i < end; i++) {
+      REAL *panel = (REAL *)to + (p * cut.vectors + k * FN(before)(&cut, i)) * VL;
+      FN(pack)
+      (&cut, i, i + 1, k, (const REAL *)g->b + p * g->b_row, g->b_row, g->b_col, panel);
+      empty[i] = FN(all_zero)(panel, k * FN(width)(&cut, i) * VL);
+    }
   }
 }
 
 static void FN(gemm)(const qn_gemm *g, const qni_gemm_with *with, void *pack, int64_t room) {
   if (g->m <= 0 || g->n <= 0) return;
   const REAL *panels = with ? with->panels : NULL;
-  void *z = with ? with->z : NULL;
   const int64_t k = g->k > 0 ? g->k : 0;
   const int64_t k_step = panels ? FN(even_depth)(k, MAX_K) : FN(k_block)(g, k);
   struct FN(block) s = {.cut = FN(cut_of)(g->n)};
+  if (panels) s.empty = (const uint8_t *)(panels + FN(panel_cells)(g->n, k));
   const int64_t most = room / ((k_step ? k_step : 1) * MAX_V * VL * (int64_t)sizeof(REAL));
   const int64_t fit = most < 1 ? 1 : most > MOST_PANELS ? MOST_PANELS : most;
   for (int64_t p = 0; p < k || p == 0; p += k_step) {
@@ -359,8 +386,9 @@ static void FN(gemm)(const qn_gemm *g, const qni_gemm_with *with, void *pack, in
         FN(pack)(&s.cut, s.first, s.end, s.k, b, g->b_row, g->b_col, pack);
         s.b = pack;
       }
-      FN(block_product)(g, z, &s, p, p + s.k >= k);
+      FN(block_product)(g, with, &s, p, p + s.k >= k);
     }
+    if (s.empty) s.empty += s.cut.n_panels;
     if (!k) break;
   }
 }

@@ -1,21 +1,24 @@
 /*
-** linear: y = act(x W' + b), the activation inside the product's epilogue.
+** linear: y = act(x W' + b) + r, activation and residual inside the product's epilogue.
 **
-**   g = dy act'(z), z = x W' + b:   dx = g W,  dW = g' x,  db = sum of the rows of g
+**   g = dy act'(z), z = x W' + b:   dx = g W,  dW = g' x,  db = sum of the rows of g,  dr = dy
 **
-** relu needs y alone for act'; silu and gelu keep z when a gradient may follow. gelu is
-** the exact one, z Phi(z).
+** relu needs y alone for act', without a residual; else z is kept when a gradient may follow. gelu
+** is the exact one, z Phi(z).
 ** SPDX-License-Identifier: MIT
 */
+#include <string.h>
+
 #include "elementwise_compose.h"
 #include "elementwise_table.h"
 #include "kernels/linear.h"
 #include "network.h"
 
-enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, SAVED_B, CHUNK = 512 /* rows of a piece of work */ };
+enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, SAVED_B };
+enum { CHUNK = 512, GRAIN = 1 << 15 /* rows, elements of a piece of work */ };
 
 static int wants_gradient(const qn_host *h, qn_call *c) {
-  for (int32_t i = 0; i < 3; i++)
+  for (int32_t i = 0; i < 4; i++)
     if (h->needs_grad(c, i)) return 1;
   return 0;
 }
@@ -41,19 +44,24 @@ static qn_gemm product_of(const qn_view *x, const qn_view *w, const qn_view *b, 
                    .act = act};
 }
 
+/* Where y alone gives act'. */
+static int y_is_enough(int32_t act, const qn_view *residual) {
+  return act == QN_ACT_RELU && !residual;
+}
+
 static qn_status forward(const qn_host *h, qn_call *c) {
-  const qn_view *x = h->in(c, 0), *w = h->in(c, 1), *b = h->in(c, 2);
+  const qn_view *x = h->in(c, 0), *w = h->in(c, 1), *b = h->in(c, 2), *r = h->in(c, 3);
   qn_view *y = h->out(c, 0), *z = NULL;
   const int32_t act = (int32_t)h->arg_int(c, "act");
-  const int keep = (act == QN_ACT_SILU || act == QN_ACT_GELU) && wants_gradient(h, c);
+  const int keep = act != QN_ACT_NONE && !y_is_enough(act, r) && wants_gradient(h, c);
   qn_status st = h->save(c, SAVED_X, x);
   if (!st) st = h->save(c, SAVED_W, w);
   if (!st && b) st = h->save(c, SAVED_B, b);
-  if (!st && act == QN_ACT_RELU) st = h->save(c, SAVED_Y, y);
+  if (!st && y_is_enough(act, r)) st = h->save(c, SAVED_Y, y);
   if (!st && keep) st = h->save_new(c, SAVED_Z, y->dtype, y->ndim, y->shape, &z);
   if (st || qni_net_count(y) == 0) return st;
   const qn_gemm g = product_of(x, w, b, y->data, act);
-  return keep ? h->gemm_keep(c, &g, z->data) : h->gemm(c, &g);
+  return h->gemm_beside(c, &g, keep ? z->data : NULL, r ? r->data : NULL);
 }
 
 /* out = the sum of `parts` rows of n, or out += it. */
@@ -89,7 +97,7 @@ static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, qn_view 
   if (act == QN_ACT_NONE && !db) return QN_OK;
   if (db) st = h->scratch(c, chunks * j.cols * size, &j.sums);
   if (!st && act != QN_ACT_NONE) {
-    j.z = h->saved(c, act == QN_ACT_RELU ? SAVED_Y : SAVED_Z)->data;
+    j.z = h->saved(c, y_is_enough(act, h->like(c, 3)) ? SAVED_Y : SAVED_Z)->data;
     st = h->scratch(c, qni_net_count(dy) * size, &j.g);
     *g = j.g;
   }
@@ -98,12 +106,36 @@ static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, qn_view 
   return st;
 }
 
+struct passed_on {
+  const qn_view *dy, *dr;
+  int32_t add;
+};
+
+/* dr = dy, or dr += dy. */
+static qn_status pass_on(void *ctx, int64_t begin, int64_t end) {
+  const struct passed_on *p = ctx;
+  const int64_t size = qni_net_size(p->dy);
+  if (!p->add)
+    memcpy(qni_net_at(p->dr->data, begin, size), qni_net_at(p->dy->data, begin, size),
+           (size_t)((end - begin) * size));
+  else if (size == 8)
+    for (int64_t i = begin; i < end; i++)
+      ((double *)p->dr->data)[i] += ((const double *)p->dy->data)[i];
+  else
+    for (int64_t i = begin; i < end; i++)
+      ((float *)p->dr->data)[i] += ((const float *)p->dy->data)[i];
+  return QN_OK;
+}
+
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->saved(c, SAVED_X), *w = h->saved(c, SAVED_W), *dy = h->in(c, 0);
-  qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2);
+  qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2), *dr = h->out(c, 3);
   const int64_t R = qni_net_rows(x), I = qni_net_cols(x), O = w->shape[0];
   const void *g;
   qn_status st = slope(h, c, dy, db, &g);
+  if (!st && dr)
+    st = h->parallel(c, qni_net_count(dy), GRAIN, pass_on,
+                     &(struct passed_on){dy, dr, h->adds(c, 3)});
   if (!st && dx && O == 0 && !h->adds(c, 0))
     qni_net_fill_zero(dx);
   else if (!st && dx && O > 0) {
@@ -207,6 +239,7 @@ static qn_status compose(const qn_host *h, qn_call *c) {
   if (h->like(c, 2) && h->needs_grad(c, 2))
     qni_build_set(&b, 2,
                   qni_build_op(&b, "sum", 2, (qn_arg[]){qni_arg_tensor(g), qni_arg_int("dim", 1)}));
+  if (h->like(c, 3) && h->needs_grad(c, 3)) qni_build_set(&b, 3, qni_build_flow(&b));
   return b.status;
 }
 
@@ -232,11 +265,11 @@ static qn_status kink(const qn_host *h, qn_call *c) {
 }
 
 QNI_OP(linear_op, QN_BATCH_ROWS,
-       "linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu|silu|gelu} = none) "
-       "-> y: f[...,O]",
-       "Affine map of the last dimension, with an activation in the same pass.",
-       "y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's "
-       "rows.\n"
+       "linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, r: f[...,O]? = nil, *, "
+       "act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]",
+       "Affine map of the last dimension, with an activation and a residual in the same pass.",
+       "y = act(x W' + b) + r. With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of "
+       "g's rows, dr = dy.\n"
        "silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.",
        "print(quern.linear(quern.tensor{{1,2}}, quern.tensor{{1,1},{0,1}}))",
        .flags = QN_OP_ADDS_GRADS, .forward = forward, .backward = backward, .compose = compose,

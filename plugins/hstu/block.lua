@@ -60,11 +60,12 @@ function Block:mix(m, context, number)
   return s.dropout > 0 and quern.dropout(y, { p = s.dropout, training = true }) or y
 end
 
-function Block:inner(x, context, number)
+-- The map of x, plus residual.
+function Block:inner(x, context, number, residual)
   self.settings.dropout = self.training and self.dropout or 0.0
   local m = self.uvqk(x)
-  if self.rope or not context.fused then return self.out(self:mix(m, context, number)) end
-  return self.out(quern.hstu_mixer(m, self.bp, self.bt, self.bt and context.buckets, self.settings))
+  if self.rope or not context.fused then return self.out(self:mix(m, context, number), residual) end
+  return self.out(quern.hstu_mixer(m, self.bp, self.bt, self.bt and context.buckets, self.settings), residual)
 end
 
 ---@param x userdata jagged [T,d]
@@ -72,9 +73,9 @@ end
 ---@param number integer which block this is
 ---@return userdata jagged [T,d]
 function Block:forward(x, context, number)
-  if self.residual == "post" then return self.norm(x + self:inner(x, context, number)) end
+  if self.residual == "post" then return self.norm(self:inner(x, context, number, x)) end
   local h = self.norm(x)
-  return (self.residual == "sasrec" and h or x) + self:inner(h, context, number)
+  return self:inner(h, context, number, self.residual == "sasrec" and h or x)
 end
 
 return Block

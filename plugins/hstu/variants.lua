@@ -33,7 +33,7 @@ function Rope:forward(x, context, number)
   local y = context:attend(number, context:rope(q), context:rope(k), v, nil, nil,
                            { n = self.n, alpha = 1 / math.sqrt(self.dqk), scale = 1.0 })
   y = self.norm_y(y:reshape({ y.shape[1], self.heads * self.dv }))
-  return x + self.out(self.drop(u * y))
+  return self.out(self.drop(u * y), x)
 end
 
 -- ---- product --------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ function Product:forward(x, context, number)
   local flat = y:reshape({ T, inner })
   local normed = self.norm_heads and self.norm_y(y):reshape({ T, inner }) or self.norm_y(flat)
   u = quern.silu(u)
-  return x + self.out(self.drop(quern.concat({ u, flat, u * normed }, { dim = 2 })))
+  return self.out(self.drop(quern.concat({ u, flat, u * normed }, { dim = 2 })), x)
 end
 
 return variants

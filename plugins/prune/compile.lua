@@ -65,10 +65,11 @@ end
 
 local inside = { none = true, relu = true, silu = true }
 
-function CsrLinear:forward(x)
+function CsrLinear:forward(x, residual)
   local y = quern.csr_linear(x, self.values, self.starts, self.cols, self.cols16, self.bias,
     { outputs = self.outputs, act = inside[self.act] and self.act or "none" })
-  return inside[self.act] and y or quern[self.act](y)
+  y = inside[self.act] and y or quern[self.act](y)
+  return residual and y + residual or y
 end
 
 function CsrLinear:bytes() return bytes_of(self.values, self.starts, self.cols, self.cols16, self.bias) end
@@ -122,7 +123,7 @@ function CompactLinear:init(linear)
   self.base = nn.parameter(linear.bias and linear.bias:detach() or quern.zeros({ self.outputs }, w.dtype), "bias")
 end
 
-function CompactLinear:forward(x)
+function CompactLinear:forward(x, residual)
   local shape = x.shape
   local flat = x:reshape { -1, self.inputs }
   local y = quern.linear(quern.index_select(flat, self.cols, 2), self.weight)
@@ -130,7 +131,8 @@ function CompactLinear:forward(x)
   shape[#shape] = self.outputs
   y = y:reshape(shape)
   if x.is_jagged then y = quern.jagged(y, x:offsets()) end
-  return self.act == "none" and y or quern[self.act](y)
+  y = self.act == "none" and y or quern[self.act](y)
+  return residual and y + residual or y
 end
 
 function CompactLinear:bytes() return bytes_of(self.weight, self.rows, self.cols, self.base) end

@@ -76,28 +76,28 @@ static enum { BY_ITSELF, IN_A_RANGE, PACKED } way;
 
 struct call {
   const qn_gemm *g;
-  const void *panels;
+  const void *panels, *residual;
   void *z;
 };
 
 static qn_status call_range(void *ctx, int64_t begin, int64_t end) {
   const struct call *c = ctx;
   (void)begin, (void)end;
-  return qni_gemm_beside(c->g, c->panels, c->z);
+  return qni_gemm_beside(c->g, c->panels, c->z, c->residual);
 }
 
-static void run_product(const qn_gemm *g, void *z) {
+static void run_product(const qn_gemm *g, void *z, const void *residual) {
   const qni_gemm_table *kernels = qni_gemm_kernels();
   const int is64 = g->dtype == QN_F64;
-  struct call c = {.g = g, .z = z};
+  struct call c = {.g = g, .z = z, .residual = residual};
   if (way == BY_ITSELF) {
-    assert_int_equal(qni_gemm_beside(g, NULL, z), QN_OK);
+    assert_int_equal(qni_gemm_beside(g, NULL, z, residual), QN_OK);
     return;
   }
   void *panels = NULL;
   if (way == PACKED && g->batch == 1) {
     const int64_t all = kernels->n_panels[is64](g->n);
-    const size_t bytes = (size_t)kernels->panel_cells[is64](g->n, g->k) * (is64 ? 8 : 4);
+    const size_t bytes = kernels->panel_bytes[is64](g->n, g->k);
     panels = aligned_alloc(64, (bytes + 63) / 64 * 64);
     assert_non_null(panels);
     kernels->panels[is64](g, all / 2, all, panels);
@@ -132,6 +132,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct
   const int64_t c_cells = g.c_batch * batch;
   void *a = random_cells(g.a_batch * batch, dtype), *b = random_cells(g.b_batch * batch, dtype);
   void *row = random_cells(n, dtype), *before = random_cells(c_cells, dtype);
+  void *residual = (m + n + k) % 3 ? NULL : random_cells(c_cells, dtype);
   const size_t bytes = (size_t)c_cells * (dtype == QN_F32 ? 4 : 8);
   if (beta == 0) memset(before, 0xFF, bytes); /* NaN: must not be read */
   void *c = malloc(bytes + 8), *z = malloc(bytes + 8);
@@ -143,7 +144,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct
   g.b = b;
   g.c = c;
   g.bias = bias ? row : NULL;
-  run_product(&g, z);
+  run_product(&g, z, residual);
   const double slack = (dtype == QN_F32 ? 3e-7 : 1e-15) * (8 + sqrt((double)k) * 4);
   for (int64_t x = 0; x < c_cells; x++) {
     const int64_t item = x / g.c_batch, i = x % g.c_batch / g.c_row, j = x % g.c_row;
@@ -153,8 +154,8 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct
       assert_memory_equal((char *)z + (size_t)x * size, (char *)before + (size_t)x * size, size);
       continue;
     }
-    const double kept = expected(&g, before, item, i, j), want = act_of(act, kept);
-    const double got = cell(c, x, dtype);
+    const double kept = expected(&g, before, item, i, j), got = cell(c, x, dtype);
+    const double want = act_of(act, kept) + (residual ? cell(residual, x, dtype) : 0);
     if (!(fabs(kept - cell(z, x, dtype)) <= slack * (1 + fabs(kept))))
       fail_msg("before act %d: %.9g, expected %.9g", (int)act, cell(z, x, dtype), kept);
     if (!(fabs(want - got) <= slack * (1 + fabs(want))))
@@ -165,6 +166,7 @@ static void check_product(int64_t m, int64_t n, int64_t k, int64_t batch, struct
   free(a);
   free(b);
   free(row);
+  free(residual);
   free(before);
   free(c);
   free(z);
@@ -227,6 +229,56 @@ static void products_in_a_range(void **test) {
     batches_and_blocks_of_k(test);
   }
   way = BY_ITSELF;
+}
+
+/*
+** Panels of nothing but zeros are passed over, in every block of k by itself, and change no bit: of A x 0
+** nothing is added, not even what is not finite in A.
+*/
+static void empty_panels_are_passed_over(void **test) {
+  (void)test;
+  enum { M = 40, N = 300, K = 1100 };
+  float *a = random_cells(M * K, QN_F32), *b = random_cells(K * N, QN_F32);
+  float *c = malloc(M * N * sizeof *c), *want = malloc(M * N * sizeof *want);
+  assert_non_null(c);
+  assert_non_null(want);
+  for (int64_t p = 0; p < K; p++)
+    for (int64_t j = 0; j < N; j++)
+      if (j < 130 || (p >= 700 && j >= 200)) b[p * N + j] = 0;
+  qn_gemm g = {.m = M,
+               .n = N,
+               .k = K,
+               .batch = 1,
+               .a = a,
+               .b = b,
+               .c = want,
+               .a_row = K,
+               .a_col = 1,
+               .b_row = N,
+               .b_col = 1,
+               .c_row = N,
+               .alpha = 1,
+               .dtype = QN_F32};
+  for (int l = 0; l < 3; l++) {
+    if (!level(levels[l])) continue;
+    g.c = want;
+    way = IN_A_RANGE;
+    run_product(&g, NULL, NULL);
+    g.c = c;
+    way = PACKED;
+    run_product(&g, NULL, NULL);
+    assert_memory_equal(c, want, M * N * sizeof *c);
+    const float kept = a[7];
+    a[7] = INFINITY;
+    run_product(&g, NULL, NULL);
+    a[7] = kept;
+    assert_true(c[0] == 0 && isinf(c[140]));
+  }
+  way = BY_ITSELF;
+  free(a);
+  free(b);
+  free(c);
+  free(want);
 }
 
 /* k = 0 is a sum of nothing: beta C + bias, and the operands are not looked at. */
@@ -353,11 +405,11 @@ static void tile_of_the_math_table(void **test) {
 
 int main(void) {
   const struct CMUnitTest tests[] = {
-      cmocka_unit_test(all_sizes_and_transposes),      cmocka_unit_test(epilogues),
-      cmocka_unit_test(batches_and_blocks_of_k),       cmocka_unit_test(nothing_to_sum),
-      cmocka_unit_test(broadcast_batch_operands),      cmocka_unit_test(bad_products_are_refused),
-      cmocka_unit_test(bits_do_not_depend_on_workers), cmocka_unit_test(tile_of_the_math_table),
-      cmocka_unit_test(products_in_a_range),
+      cmocka_unit_test(all_sizes_and_transposes), cmocka_unit_test(epilogues),
+      cmocka_unit_test(batches_and_blocks_of_k),  cmocka_unit_test(empty_panels_are_passed_over),
+      cmocka_unit_test(nothing_to_sum),           cmocka_unit_test(broadcast_batch_operands),
+      cmocka_unit_test(bad_products_are_refused), cmocka_unit_test(bits_do_not_depend_on_workers),
+      cmocka_unit_test(tile_of_the_math_table),   cmocka_unit_test(products_in_a_range),
   };
   return cmocka_run_group_tests_name("gemm", tests, NULL, NULL);
 }

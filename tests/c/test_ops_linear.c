@@ -50,6 +50,31 @@ static void gradients_bits_and_types(void **state) {
       qn_tensor_free(b32);
 }
 
+/* y = act(x W' + b) + r: the bits of linear and add one after the other. */
+static void a_residual_is_added_behind_the_activation(void **state) {
+  (void)state;
+  qn_tensor *x = noise(1, SHAPE(2, 3, 4)), *w = noise(2, SHAPE(5, 4)), *b = noise(3, SHAPE(5)),
+            *r = noise(4, SHAPE(2, 3, 5)), *bad = noise(4, SHAPE(3, 5));
+  for (int k = 0; k < 4; k++) {
+    qn_arg args[] = {gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_tensor(r),
+                     gc_str("act", names[k])};
+    qn_arg without[] = {gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_str("act", names[k])};
+    qn_tensor *y = call("linear", 5, args), *z = call("linear", 4, without);
+    for (int i = 0; i < 30; i++) assert_true(value(y, i) == value(z, i) + value(r, i));
+    qn_tensor_free(y), qn_tensor_free(z);
+    assert_sound("linear", GRADCHECK_SECOND, 5, args);
+  }
+  assert_fails(try_call("linear", ARGS(gc_tensor(x), gc_tensor(w), gc_tensor(b), gc_tensor(bad))),
+               QN_E_SHAPE, "r");
+  qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(b), qn_tensor_free(r), qn_tensor_free(bad);
+  x = noise(1, SHAPE(1100, 50)), w = noise(2, SHAPE(200, 50)), r = noise(3, SHAPE(1100, 200));
+  qn_tensor *x32 = as_f32(x), *w32 = as_f32(w), *r32 = as_f32(r);
+  assert_same_bits("linear", ARGS(gc_tensor(x32), gc_tensor(w32), (qn_arg){.kind = QN_ARG_NIL},
+                                  gc_tensor(r32), gc_str("act", "relu")));
+  qn_tensor_free(x), qn_tensor_free(w), qn_tensor_free(r);
+  qn_tensor_free(x32), qn_tensor_free(w32), qn_tensor_free(r32);
+}
+
 static void no_rows_give_zero_gradients(void **state) {
   (void)state;
   qn_tensor *x = noise(1, SHAPE(0, 4)), *w = noise(2, SHAPE(5, 4)), *b = noise(3, SHAPE(5));
@@ -74,6 +99,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(rows_follow_the_formula),
       cmocka_unit_test(gradients_bits_and_types),
+      cmocka_unit_test(a_residual_is_added_behind_the_activation),
       cmocka_unit_test(no_rows_give_zero_gradients),
       cmocka_unit_test(a_mismatch_names_the_dimension),
   };

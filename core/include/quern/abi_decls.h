@@ -223,8 +223,11 @@ typedef struct qn_host {
   */
   int32_t (*adds)(qn_call *c, int32_t input);
 
-  /* gemm, which also keeps what act is given: z, laid out as C, not C itself. [call] */
-  qn_status (*gemm_keep)(qn_call *c, const qn_gemm *g, void *z);
+  /*
+  ** gemm with what may stand beside it, laid out as C but not C itself, or NULL: z gets what act is
+  ** given, residual is added after act. [call]
+  */
+  qn_status (*gemm_beside)(qn_call *c, const qn_gemm *g, void *z, const void *residual);
 } qn_host;
 
 /* ---- Ops --------------------------------------------------------------- */
@@ -252,8 +255,10 @@ enum qn_op_flags {
   QN_OP_ROW_GRADS = 32,  /* may call grad_rows: backward takes memory when out(i) is called, which
                                 is NULL then if memory is short; return QN_OK, the host knows */
   QN_OP_ADDS_GRADS = 64, /* backward asks adds(i) for each gradient that it gives */
-  QN_OP_POINTWISE = 128  /* for inputs of one shape (or one element), forward and backward go
+  QN_OP_POINTWISE = 128, /* for inputs of one shape (or one element), forward and backward go
                             element by element: any part of the elements may be done by itself */
+  QN_OP_CHEAP = 256      /* forward costs little more than reading its inputs and writing its
+                            one output: a captured step may run it again in place of keeping that */
 };
 
 typedef qn_status (*qn_op_fn)(const qn_host *h, qn_call *c);

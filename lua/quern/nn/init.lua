@@ -2,7 +2,7 @@
 --
 --   local Block = nn.class "Block"
 --   function Block:init(dim) self.norm, self.out = nn.LayerNorm(dim), nn.Linear(dim, dim) end
---   function Block:forward(x) return x + self.out(self.norm(x)) end
+--   function Block:forward(x) return self.out(self.norm(x), x) end
 -- SPDX-License-Identifier: MIT
 
 local base = require "quern.nn.module"

@@ -35,8 +35,9 @@ function Linear:init(inputs, outputs, options)
 end
 
 ---@param x userdata [...,I]
+---@param residual userdata? [...,O], added to the result in the same pass
 ---@return userdata y [...,O]
-function Linear:forward(x) return quern.linear(x, self.weight, self.bias, { act = self.act }) end
+function Linear:forward(x, residual) return quern.linear(x, self.weight, self.bias, residual, { act = self.act }) end
 
 function Linear:describe()
   return ("%d -> %d%s%s"):format(self.inputs, self.outputs, self.bias and "" or ", no bias",

@@ -19,7 +19,7 @@ end
 
 function Block:forward(x)
   x = x + self.attention(self.norm1(x))
-  return x + self.outer(self.inner(self.norm2(x)))
+  return self.outer(self.inner(self.norm2(x)), x)
 end
 
 local Model = nn.class "MaskedTransformer"

@@ -4,7 +4,7 @@
 ** A temporary that the forward part makes and the backward part reads lies in the arena all the while.
 ** Two ways to free its place meanwhile:
 **   again    the op that made it runs again before its first use in backward, where it is cheap
-**            (element-wise ops and norms) and what it reads is there by then anyway
+**            (QN_OP_POINTWISE, QN_OP_CHEAP) and what it reads is there by then anyway
 **   narrow   it is kept as bf16: a copy is made after its last use in forward, and widened before
 **            its first use in backward
 ** Either way backward reads a tensor of its own, which lives as long as backward needs it. The first
@@ -98,13 +98,11 @@ static bool is_held(const qni_program *p, int32_t b, struct span *s) {
 }
 
 static bool is_cheap(const qni_program *p, int32_t entry) {
-  static const char *const norms[] = {"layer_norm", "rms_norm", "l2_normalize", NULL};
   const qni_entry *e = &p->entry[entry];
   if (e->kind != QNI_ENTRY_FORWARD || e->backward || e->n_out != 1) return false;
   for (int32_t i = 0; i < p->n_patches; i++)
     if (p->patch[i].entry == entry) return false;
-  bool cheap = (e->op->op->flags & QN_OP_POINTWISE) != 0;
-  for (int32_t k = 0; norms[k]; k++) cheap |= !strcmp(e->op->name, norms[k]);
+  bool cheap = (e->op->op->flags & (QN_OP_POINTWISE | QN_OP_CHEAP)) != 0;
   for (int32_t i = 0; i < e->n_in; i++) cheap &= !qni_entry_writes(e, i);
   return cheap;
 }

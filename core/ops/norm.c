@@ -132,22 +132,22 @@ QNI_OP(layer_norm_op, QN_BATCH_ROWS,
        "db = sum dy.\n"
        "To normalise several dimensions, reshape them into one.",
        "print(quern.layer_norm(quern.tensor{{1,2,3}}))", .cite = "Ba, Kiros, Hinton 2016, eq. 4",
-       .forward = layer_forward, .backward = layer_backward, .compose = layer_compose,
-       .flops = norm_flops);
+       .flags = QN_OP_CHEAP, .forward = layer_forward, .backward = layer_backward,
+       .compose = layer_compose, .flops = norm_flops);
 
 QNI_OP(rms_norm_op, QN_BATCH_ROWS,
        "rms_norm(x: f[...,C], w: f[C]? = nil, *, eps: num{0..} = 1e-6) -> y: f[...,C]",
        "Each row divided by its root mean square over the last dimension, then scaled.",
        "xh = x / sqrt(mean(x^2) + eps), y = xh w; dx = r (g - xh mean(g xh)), g = dy w.",
        "print(quern.rms_norm(quern.tensor{{1,2,3}}))", .cite = "Zhang and Sennrich 2019, eq. 4",
-       .forward = rms_forward, .backward = rms_backward, .compose = rms_compose,
-       .flops = norm_flops);
+       .flags = QN_OP_CHEAP, .forward = rms_forward, .backward = rms_backward,
+       .compose = rms_compose, .flops = norm_flops);
 
 QNI_OP(l2_normalize_op, QN_BATCH_ROWS,
        "l2_normalize(x: f[...,C], *, eps: num{0..} = 1e-12) -> y: f[...,C]",
        "Each row divided by its Euclidean norm over the last dimension.",
        "y = x / max(|x|, eps); dx = (dy - y sum(dy y)) / |x|, or dy / eps where |x| <= eps.",
-       "print(quern.l2_normalize(quern.tensor{3,4}))", .forward = l2_forward,
+       "print(quern.l2_normalize(quern.tensor{3,4}))", .flags = QN_OP_CHEAP, .forward = l2_forward,
        .backward = l2_backward, .flops = norm_flops);
 
 extern const qn_op *const qni_ops_norm[];

@@ -62,7 +62,8 @@ static qn_status check_plugin(const qni_plugin *p) {
 
 static qn_status check_fields(const qn_op *op) {
   const uint32_t known = QN_OP_RANDOM | QN_OP_READS_DATA | QN_OP_NAN_STOPS | QN_OP_NO_GRAD |
-                         QN_OP_DOMAIN | QN_OP_ROW_GRADS | QN_OP_ADDS_GRADS | QN_OP_POINTWISE;
+                         QN_OP_DOMAIN | QN_OP_ROW_GRADS | QN_OP_ADDS_GRADS | QN_OP_POINTWISE |
+                         QN_OP_CHEAP;
   const char *text = op->schema;
   if (op->flags & ~known) {
     qni_fail(QN_E_VERSION, "%s has unknown bits in flags: 0x%" PRIx32, text, op->flags & ~known);

@@ -133,22 +133,30 @@ static void batch_new(int64_t B, const int64_t *lengths, qn_tensor **batch) {
 
 static void batch_free(qn_tensor **batch) { qn_tensor_free(batch[0]), qn_tensor_free(batch[1]); }
 
-static qn_status capture(const struct model *m, qn_tensor *const *batch, int64_t budget,
-                         qni_capture **c) {
+typedef qn_status (*step_fn)(const struct model *m, qn_tensor *const *batch, qn_tensor **loss);
+
+static qn_status capture_of(step_fn fn, const struct model *m, qn_tensor *const *batch,
+                            int64_t budget, const qni_choices *choices, qni_capture **c) {
   bool shared[2] = {false, false};
   qni_extent extent;
   qn_status st = qni_capture_new(batch, shared, 2, budget, c);
+  if (!st && choices) qni_capture_choose(*c, choices);
   for (int32_t t = 0; !st && t < QNI_TRIALS; t++) {
     qn_tensor *loss;
     st = qni_capture_begin(*c, t);
     if (st) break;
-    st = step(m, qni_capture_inputs(*c, t, &extent), &loss);
+    st = fn(m, qni_capture_inputs(*c, t, &extent), &loss);
     qn_status end = qni_capture_end(*c, t, loss);
     qn_tensor_free(loss);
     if (!st) st = end;
   }
   if (!st) st = qni_capture_build(*c);
   return st;
+}
+
+static qn_status capture(const struct model *m, qn_tensor *const *batch, int64_t budget,
+                         qni_capture **c) {
+  return capture_of(step, m, batch, budget, NULL, c);
 }
 
 static void close_to(const qn_tensor *a, const qn_tensor *b) {
@@ -363,6 +371,84 @@ static void small_batches_run(void **state) {
   batch_free(batch), model_free(&m);
 }
 
+/* ---- Ops of others ---- */
+
+/* y = 2 x: of a row, and not element by element as far as the host knows. */
+static void double_rows(const qn_view *x, const qn_view *y) {
+  for (int64_t i = 0; i < x->shape[0] * x->shape[1]; i++)
+    ((float *)y->data)[i] = 2 * ((const float *)x->data)[i];
+}
+static qn_status double_forward(const qn_host *h, qn_call *c) {
+  return double_rows(h->in(c, 0), h->out(c, 0)), QN_OK;
+}
+static qn_status double_backward(const qn_host *h, qn_call *c) {
+  return double_rows(h->in(c, 0), h->out(c, 0)), QN_OK;
+}
+#define DOUBLE(name, more)                                                                         \
+  {                                                                                                \
+    .struct_size = sizeof(qn_op), .det = QN_DET_BITWISE, .batch = QN_BATCH_ROWS, .flags = more,    \
+    .schema = name "(x: f32[N,C]) -> y: f32[N,C]", .summary = "2 x", .forward = double_forward,    \
+    .backward = double_backward                                                                    \
+  }
+static const qn_op costly = DOUBLE("test_costly", 0), cheap = DOUBLE("test_cheap", QN_OP_CHEAP);
+
+/* The mean of x double(x), x = embedding(ids): x is there in backward, for double to run again. */
+static qn_status doubled(const char *op, const struct model *m, qn_tensor *const *batch,
+                         qn_tensor **loss) {
+  qn_tensor *x = NULL, *y = NULL, *z = NULL;
+  *loss = NULL;
+  qn_arg embed[] = {tensor_arg(m->table), tensor_arg(batch[0])};
+  qn_status st = qni_call_named("embedding", embed, 2, &x, 1);
+  qn_arg rows[] = {tensor_arg(x)};
+  if (!st) st = qni_call_named(op, rows, 1, &y, 1);
+  qn_arg both[] = {tensor_arg(x), tensor_arg(y)};
+  if (!st) st = qni_call_named("mul", both, 2, &z, 1);
+  qn_arg mean[] = {tensor_arg(z)};
+  if (!st) st = qni_call_named("mean", mean, 1, loss, 1);
+  if (!st) st = qn_backward(*loss, NULL, 0);
+  qn_tensor_free(x), qn_tensor_free(y), qn_tensor_free(z);
+  if (st) qn_tensor_free(*loss), *loss = NULL;
+  return st;
+}
+static qn_status with_costly(const struct model *m, qn_tensor *const *batch, qn_tensor **loss) {
+  return doubled("test_costly", m, batch, loss);
+}
+static qn_status with_cheap(const struct model *m, qn_tensor *const *batch, qn_tensor **loss) {
+  return doubled("test_cheap", m, batch, loss);
+}
+
+/* What a plugin says to be cheap runs again in backward instead of being kept; what it does not, does not. */
+static void cheap_ops_of_plugins_run_again(void **state) {
+  (void)state;
+  static const qn_op *const ops[] = {&costly, &cheap, NULL};
+  const qni_plugin plugin = {
+      .id = "test.capture", .name = "capture_test", .version = "1", .path = "", .build = ""};
+  const qni_choices choices = {.again = QNI_AGAIN_ON, .slicing = QNI_SLICES_ON};
+  const step_fn steps[] = {with_costly, with_cheap};
+  struct model m = {.table = parameter(2, (int64_t[]){10, 64})};
+  qn_tensor *batch[2], *loss, *first = NULL;
+  double over;
+  batch_new(12, lengths, batch);
+  assert_ok(qni_registry_publish(&plugin, ops));
+  for (int32_t k = 0; k < 2; k++) {
+    qni_capture *c;
+    qni_capture_info info;
+    assert_ok(capture_of(steps[k], &m, batch, 4096, &choices, &c));
+    assert_ok(qni_capture_step(c, batch, 2, &loss, &over));
+    qni_capture_describe(c, &info);
+    assert_int_equal(info.again, k);
+    if (k == 0)
+      first = qn_tensor_retain(m.table->grad);
+    else
+      assert_memory_equal(m.table->grad->view.data, first->view.data, 640 * sizeof(float));
+    qn_tensor_clear_grad(m.table);
+    qn_tensor_free(loss);
+    qni_capture_free(c);
+  }
+  qn_tensor_free(first), qn_tensor_free(m.table);
+  batch_free(batch);
+}
+
 static int64_t live_bytes(void) {
   qn_memory now;
   qn_memory_stats(&now);
@@ -413,6 +499,7 @@ int main(void) {
       cmocka_unit_test(bits_do_not_depend_on_workers),
       cmocka_unit_test(other_batches_are_refused_by_kind),
       cmocka_unit_test(small_batches_run),
+      cmocka_unit_test(cheap_ops_of_plugins_run_again),
       cmocka_unit_test(every_allocation_may_fail),
   };
   return cmocka_run_group_tests(tests, ops_start, ops_stop);

@@ -39,6 +39,17 @@ static qn_status thread_count(const qn_config *config, int32_t *threads) {
   return QN_OK;
 }
 
+static qn_status choose_pages(void) {
+  const char *text = setting(NULL, "QUERN_HUGE_PAGES");
+  if (!text || !strcmp(text, "on") || !strcmp(text, "off")) {
+    qni_mem_huge_pages(!text || strcmp(text, "off") != 0);
+    return QN_OK;
+  }
+  qni_fail(QN_E_ARG, "QUERN_HUGE_PAGES is '%s'", text);
+  qni_error_hint("set it to on or off");
+  return QN_E_ARG;
+}
+
 qn_status qn_start(const qn_config *config) {
   qn_config c = {.struct_size = sizeof c};
   int32_t threads = 0;
@@ -46,6 +57,7 @@ qn_status qn_start(const qn_config *config) {
   if (started) return QN_OK;
   if (config) memcpy(&c, config, config->struct_size < sizeof c ? config->struct_size : sizeof c);
   qn_status st = thread_count(&c, &threads);
+  if (!st) st = choose_pages();
   if (!st) st = qni_cpu_start(setting(c.isa, "QUERN_ISA"));
   if (!st) st = qni_pool_start(threads);
   if (!st) st = qni_blas_start(setting(c.blas, "QUERN_BLAS"));

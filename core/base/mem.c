@@ -135,11 +135,15 @@ bool qni_mem_guarding(void) { return atomic_load_explicit(&guard_mode, memory_or
 
 int64_t qni_mem_guard_damage(void) { return qni_guard_damage(); }
 
+static atomic_int huge_pages = 1;
+
+void qni_mem_huge_pages(int on) { atomic_store(&huge_pages, on); }
+
 static void *map_buffer(size_t bytes) {
-  int huge = bytes >= 2 * HUGE_PAGE;
+  int large = bytes >= 2 * HUGE_PAGE;
   void *buffer = NULL;
-  if (posix_memalign(&buffer, huge ? HUGE_PAGE : ALIGN, bytes)) return NULL;
-  if (huge) madvise(buffer, bytes, MADV_HUGEPAGE);
+  if (posix_memalign(&buffer, large ? HUGE_PAGE : ALIGN, bytes)) return NULL;
+  if (large) madvise(buffer, bytes, atomic_load(&huge_pages) ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
   return buffer;
 }
 

@@ -38,6 +38,7 @@ bool qni_mem_guarding(void);
 int64_t qni_mem_guard_damage(void); /* buffers found overwritten since the last call */
 /* Refuses buffers beyond this many live bytes; 0: no limit. */
 void qni_mem_limit(int64_t bytes);
+void qni_mem_huge_pages(int on); /* of large buffers mapped from now on; 1 at start */
 
 /* a * b + c without overflow; returns 0 on overflow. */
 int qni_size_mul_add(size_t a, size_t b, size_t c, size_t *result);

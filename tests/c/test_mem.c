@@ -43,7 +43,10 @@ static bool flags_of(const void *address, char *flags, size_t size) {
   return found;
 }
 
-/* Tables, moments and arenas are such buffers: large pages are asked for, from a large page's begin. */
+/*
+** Tables, moments and arenas are such buffers: large pages are asked for, from a large page's begin,
+** unless they are switched off.
+*/
 static void large_buffers_ask_for_huge_pages(void **state) {
   (void)state;
   char flags[512];
@@ -58,6 +61,15 @@ static void large_buffers_ask_for_huge_pages(void **state) {
   assert_non_null(strstr(flags, " hg"));
   if (flags_of(small, flags, sizeof flags)) assert_null(strstr(flags, " hg"));
   qni_mem_buffer_free(large, 16 << 20), qni_mem_buffer_free(small, 1 << 16);
+  qni_mem_trim();
+  qni_mem_huge_pages(0);
+  large = qni_mem_buffer(16 << 20);
+  qni_mem_huge_pages(1);
+  assert_non_null(large);
+  assert_true(flags_of(large + (8 << 20), flags, sizeof flags));
+  assert_non_null(strstr(flags, " nh"));
+  qni_mem_buffer_free(large, 16 << 20);
+  qni_mem_trim();
 }
 
 static void the_chosen_allocation_fails_and_only_it(void **state) {

@@ -11,6 +11,7 @@ local environment = {
   { "QUERN_THREADS", "Worker threads; the results do not depend on it." },
   { "QUERN_BLAS", "Path of the BLAS library for large products, or none." },
   { "QUERN_ISA", "Instruction level: plain, avx2, avx512." },
+  { "QUERN_HUGE_PAGES", "on (the default) or off: buffers of 4 MiB and more ask the system for huge pages." },
   { "QUERN_DATA", "Folder in which datasets are looked for first." },
   { "QUERN_CACHE", "Folder for downloaded and prepared data; else XDG_CACHE_HOME/quern or ~/.cache/quern." },
   { "QUERN_PLUGIN_PATH", "Folders of plugins, separated by colons, before the installed ones." },

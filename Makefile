@@ -164,4 +164,4 @@ clean:
 	rm -rf $(BUILD)
 
 , := ,
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -type f -name '*.d' 2>/dev/null)

@@ -30,6 +30,8 @@ local r = quern.recipe {
       lr = { "num", 1e-3, "learning rate", min = 0 }, batch = { "int", 32, "sequences", min = 1 },
       activations = { "enum", "f32", "storage of what is kept for backward", of = { "f32", "bf16" } },
       moments = { "enum", "f32", "storage of the optimizer's moments", of = { "f32", "bf16" } },
+      tables = { "enum", "f32", "storage of the item table", of = { "f32", "bf16" } },
+      master = { "bool", true, "a bf16 table has a master in f32" },
       epochs = { "int", 60, "at most", min = 1 },
       patience = { "int", 10, "evaluations without a better validation NDCG@10", min = 0 } },
   },
@@ -56,8 +58,8 @@ function r:train(kind, cfg, data, seed)
   local model = make(kind, cfg, data)
   quern.fit(model, data, { name = kind .. "-" .. seed, seed = seed, batch = t.batch, bucket = false, epochs = t.epochs,
     loss = hstu.softmax { negatives = t.negatives == 0 and "full" or t.negatives },
-    optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 } },
-    storage = { activations = t.activations, moments = t.moments },
+    optim = { name = "adamw", lr = t.lr, betas = { 0.9, 0.98 }, master = t.master },
+    storage = { activations = t.activations, moments = t.moments, tables = t.tables },
     evaluate = standard and function(m) return hstu.evaluate(m, data, "valid") end or nil,
     select = standard and "NDCG@10" or nil, patience = standard and t.patience or nil })
   return hstu.evaluate(model, data, "test")

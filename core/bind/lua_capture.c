@@ -279,7 +279,8 @@ static qni_update update_at(lua_State *L) {
                   .w = tensor_at(L, "w"),
                   .m = tensor_at(L, "m"),
                   .v = tensor_at(L, "v"),
-                  .mask = tensor_at(L, "mask")};
+                  .mask = tensor_at(L, "mask"),
+                  .master = tensor_at(L, "master")};
   if (!u.w) qni_bind_bad_arg(L, 2, "w", "a parameter");
   u.with = (qni_optim_settings){.lr = number_at(L, "lr", 0),
                                 .weight_decay = number_at(L, "weight_decay", 0),

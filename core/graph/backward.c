@@ -132,7 +132,8 @@ static qn_status add_to_leaf(struct walk *w, qn_tensor *leaf, qn_tensor *grad) {
   int32_t target = w->targets ? leaf_target(w, leaf) : -1;
   if (!st && target >= 0) return add_dense(w->create, &w->found[target], grad);
   if (!st && leaf->grad_ids && !leaf->grad) {
-    st = qni_rows_dense(&leaf->view, leaf->grad_ids, leaf->grad_rows, &leaf->grad);
+    const qn_view like = qni_gradient_like(leaf);
+    st = qni_rows_dense(&like, leaf->grad_ids, leaf->grad_rows, &leaf->grad);
     qn_tensor_free(leaf->grad_ids);
     qn_tensor_free(leaf->grad_rows);
     leaf->grad_ids = leaf->grad_rows = NULL;

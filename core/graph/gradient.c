@@ -72,7 +72,7 @@ static qn_status own_grad(const qni_leaf_sum *s) {
 /* The tensor that takes the sum: the leaf's gradient, or one of ours that becomes it. */
 static qn_status dense_target(qni_leaf_sum *s, struct dense *d) {
   qn_tensor *leaf = s->leaf;
-  const qn_view *v = &leaf->view;
+  const qn_view *v = &s->like;
   qn_status st = QN_OK;
   if (leaf->grad_ids && !leaf->grad) {
     st = qni_rows_dense(v, leaf->grad_ids, leaf->grad_rows, &leaf->grad);
@@ -104,7 +104,7 @@ static qn_status deliver_dense(qni_leaf_sum *s, double scale) {
   qn_status st = dense_target(s, &d);
   if (st) return st;
   return qni_pool_run(qni_view_count(&s->leaf->view), ELEMENTS_PER_CHUNK,
-                      s->leaf->view.dtype == QN_F32 ? sum_f32 : sum_f64, &d);
+                      s->like.dtype == QN_F32 ? sum_f32 : sum_f64, &d);
 }
 
 /* ---- Rows ---- */
@@ -126,7 +126,7 @@ ADD_ROWS(float)
 ADD_ROWS(double)
 
 int64_t qni_row_groups_add(const qni_row_groups *g, int64_t k, void *to) {
-  if (g->s->leaf->view.dtype == QN_F32)
+  if (g->s->like.dtype == QN_F32)
     add_rows_float(g, k, to);
   else
     add_rows_double(g, k, to);
@@ -202,7 +202,7 @@ static qn_status run_groups(qni_leaf_sum *s, const qni_row_groups *groups) {
     return qni_pool_run(n, ROWS_PER_CHUNK, sum_groups, &g);
   }
   qn_status st = row_tensor(&s->grad_ids, QN_I64, 1, one, n);
-  if (!st) st = row_tensor(&s->grad_rows, leaf->view.dtype, leaf->view.ndim, leaf->view.shape, n);
+  if (!st) st = row_tensor(&s->grad_rows, s->like.dtype, s->like.ndim, s->like.shape, n);
   if (st) return st;
   g.ids = s->grad_ids->view.data;
   g.to = s->grad_rows->view.data;
@@ -224,7 +224,7 @@ qn_status qni_row_groups_make(qni_lanes *l, qni_leaf_sum *s, int64_t n_slices, d
   qni_row_pair *a = qni_arena_alloc(&l->sorting, bytes), *b = qni_arena_alloc(&l->sorting, bytes);
   int64_t *first = qni_arena_alloc(&l->sorting, (size_t)(n + 1) * sizeof *first);
   if (!a || !b || !first) return QN_E_NOMEM;
-  const qn_view *v = &s->leaf->view;
+  const qn_view *v = &s->like;
   list_pairs(s, n_slices, l->n_segments, a);
   const qni_row_pair *sorted = qni_rows_sort(a, b, n, v->shape[0] > 0 ? v->shape[0] - 1 : 0);
   for (int64_t i = 0; i < n; i++)

@@ -16,10 +16,6 @@ static bool has_sink(const qni_program *p, int32_t buffer) {
 }
 
 static qn_status check_leaf(const qn_tensor *leaf) {
-  if (leaf->view.dtype != QN_F32 && leaf->view.dtype != QN_F64)
-    return qni_program_refuse(NULL, "keep parameters in f32",
-                              "a captured step cannot train a parameter of type %s",
-                              qni_dtype_name(leaf->view.dtype));
   return qni_view_contiguous(&leaf->view)
              ? QN_OK
              : qni_program_refuse(NULL, NULL, "a parameter of a captured step is not contiguous");
@@ -36,13 +32,14 @@ qn_status qni_lanes_start(const qni_program *p, qni_lanes *l) {
     if (p->buffer[b].kind != QNI_BUFFER_LEAF || !has_sink(p, b)) continue;
     st = check_leaf(p->buffer[b].holder);
     l->of_buffer[b] = l->n;
-    l->leaf[l->n++] = (qni_leaf_sum){.buffer = b, .leaf = p->buffer[b].holder};
+    l->leaf[l->n++] = (qni_leaf_sum){
+        .buffer = b, .leaf = p->buffer[b].holder, .like = qni_gradient_like(p->buffer[b].holder)};
   }
   return st;
 }
 
 static size_t leaf_bytes(const qni_leaf_sum *s) {
-  return (size_t)qni_view_count(&s->leaf->view) * qni_dtype_size(s->leaf->view.dtype);
+  return (size_t)qni_view_count(&s->like) * qni_dtype_size(s->like.dtype);
 }
 
 /* Of the two lists that clipping needs (update.c). */
@@ -97,7 +94,7 @@ static void add_f64(int64_t n, const double *x, double *sum) {
 }
 
 static void copy_part(const qni_leaf_sum *s, const qn_view *part, void *to) {
-  qn_view whole = s->leaf->view;
+  qn_view whole = s->like;
   whole.data = to;
   if (qni_view_contiguous(part))
     memcpy(to, part->data, leaf_bytes(s));

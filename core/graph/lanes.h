@@ -27,6 +27,7 @@ typedef struct qni_row_list { /* of one leaf in one lane; capacities stay from s
 typedef struct qni_leaf_sum {
   int32_t buffer; /* of the program */
   qn_tensor *leaf;
+  qn_view like;            /* of its gradient (qni_gradient_like) */
   void *lane[QNI_LANES];   /* dense; NULL: no part came yet */
   bool touched[QNI_LANES]; /* in this step */
   qni_row_list rows[QNI_LANES];

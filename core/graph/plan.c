@@ -97,7 +97,8 @@ static void make_direct(qni_program *p, int32_t sink) {
     return;
   const qni_entry *maker = &p->entry[b->producer];
   if (maker->kind != QNI_ENTRY_BACKWARD || !(maker->op->op->flags & QN_OP_ADDS_GRADS)) return;
-  if (uses_of(p, v->buffer) != 2 || !is_whole(p, v, &p->buffer[e->leaf].holder->view)) return;
+  const qn_view like = qni_gradient_like(p->buffer[e->leaf].holder);
+  if (uses_of(p, v->buffer) != 2 || !is_whole(p, v, &like)) return;
   b->direct = true;
   b->leaf = e->leaf;
   p->when[sink] = QNI_WHEN_DEAD;

@@ -59,12 +59,8 @@ struct summing {
 static void add_row(int32_t dtype, int64_t width, const void *row, void *sum) {
   if (dtype == QN_F32)
     for (int64_t i = 0; i < width; i++) ((float *)sum)[i] += ((const float *)row)[i];
-  else if (dtype == QN_F64)
-    for (int64_t i = 0; i < width; i++) ((double *)sum)[i] += ((const double *)row)[i];
   else
-    for (int64_t i = 0; i < width; i++)
-      ((uint16_t *)sum)[i] = qni_bf16_from_f32(qni_bf16_to_f32(((uint16_t *)sum)[i]) +
-                                               qni_bf16_to_f32(((const uint16_t *)row)[i]));
+    for (int64_t i = 0; i < width; i++) ((double *)sum)[i] += ((const double *)row)[i];
 }
 
 static qn_status sum_groups(void *ctx, int64_t begin, int64_t end) {
@@ -147,9 +143,10 @@ qn_status qni_rows_dense(const qn_view *like, const qn_tensor *ids, const qn_ten
 /* Onto a dense gradient that is there already. */
 static qn_status add_to_dense(qn_tensor *leaf, const qni_grad *grad) {
   qn_tensor *dense;
-  qn_status st = qni_rows_dense(&leaf->view, grad->ids, grad->rows, &dense);
+  const qn_view like = qni_gradient_like(leaf);
+  qn_status st = qni_rows_dense(&like, grad->ids, grad->rows, &dense);
   if (st) return st;
-  add_row(leaf->view.dtype, qni_view_count(&leaf->view), dense->view.data, leaf->grad->view.data);
+  add_row(like.dtype, qni_view_count(&like), dense->view.data, leaf->grad->view.data);
   qni_tensor_touch(leaf->grad);
   qn_tensor_free(dense);
   return QN_OK;
@@ -161,7 +158,8 @@ qn_status qni_rows_accumulate(qn_tensor *leaf, const qni_grad *grad) {
   s.n[0] = leaf->grad_ids ? leaf->grad_ids->view.shape[0] : 0;
   s.n[1] = grad->ids->view.shape[0];
   qni_grad sum = {0};
-  qn_status st = coalesce(&s, &leaf->view, &sum);
+  const qn_view like = qni_gradient_like(leaf);
+  qn_status st = coalesce(&s, &like, &sum);
   if (st) return st;
   qn_tensor_clear_grad(leaf);
   leaf->grad_ids = sum.ids;

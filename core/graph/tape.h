@@ -75,6 +75,12 @@ qn_status qni_node_backward(qni_node *node, qn_tensor *const *grads_out, const b
 qn_status qni_hooks_run(struct qni_hook *hooks, qn_tensor **grad) QNI_WARN_UNUSED;
 
 /* Row gradients (graph/rows.c): adds one to a leaf, sums equal ids in order of arrival. */
+/* What a leaf's gradient looks like: bf16 is storage, its gradients are of f32. */
+static inline qn_view qni_gradient_like(const qn_tensor *leaf) {
+  qn_view v = leaf->view;
+  if (v.dtype == QN_BF16) v.dtype = QN_F32;
+  return v;
+}
 qn_status qni_rows_accumulate(qn_tensor *leaf, const qni_grad *grad) QNI_WARN_UNUSED;
 /* As a dense tensor of the table's shape. */
 qn_status qni_rows_dense(const qn_view *like, const qn_tensor *ids, const qn_tensor *rows,

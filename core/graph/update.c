@@ -7,7 +7,8 @@
 ** optimizer's op. With clipping there are two passes, since the norm must be known: the
 ** first stores g and sums its squares. A row of a table is summed and stepped by its one owner.
 ** Nothing is zeroed: the first part of the next step overwrites. Moments stored as bf16 are widened
-** block by block, and rounded stochastically when they are put back (kernels/bf16.h).
+** block by block, and rounded stochastically when they are put back (kernels/bf16.h). So is a parameter
+** stored as bf16; with a master in f32 that is stepped on, and rounded to the nearest.
 ** SPDX-License-Identifier: MIT
 */
 #include "graph/update.h"
@@ -48,23 +49,30 @@ static bool same_shape(const qn_tensor *a, const qn_tensor *b, int32_t dtype) {
   return same;
 }
 
-/* A moment may be of the parameter's type, or bf16 beside f32. */
-static bool moment_fits(const qn_tensor *m, const qn_tensor *w) {
-  bool narrow = m->view.dtype == QN_BF16 && w->view.dtype == QN_F32;
-  return same_shape(m, w, narrow ? QN_BF16 : w->view.dtype);
+/* What is worked in. */
+static int32_t dtype_of(const qni_update *u) {
+  return u->w->view.dtype == QN_F64 ? QN_F64 : QN_F32;
+}
+
+/* A moment is of the type that is worked in, or bf16 beside f32. */
+static bool moment_fits(const qn_tensor *m, const qni_update *u) {
+  bool narrow = m->view.dtype == QN_BF16 && dtype_of(u) == QN_F32;
+  return same_shape(m, u->w, narrow ? QN_BF16 : dtype_of(u));
 }
 
 static bool state_fits(const qni_update *u) {
-  int32_t dtype = u->w->view.dtype;
+  int32_t dtype = dtype_of(u);
   if (u->mask && !same_shape(u->mask, u->w, QN_BOOL)) return false;
+  if (u->master && (u->w->view.dtype != QN_BF16 || !same_shape(u->master, u->w, QN_F32)))
+    return false;
   if (u->m && u->v && u->kind != QNI_UPDATE_ADAGRAD_ROWS && u->m->view.dtype != u->v->view.dtype)
     return false;
-  if (u->m && !moment_fits(u->m, u->w)) return false;
+  if (u->m && !moment_fits(u->m, u)) return false;
   if (u->kind == QNI_UPDATE_ADAGRAD_ROWS)
     return u->v && u->v->view.dtype == dtype && qni_view_contiguous(&u->v->view) &&
            qni_view_count(&u->v->view) == (u->w->view.ndim ? u->w->view.shape[0] : 1);
   if (u->kind == QNI_UPDATE_SGD) return u->m || u->with.momentum == 0;
-  return u->m && u->v && moment_fits(u->v, u->w);
+  return u->m && u->v && moment_fits(u->v, u);
 }
 
 static bool leaf_possible(const qni_leaf_sum *s, const qni_update *u, bool clip) {
@@ -82,10 +90,60 @@ bool qni_update_possible(const qni_lanes *l, const qni_update *u, int32_t n, boo
   for (int32_t i = 0; i < l->n; i++) {
     const qni_leaf_sum *s = &l->leaf[i];
     if (!leaf_possible(s, update_of(u, n, s->leaf), clip)) return false;
-    if (clip && s->leaf->view.dtype != QN_F32)
-      return false; /* norms of f64 come after those of f32 */
+    if (clip && s->like.dtype != QN_F32) return false; /* norms of f64 come after those of f32 */
   }
   return true;
+}
+
+/* ---- What is stored as bf16 ---- */
+
+/* Of a parameter and its moments; NULL: not stored so. */
+struct narrow {
+  uint16_t *w, *m, *v;
+  float *master; /* of w; NULL: none */
+  uint32_t seed_w, seed_m, seed_v;
+};
+
+static bool is_bf16(const qn_tensor *t) { return t && t->view.dtype == QN_BF16; }
+
+static struct narrow narrow_of(const qni_update *u) {
+  return (struct narrow){.w = is_bf16(u->w) ? u->w->view.data : NULL,
+                         .m = is_bf16(u->m) ? u->m->view.data : NULL,
+                         .v = is_bf16(u->v) ? u->v->view.data : NULL,
+                         .master = u->master ? u->master->view.data : NULL,
+                         .seed_m = qni_bf16_seed(u->with.step, u->salt),
+                         .seed_v = qni_bf16_seed(u->with.step, u->salt + 1),
+                         .seed_w = qni_bf16_seed(u->with.step, u->salt + 2)};
+}
+
+static void *wide_data(const qn_tensor *t) { return t && !is_bf16(t) ? t->view.data : NULL; }
+
+static bool any_narrow(const struct narrow *s) { return s->w || s->m || s->v; }
+
+/* n elements from `at` on, in f32; the job's pointers are to them already where they are not narrow. */
+struct widened {
+  float w[MOST_ROW], m[MOST_ROW], v[MOST_ROW];
+};
+
+static void widen(const struct narrow *s, int64_t at, int64_t n, struct widened *x,
+                  qni_optim_job *job) {
+  const qni_bf16_table *k = qni_bf16();
+  if (s->m) k->widen(n, s->m + at, x->m), job->m = x->m;
+  if (s->v) k->widen(n, s->v + at, x->v), job->v = x->v;
+  if (s->w && s->master)
+    k->follow(n, s->w + at, s->master + at), job->w = s->master + at;
+  else if (s->w)
+    k->widen(n, s->w + at, x->w), job->w = x->w;
+}
+
+static void put_back(const struct narrow *s, int64_t at, int64_t n, const struct widened *x) {
+  const qni_bf16_table *k = qni_bf16();
+  if (s->m) k->stochastic(n, x->m, s->m + at, at, s->seed_m);
+  if (s->v) k->stochastic(n, x->v, s->v + at, at, s->seed_v);
+  if (s->w && s->master)
+    k->nearest(n, s->master + at, s->w + at);
+  else if (s->w)
+    k->stochastic(n, x->w, s->w + at, at, s->seed_w);
 }
 
 /* ---- Dense ---- */
@@ -100,8 +158,7 @@ struct pass {
   double *part;      /* sums of squares by chunk */
   qn_range_fn step;  /* of the optimizer */
   qni_optim_job job; /* pointers to element 0; g is set by block */
-  uint16_t *m, *v;   /* moments stored as bf16, in place of those of the job */
-  uint32_t seed_m, seed_v;
+  struct narrow narrow;
 };
 
 #define SUM_BLOCK(REAL)                                                                            \
@@ -128,17 +185,12 @@ static void *moved(void *data, int64_t by, int64_t size) {
   return data ? (char *)data + by * size : NULL;
 }
 
-/* One block at most; the moments of elements from `begin` on. */
+/* One block at most. */
 static qn_status step_narrow(const struct pass *p, qni_optim_job job, int64_t begin, int64_t n) {
-  _Alignas(64) float m[BLOCK], v[BLOCK];
-  const qni_bf16_table *k = qni_bf16();
-  k->widen(n, p->m + begin, m);
-  if (p->v) k->widen(n, p->v + begin, v);
-  job.m = m;
-  job.v = p->v ? v : NULL;
+  _Alignas(64) struct widened x;
+  widen(&p->narrow, begin, n, &x, &job);
   qn_status st = p->step(&job, 0, n);
-  k->stochastic(n, m, p->m + begin, begin, p->seed_m);
-  if (p->v) k->stochastic(n, v, p->v + begin, begin, p->seed_v);
+  put_back(&p->narrow, begin, n, &x);
   return st;
 }
 
@@ -150,7 +202,7 @@ static qn_status step_block(const struct pass *p, int64_t begin, int64_t n, cons
   job.v = moved(job.v, begin, size);
   job.mask = job.mask ? job.mask + begin : NULL;
   job.g = g;
-  return p->m ? step_narrow(p, job, begin, n) : p->step(&job, 0, n);
+  return any_narrow(&p->narrow) ? step_narrow(p, job, begin, n) : p->step(&job, 0, n);
 }
 
 static qn_status sum_and_step(void *ctx, int64_t first, int64_t last) {
@@ -204,7 +256,7 @@ static int64_t chunks_of(const qni_leaf_sum *s) {
 static struct pass pass_of(const qni_leaf_sum *s, double scale) {
   struct pass p = {.scale = scale,
                    .n = qni_view_count(&s->leaf->view),
-                   .wide = s->leaf->view.dtype == QN_F64,
+                   .wide = s->like.dtype == QN_F64,
                    .flat = s->flat};
   for (int32_t k = 0; k < QNI_LANES; k++)
     if (s->touched[k]) p.lane[p.n_lanes++] = s->lane[k];
@@ -233,9 +285,9 @@ static qn_status squares(qni_lanes *l, double scale, const qni_update *u, int32_
 }
 
 static qni_optim_job job_of(const qni_update *u, double norm_sq) {
-  qni_optim_job job = {.w = u->w->view.data,
-                       .m = u->m ? u->m->view.data : NULL,
-                       .v = u->v ? u->v->view.data : NULL,
+  qni_optim_job job = {.w = wide_data(u->w),
+                       .m = wide_data(u->m),
+                       .v = wide_data(u->v),
                        .mask = u->mask ? u->mask->view.data : NULL};
   qni_optim_numbers(&u->with, norm_sq, &job);
   if (u->kind == QNI_UPDATE_ADAM || u->kind == QNI_UPDATE_ADAM_ROWS)
@@ -247,21 +299,13 @@ static qni_optim_job job_of(const qni_update *u, double norm_sq) {
   return job;
 }
 
-static bool is_narrow(const qni_update *u) { return u->m && u->m->view.dtype == QN_BF16; }
-
 static qn_status update_dense(const qni_leaf_sum *s, const qni_update *u, double scale,
                               double norm_sq) {
   struct pass p = pass_of(s, scale);
   const qni_optim_table *kernels = qni_optim();
   p.step = u->kind == QNI_UPDATE_SGD ? kernels->sgd[p.wide] : kernels->adam[p.wide];
   p.job = job_of(u, norm_sq);
-  if (is_narrow(u)) {
-    p.m = u->m->view.data;
-    p.v = u->v ? u->v->view.data : NULL;
-    p.job.m = p.job.v = NULL;
-    p.seed_m = qni_bf16_seed(u->with.step, u->salt);
-    p.seed_v = qni_bf16_seed(u->with.step, u->salt + 1);
-  }
+  p.narrow = narrow_of(u);
   return qni_pool_run(p.n, CHUNK, u->with.max_norm > 0 ? step_only : sum_and_step, &p);
 }
 
@@ -271,24 +315,21 @@ struct row_pass {
   const qni_row_groups *g;
   qn_range_fn step;
   qni_optim_job job;
-  uint16_t *m, *v; /* of Adam, stored as bf16 */
-  uint32_t seed_m, seed_v;
+  struct narrow narrow;
+  bool by_row; /* v has one number for each row */
 };
 
 static qn_status step_narrow_row(const struct row_pass *p, int64_t id, const void *g) {
-  _Alignas(64) float m[MOST_ROW], v[MOST_ROW];
-  const qni_bf16_table *k = qni_bf16();
-  int64_t n = p->g->width, at = id * n;
+  _Alignas(64) struct widened x;
+  const int64_t n = p->g->width, at = id * n;
   qni_optim_job job = p->job;
-  k->widen(n, p->m + at, m);
-  k->widen(n, p->v + at, v);
-  job.w = (float *)job.w + at;
-  job.m = m;
-  job.v = v;
+  job.w = moved(job.w, at, sizeof(float));
+  job.m = moved(job.m, at, sizeof(float));
+  job.v = moved(job.v, p->by_row ? id : at, sizeof(float));
   job.g = g;
+  widen(&p->narrow, at, n, &x, &job);
   qn_status st = p->step(&job, 0, 1);
-  k->stochastic(n, m, p->m + at, at, p->seed_m);
-  k->stochastic(n, v, p->v + at, at, p->seed_v);
+  put_back(&p->narrow, at, n, &x);
   return st;
 }
 
@@ -302,7 +343,7 @@ static qn_status step_rows(void *ctx, int64_t begin, int64_t end) {
     qni_optim_job job = p->job;
     job.ids = &id;
     job.g = row;
-    st = p->m ? step_narrow_row(p, id, row) : p->step(&job, 0, 1);
+    st = any_narrow(&p->narrow) ? step_narrow_row(p, id, row) : p->step(&job, 0, 1);
   }
   return st;
 }
@@ -312,17 +353,14 @@ static qn_status update_rows(qni_lanes *l, qni_leaf_sum *s, const qni_update *u,
   qni_row_groups g;
   qn_status st = qni_row_groups_make(l, s, n_slices, scale, &g);
   if (st) return st;
-  bool wide = s->leaf->view.dtype == QN_F64;
+  bool wide = s->like.dtype == QN_F64;
   const qni_optim_table *kernels = qni_optim();
-  struct row_pass p = {.g = &g, .job = job_of(u, 0)};
+  struct row_pass p = {.g = &g,
+                       .job = job_of(u, 0),
+                       .narrow = narrow_of(u),
+                       .by_row = u->kind == QNI_UPDATE_ADAGRAD_ROWS};
   p.step = u->kind == QNI_UPDATE_ADAM_ROWS ? kernels->adam_rows[wide] : kernels->adagrad_rows[wide];
   p.job.width = g.width;
-  if (is_narrow(u)) {
-    p.m = u->m->view.data;
-    p.v = u->v->view.data;
-    p.seed_m = qni_bf16_seed(u->with.step, u->salt);
-    p.seed_v = qni_bf16_seed(u->with.step, u->salt + 1);
-  }
   return qni_pool_run(g.n, ROWS_PER_CHUNK, step_rows, &p);
 }
 
@@ -342,6 +380,7 @@ qn_status qni_update_run(qni_lanes *l, int64_t n_slices, double scale, const qni
     qni_tensor_touch(x->w);
     if (x->m) qni_tensor_touch(x->m);
     if (x->v) qni_tensor_touch(x->v);
+    if (x->master) qni_tensor_touch(x->master);
   }
   return st;
 }

@@ -19,8 +19,9 @@ enum qni_update_kind {
 typedef struct qni_update {
   int32_t kind;
   qn_tensor *w, *m, *v, *mask; /* as in the op; v: also Adagrad's h; NULL: none */
+  qn_tensor *master;           /* f32, of a w that is bf16; NULL: w is rounded stochastically */
   qni_optim_settings with;
-  uint32_t salt; /* of rounding, where m and v are bf16 */
+  uint32_t salt; /* of rounding, where m, v or w are bf16: salt, salt + 1, salt + 2 */
 } qni_update;
 
 /*

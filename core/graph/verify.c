@@ -116,8 +116,7 @@ static int32_t first_apart(const qni_capture *c, const qni_aside *eager, const q
                            qni_gap *gap) {
   for (int32_t i = 0; i < c->runner.lanes.n; i++) {
     *gap = gap_of(&replayed[i], &eager[i]);
-    if (!qni_gradient_close(gap, c->runner.lanes.leaf[i].leaf->view.dtype,
-                            c->noise ? c->noise[i] : 0))
+    if (!qni_gradient_close(gap, c->runner.lanes.leaf[i].like.dtype, c->noise ? c->noise[i] : 0))
       return i;
   }
   return -1;
@@ -175,7 +174,10 @@ static void move(qn_tensor *leaf, uint64_t seed) {
   for (int64_t i = 0; i < qni_view_count(v); i++) {
     uint64_t h = ((uint64_t)i + 1) * 0x9e3779b97f4a7c15u + seed * 0xbf58476d1ce4e5b9u;
     const bool up = ((h ^ h >> 29) * 0x94d049bb133111ebu) >> 63;
-    if (v->dtype == QN_F64) {
+    if (v->dtype == QN_BF16) {
+      uint16_t *x = (uint16_t *)v->data + i; /* away from zero or towards it */
+      if (*x & 0x7fff) *x = (uint16_t)(up ? *x + 1 : *x - 1);
+    } else if (v->dtype == QN_F64) {
       double *x = (double *)v->data + i;
       if (*x != 0) *x = nextafter(*x, up ? (double)INFINITY : -(double)INFINITY);
     } else {

@@ -18,11 +18,21 @@ static void widen(int64_t n, const uint16_t *x, float *y) {
   }
 }
 
+static inline uint16_t nearest_of(float x) {
+  const uint32_t bits = bits_of(x), even = bits >> 16 & 1;
+  const uint32_t rounded = bits + 0x7fffu + even, kept = bits | 0x400000u;
+  return (uint16_t)((is_nan(bits) ? kept : rounded) >> 16);
+}
+
 static void nearest(int64_t n, const float *x, uint16_t *y) {
+  for (int64_t i = 0; i < n; i++) y[i] = nearest_of(x[i]);
+}
+
+static void follow(int64_t n, const uint16_t *stored, float *master) {
   for (int64_t i = 0; i < n; i++) {
-    const uint32_t bits = bits_of(x[i]), even = bits >> 16 & 1;
-    const uint32_t rounded = bits + 0x7fffu + even, kept = bits | 0x400000u;
-    y[i] = (uint16_t)((is_nan(bits) ? kept : rounded) >> 16);
+    const uint32_t own = bits_of(master[i]), other = (uint32_t)stored[i] << 16;
+    const uint32_t bits = nearest_of(master[i]) == stored[i] ? own : other;
+    memcpy(&master[i], &bits, sizeof bits);
   }
 }
 
@@ -44,4 +54,4 @@ static void stochastic(int64_t n, const float *x, uint16_t *y, int64_t first, ui
 
 extern const qni_bf16_table QNI_KERNEL(bf16);
 const qni_bf16_table QNI_KERNEL(bf16) = {
-    .widen = widen, .nearest = nearest, .stochastic = stochastic};
+    .widen = widen, .nearest = nearest, .stochastic = stochastic, .follow = follow};

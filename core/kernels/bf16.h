@@ -5,6 +5,8 @@
 **   stochastic  up with the probability of what is cut off: right on average, so that a sum of many
 **               small changes is not lost. The 16 random bits of element i are a hash of (i, seed), for
 **               any order and number of workers.
+**   follow      a master in f32 goes along with what others wrote: where it does not round to the stored
+**               number, it becomes that number
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_BF16_H
@@ -17,6 +19,7 @@ typedef struct qni_bf16_table {
   void (*nearest)(int64_t n, const float *x, uint16_t *y);
   /* x[0] is element `first` */
   void (*stochastic)(int64_t n, const float *x, uint16_t *y, int64_t first, uint32_t seed);
+  void (*follow)(int64_t n, const uint16_t *stored, float *master);
 } qni_bf16_table;
 
 const qni_bf16_table *qni_bf16(void);

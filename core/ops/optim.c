@@ -194,7 +194,7 @@ static const qn_op norm_op = {
     .forward = norm_sq,
 };
 
-/* ---- Moments in bf16 ---- */
+/* ---- bf16 storage ---- */
 
 struct rounding {
   const float *x;
@@ -236,4 +236,38 @@ static const qn_op round_op = {
     .forward = round_bf16,
 };
 
-const qn_op *const qni_ops_optim[] = {&sgd_op, &adam_op, &norm_op, &round_op, NULL};
+struct following {
+  const uint16_t *stored;
+  float *master;
+};
+
+static qn_status follow_range(void *ctx, int64_t begin, int64_t end) {
+  const struct following *s = ctx;
+  qni_bf16()->follow(end - begin, s->stored + begin, s->master + begin);
+  return QN_OK;
+}
+
+static qn_status follow_bf16(const qn_host *h, qn_call *c) {
+  const qn_view *master = h->in(c, 0), *w = h->in(c, 1);
+  if (master->dtype != QN_F32 || w->dtype != QN_BF16)
+    return h->fail(c, QN_E_DTYPE, "master must be f32 and w bf16");
+  struct following s = {.stored = w->data, .master = master->data};
+  return h->parallel(c, count(w), GRAIN, follow_range, &s);
+}
+
+static const qn_op follow_op = {
+    .struct_size = sizeof(qn_op),
+    .det = QN_DET_BITWISE,
+    .flags = QN_OP_NO_GRAD | QN_OP_NAN_STOPS,
+    .schema = "follow_bf16_(master!: f[...], w: any[...]) -> master",
+    .summary = "The f32 master of a bf16 tensor goes along with what others wrote into that.",
+    .doc = "Where master does not round (to the nearest) to w, somebody changed w, and master "
+           "becomes w; elsewhere it keeps its digits. An optimizer then steps on master and rounds "
+           "it into w.",
+    .cite = "Micikevicius et al. 2018, Mixed precision training, section 3.1",
+    .example = "print(quern.follow_bf16_(quern.tensor{1.001, 2.001}, "
+               "quern.cast(quern.tensor{1, 3}, \"bf16\")))",
+    .forward = follow_bf16,
+};
+
+const qn_op *const qni_ops_optim[] = {&sgd_op, &adam_op, &norm_op, &round_op, &follow_op, NULL};

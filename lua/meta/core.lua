@@ -907,6 +907,21 @@ function quern.floor_divide(a, b) end
 ---@return quern.Tensor y
 function Tensor:floor_divide(b) end
 
+--- The f32 master of a bf16 tensor goes along with what others wrote into that.
+--- Where master does not round (to the nearest) to w, somebody changed w, and master becomes w; elsewhere it keeps its digits. An optimizer then steps on master and rounds it into w.
+--- `follow_bf16_(master!: f[...], w: any[...]) -> master`
+---@param master quern.Tensor|number
+---@param w quern.Tensor|number
+---@return quern.Tensor master
+function quern.follow_bf16_(master, w) end
+
+--- The f32 master of a bf16 tensor goes along with what others wrote into that.
+--- Where master does not round (to the nearest) to w, somebody changed w, and master becomes w; elsewhere it keeps its digits. An optimizer then steps on master and rounds it into w.
+--- `follow_bf16_(master!: f[...], w: any[...]) -> master`
+---@param w quern.Tensor|number
+---@return quern.Tensor master
+function Tensor:follow_bf16_(w) end
+
 --- A new tensor filled with a number.
 --- y = value everywhere.
 --- `full(shape: [int], value: num = 0, dtype: enum{f32|f64|bf16|i64|i32|u8|bool} = f32) -> y: any[?]`
@@ -1102,24 +1117,26 @@ function quern.leaky_relu(x, slope) end
 ---@return quern.Tensor y
 function Tensor:leaky_relu(slope) end
 
---- Affine map of the last dimension, with an activation in the same pass.
---- y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's rows. silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.
---- `linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]`
+--- Affine map of the last dimension, with an activation and a residual in the same pass.
+--- y = act(x W' + b) + r. With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's rows, dr = dy. silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.
+--- `linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, r: f[...,O]? = nil, *, act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]`
 ---@param x quern.Tensor|number
 ---@param w quern.Tensor|number
 ---@param b? quern.Tensor|number
+---@param r? quern.Tensor|number
 ---@param options? { act?: "none"|"relu"|"silu"|"gelu" }
 ---@return quern.Tensor y
-function quern.linear(x, w, b, options) end
+function quern.linear(x, w, b, r, options) end
 
---- Affine map of the last dimension, with an activation in the same pass.
---- y = act(x W' + b). With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's rows. silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.
---- `linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, *, act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]`
+--- Affine map of the last dimension, with an activation and a residual in the same pass.
+--- y = act(x W' + b) + r. With g = dy act'(x W' + b): dx = g W, dW = g' x, db = the sum of g's rows, dr = dy. silu(z) = z sigmoid(z); gelu(z) = z Phi(z), the exact form.
+--- `linear(x: f[...,I], w: f[O,I], b: f[O]? = nil, r: f[...,O]? = nil, *, act: enum{none|relu|silu|gelu} = none) -> y: f[...,O]`
 ---@param w quern.Tensor|number
 ---@param b? quern.Tensor|number
+---@param r? quern.Tensor|number
 ---@param options? { act?: "none"|"relu"|"silu"|"gelu" }
 ---@return quern.Tensor y
-function Tensor:linear(w, b, options) end
+function Tensor:linear(w, b, r, options) end
 
 --- Cross-entropy of all items' scores h w' against the target, without keeping the scores.
 --- Z = H W' / temperature, then as cross_entropy; dH = dZ W / temperature, dW = dZ' H / temperature. Rows go through in chunks; forward makes the gradients at the same time, so memory does not grow with N V.

@@ -279,7 +279,7 @@ function Capture:deliver() self.last:deliver() end
 
 --- Hands the gradients that run() held to an optimizer, in one pass over memory; where that
 --- cannot be they are delivered. Optimizer:fuse calls it.
----@param updates table[] by parameter: kind, w, m, v, mask and the arguments of the optimizer's op
+---@param updates table[] by parameter: kind, w, m, v, mask, master and the arguments of the optimizer's op
 ---@return boolean done false: they were delivered
 ---@return number norm of all gradients, if max_norm is given
 function Capture:update(updates) return self.last:update(updates) end

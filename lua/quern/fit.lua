@@ -62,8 +62,9 @@ local known = { loss = 1, optim = 1, schedule = 1, epochs = 1, max_steps = 1, ba
 ---@field slice_kib integer? of captured steps: memory that may grow with a slice; default by the L2 cache
 ---@field recompute boolean? cheap ops of captured steps run again in backward and what they made is not kept;
 ---  default: where that brings a slice of one sample within slice_kib
----@field storage {activations: string?, moments: string?}? "bf16" halves the memory of what captured steps keep for
----  backward, or of the optimizer's moments; arithmetic and parameters stay f32 (docs/executor.md); default "f32"
+---@field storage {activations: string?, moments: string?, tables: string?}? "bf16" halves the memory of what a captured
+---  step keeps for backward, of the optimizer's moments, or of embedding tables (of which the optimizer has masters in
+---  f32, unless its settings say master = false); arithmetic stays f32 (docs/executor.md); default "f32"
 ---@field checkpoints boolean? false: keep losses alone; an interrupted training then begins anew. For studies of
 ---  many short trainings; default true
 ---@field checkpoint_steps integer? also write last after so many updates
@@ -106,7 +107,7 @@ local function place(self, o)
 end
 
 local function storage_of(o)
-  local storage = util.options(o.storage or {}, { activations = 1, moments = 1 }, "fit: storage")
+  local storage = util.options(o.storage or {}, { activations = 1, moments = 1, tables = 1 }, "fit: storage")
   local narrow = {}
   for name, dtype in util.sorted(storage) do
     narrow[name] = util.choose(dtype, { "f32", "bf16" }, "fit: storage of " .. name) == "bf16" and dtype or nil
@@ -114,16 +115,18 @@ local function storage_of(o)
   return narrow
 end
 
-local function optimizer_of(model, settings, moments)
-  if not settings.step then
-    local with = { moments = moments }
-    for k, v in pairs(settings) do with[k] = v end
-    return optim.make(model:parameters(), with)
-  elseif moments then
-    util.fail("argument", "fit: storage of moments, but the optimizer is made already", nil,
-              'give moments = "bf16" to the optimizer, or its settings to fit')
+local function optimizer_of(model, settings, storage)
+  local made = settings.step ~= nil
+  if made and (storage.moments or storage.tables) then
+    util.fail("argument", ("fit: storage of %s, but the optimizer is made already"):format(
+              storage.moments and "moments" or "tables"), nil,
+              'give fit the settings of an optimizer; or moments = "bf16" to it, and it model:to("bf16", "embedding")')
   end
-  return settings
+  if storage.tables then model:to("bf16", "embedding") end
+  if made then return settings end
+  local with = { moments = storage.moments }
+  for k, v in pairs(settings) do with[k] = v end
+  return optim.make(model:parameters(), with)
 end
 
 function Fit:init(model, data, options)
@@ -149,7 +152,7 @@ function Fit:init(model, data, options)
   quern.seed(self.seed)
   self.loader = make_loader(data, o, self.seed)
   self.storage = storage_of(o)
-  self.optim = optimizer_of(model, o.optim or { name = "adamw" }, self.storage.moments)
+  self.optim = optimizer_of(model, o.optim or { name = "adamw" }, self.storage)
   self.schedule = schedule.make(o.schedule)
   self.hooks = o.hooks or {}
   self.step, self.epoch, self.bad = 0, 0, 0

@@ -76,6 +76,9 @@ local function check_numbers(group, who)
     if group[name] ~= nil then positive(group[name], who, name, name ~= "eps") end
   end
   if group.moments then util.choose(group.moments, { "f32", "bf16" }, who .. ": moments") end
+  if type(group.master) ~= "boolean" then
+    util.fail("argument", ("%s: master must be true or false, not %s"):format(who, tostring(group.master)))
+  end
   if group.betas then
     for i = 1, 2 do
       local b = group.betas[i]
@@ -110,27 +113,45 @@ function Optimizer:slot(p, name, make)
   return s[name]
 end
 
--- Moments are of the parameter's type, or bf16 beside f32 (moments = "bf16").
+-- bf16 is storage: what is kept beside a parameter of bf16 is of f32.
+local function working_type(t) return t.dtype == "f64" and "f64" or "f32" end
+
+-- Moments are of the type that is worked in, or bf16 beside f32 (moments = "bf16").
 local function zeros_like(t, group)
-  local narrow = group.moments == "bf16" and t.dtype == "f32"
-  return function() return quern.zeros(t.shape, narrow and "bf16" or t.dtype) end
+  local dtype = working_type(t)
+  if group.moments == "bf16" and dtype == "f32" then dtype = "bf16" end
+  return function() return quern.zeros(t.shape, dtype) end
 end
 
--- A number that tells parameters apart where their moments are rounded at random; even.
+-- A number that tells parameters apart where they and their moments are rounded at random; a multiple of 4.
 local function salt_of(p)
   local hash = 2166136261
   for i = 1, #p.name do hash = ((hash ~ p.name:byte(i)) * 16777619) & 0x7fffffff end
-  return hash & ~1
+  return hash & ~3
 end
 
--- Runs fn with moments in f32; those stored as bf16 are rounded stochastically afterwards.
-function Optimizer:widened(p, moments, fn)
+--- The f32 master of a parameter that is stored as bf16; nil for others, and with master = false.
+---@return userdata?
+function Optimizer:master_of(p, group)
+  if p.tensor.dtype ~= "bf16" or not group.master then return nil end
+  return self:slot(p, "master", function() return p.tensor:detach():cast("f32") end)
+end
+
+-- Runs fn with the parameter and its moments in f32, or f64. What is stored as bf16 is rounded afterwards:
+-- a parameter with a master to the nearest, all else stochastically, so that small changes are not lost.
+function Optimizer:widened(p, group, moments, fn)
   local wide = {}
   for k, m in ipairs(moments) do wide[k] = m.dtype == "bf16" and m:cast("f32") or m end
-  fn(wide[1], wide[2])
-  for k, m in ipairs(moments) do
-    if wide[k] ~= m then quern.round_bf16_(m, wide[k], { step = math.max(self.t, 1), salt = salt_of(p) + k - 1 }) end
+  local w, master, narrow = p.tensor, self:master_of(p, group), p.tensor.dtype == "bf16"
+  if master then w = quern.follow_bf16_(master, w) elseif narrow then w = w:cast("f32") end
+  fn(w, wide[1], wide[2])
+  local function put_back(to, from, salt)
+    quern.round_bf16_(to, from, { step = math.max(self.t, 1), salt = salt_of(p) + salt })
   end
+  for k, m in ipairs(moments) do
+    if wide[k] ~= m then put_back(m, wide[k], k - 1) end
+  end
+  if master then p.tensor:copy_(master) elseif narrow then put_back(p.tensor, w, 2) end
 end
 
 --- Iterates over parameter entry, group.
@@ -259,7 +280,7 @@ function Optimizer:arguments(p, group, more)
   more.norm_sq, more.max_norm = self.norm_sq, self.max_norm
   more.mask = self:mask_of(p)
   if more.kind then more.step = more.step or self.t end
-  more.salt = group.moments == "bf16" and more.kind and salt_of(p) or nil
+  if more.kind then more.salt, more.master = salt_of(p), self:master_of(p, group) end
   return more
 end
 
@@ -342,13 +363,15 @@ optim.SGD = SGD
 
 --- m = momentum m + g, g with weight_decay w added; w -= lr m (nesterov: lr (g + momentum m)).
 ---@param params table
----@param options {lr: number?, momentum: number?, nesterov: boolean?, weight_decay: number?, moments: string?}?
+---@param options {lr: number?, momentum: number?, nesterov: boolean?, weight_decay: number?, moments: string?,
+---  master: boolean?}? moments, master: see Adam
 function SGD:init(params, options)
   self:start(params, options, { lr = 0.01, momentum = 0.0, nesterov = false, weight_decay = 0.0,
-                                moments = "f32" })
+                                moments = "f32", master = true })
 end
 
 function SGD:make_slots(p, g)
+  self:master_of(p, g)
   if g.momentum > 0 then self:slot(p, "m", zeros_like(p.tensor, g)) end
 end
 
@@ -361,8 +384,8 @@ function SGD:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
   local m = g.momentum > 0 and self:slot(p, "m", zeros_like(p.tensor, g)) or nil
-  self:widened(p, { m }, function(wide)
-    quern.sgd_step_(p.tensor, grad, wide, self:arguments(p, g, { momentum = g.momentum, nesterov = g.nesterov }))
+  self:widened(p, g, { m }, function(w, wide)
+    quern.sgd_step_(w, grad, wide, self:arguments(p, g, { momentum = g.momentum, nesterov = g.nesterov }))
   end)
 end
 
@@ -370,17 +393,21 @@ end
 local Adam = class("Adam", Optimizer)
 optim.Adam = Adam
 local adam_defaults = { lr = 1e-3, betas = { 0.9, 0.999 }, eps = 1e-8, weight_decay = 0.0,
-                        moments = "f32" }
+                        moments = "f32", master = true }
 
 --- Adam (Kingma & Ba 2015); weight_decay is added to the gradient. moments = "bf16" stores m and v so, half the
---- memory of f32, rounded stochastically; arithmetic and parameters stay f32.
+--- memory of f32, rounded stochastically; arithmetic stays f32. A parameter that is bf16 itself has a master in f32,
+--- which is what is trained, and is rounded to the nearest after each step; master = false saves the master's memory,
+--- and the parameter is rounded stochastically.
 ---@param params table
----@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?, moments: string?}?
+---@param options {lr: number?, betas: number[]?, eps: number?, weight_decay: number?, moments: string?,
+---  master: boolean?}?
 function Adam:init(params, options) self:start(params, options, adam_defaults) end
 
 Adam.decoupled = false
 
 function Adam:make_slots(p, g)
+  self:master_of(p, g)
   self:slot(p, "m", zeros_like(p.tensor, g))
   self:slot(p, "v", zeros_like(p.tensor, g))
 end
@@ -400,8 +427,8 @@ function Adam:update(p, g)
   local grad = dense_grad(p)
   if not grad then return end
   local m, v = self:slot(p, "m", zeros_like(p.tensor, g)), self:slot(p, "v", zeros_like(p.tensor, g))
-  self:widened(p, { m, v }, function(wide_m, wide_v)
-    quern.adam_step_(p.tensor, grad, wide_m, wide_v, self:adam_arguments(p, g, {}))
+  self:widened(p, g, { m, v }, function(w, wide_m, wide_v)
+    quern.adam_step_(w, grad, wide_m, wide_v, self:adam_arguments(p, g, {}))
   end)
 end
 
@@ -438,8 +465,8 @@ function AdamRows:update(p, g)
   local m, v = self:slot(p, "m", zeros_like(p.tensor, g)), self:slot(p, "v", zeros_like(p.tensor, g))
   local arguments = self:adam_arguments(p, g, {})
   arguments.mask = nil
-  self:widened(p, { m, v }, function(wide_m, wide_v)
-    quern.adam_rows_(p.tensor, wide_m, wide_v, rows, ids, arguments)
+  self:widened(p, g, { m, v }, function(w, wide_m, wide_v)
+    quern.adam_rows_(w, wide_m, wide_v, rows, ids, arguments)
   end)
   self:apply_mask(p)
 end
@@ -452,13 +479,15 @@ optim.AdagradRows = AdagradRows
 --- State is 1/D of the table's size. Parameters without rows (vectors, dense gradients)
 --- are taken as rows too.
 ---@param params table
----@param options {lr: number?, eps: number?, initial: number?, weight_decay: number?}?
+---@param options {lr: number?, eps: number?, initial: number?, weight_decay: number?, master: boolean?}?
+---  master: see Adam
 function AdagradRows:init(params, options)
-  self:start(params, options, { lr = 0.01, eps = 1e-8, initial = 0.0, weight_decay = 0.0 })
+  self:start(params, options, { lr = 0.01, eps = 1e-8, initial = 0.0, weight_decay = 0.0, master = true })
 end
 
 function AdagradRows:make_slots(p, g)
-  self:slot(p, "h", function() return quern.full({ p.tensor.shape[1] or 1 }, g.initial, p.tensor.dtype) end)
+  self:master_of(p, g)
+  self:slot(p, "h", function() return quern.full({ p.tensor.shape[1] or 1 }, g.initial, working_type(p.tensor)) end)
 end
 
 function AdagradRows:fused(p, g)
@@ -473,7 +502,7 @@ function AdagradRows:update(p, g)
   self:make_slots(p, g)
   local arguments = self:arguments(p, g, { eps = g.eps })
   arguments.mask = nil
-  quern.adagrad_rows_(p.tensor, self.slots[p.name].h, rows, ids, arguments)
+  self:widened(p, g, {}, function(w) quern.adagrad_rows_(w, self.slots[p.name].h, rows, ids, arguments) end)
   self:apply_mask(p)
 end
 

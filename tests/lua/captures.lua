@@ -96,9 +96,9 @@ local function mlp()
   return step, tensors_of(a, b), batch
 end
 
-local function tagger(sparse, options)
+local function tagger(sparse, table_type, options)
   quern.seed(12)
-  local e = quern.normal({ 50, 8 }):requires_grad_(true)
+  local e = quern.normal({ 50, 8 }):cast(table_type or "f32"):requires_grad_(true)
   local w = quern.normal({ 5, 8 }):requires_grad_(true)
   local function step(batch)
     local x = quern.embedding(e, batch.ids, { sparse = sparse })

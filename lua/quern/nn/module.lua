@@ -288,14 +288,15 @@ function Module:load_state(given, options)
   return self
 end
 
---- Makes all floating parameters and buffers of another type ("f32", "f64").
+--- Makes all floating parameters and buffers of another type ("f32", "f64", and "bf16" for storage).
 ---@param dtype string
+---@param role string? only parameters of this role: "embedding" for tables
 ---@return quern.Module self
-function Module:to(dtype)
+function Module:to(dtype, role)
   local made = {}
   walk(self, "", {}, function(_, value, kind, owner, key)
     local floating = kind.what ~= "module" and (value.dtype == "f32" or value.dtype == "f64" or value.dtype == "bf16")
-    if floating and value.dtype ~= dtype then
+    if floating and value.dtype ~= dtype and (not role or kind.role == role) then
       if not made[value] then
         made[value] = value:detach():cast(dtype)
         if kind.what == "parameter" then made[value]:requires_grad_(true) end

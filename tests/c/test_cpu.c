@@ -1,5 +1,5 @@
 /*
-** Levels by name, what the CPU is said to have, and the denormal switch.
+** Levels by name, what the CPU is said to have, the denormal switch, settings by the environment.
 ** SPDX-License-Identifier: MIT
 */
 #include "check.h"
@@ -71,6 +71,27 @@ static void denormals_switch_and_come_back(void **state) {
 #endif
 }
 
+static void bad_settings_of_the_environment_are_refused(void **state) {
+  (void)state;
+  const qn_config config = {.struct_size = sizeof config, .blas = "none"};
+  static const char *const bad[][3] = {{"QUERN_HUGE_PAGES", "many", "QUERN_HUGE_PAGES is 'many'"},
+                                       {"QUERN_THREADS", "0", "QUERN_THREADS is '0'"},
+                                       {"QUERN_ISA", "sse9", "instruction level"}};
+  for (int i = 0; i < 3; i++) {
+    const char *before = getenv(bad[i][0]);
+    char *kept = before ? strdup(before) : NULL;
+    assert_int_equal(setenv(bad[i][0], bad[i][1], 1), 0);
+    assert_fails(qn_start(&config), QN_E_ARG, bad[i][2]);
+    if (kept)
+      setenv(bad[i][0], kept, 1);
+    else
+      unsetenv(bad[i][0]);
+    free(kept);
+  }
+  assert_ok(qn_start(&config));
+  qn_stop();
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(levels_by_name),
@@ -78,6 +99,7 @@ int main(void) {
       cmocka_unit_test(features_are_whole_words),
       cmocka_unit_test(sizes_are_sensible),
       cmocka_unit_test(denormals_switch_and_come_back),
+      cmocka_unit_test(bad_settings_of_the_environment_are_refused),
   };
   return cmocka_run_group_tests_name("cpu", tests, NULL, NULL);
 }

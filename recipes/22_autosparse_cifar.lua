@@ -19,7 +19,7 @@ local r = quern.recipe {
     model = { name = { "enum", "resnet20", "what is pruned",
                        of = { "resnet18", "resnet20", "resnet32", "vgg16", "vgg19" } },
               width = { "int", 8, "of the first stage; 0: the model's own", min = 0 } },
-    train = { epochs = { "int", 10, "of each training", min = 1 }, batch = { "int", 64, "images", min = 1 },
+    train = { epochs = { "int", 8, "of each training", min = 1 }, batch = { "int", 64, "images", min = 1 },
               lr = { "num", 0.1, "of SGD with momentum 0.9", min = 0 }, decay = { "num", 5e-4, "of weights", min = 0 },
               nesterov = { "bool", false, "momentum" },
               drops = { "str", "", "epochs at which the rate falls, separated by commas; none: cosine" },

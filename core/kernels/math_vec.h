@@ -45,9 +45,25 @@ VF_INLINE vf vf_abs(vf x) { return (vf)((vi)x & INT32_MAX); }
 VF_INLINE vf vf_sign_of(vf size, vf sign) {
   return (vf)(((vi)size & INT32_MAX) | ((vi)sign & INT32_MIN));
 }
-/* NaN in x stays. */
-VF_INLINE vf vf_at_most(vf x, float top) { return vf_pick(x > top, vf_all(top), x); }
-VF_INLINE vf vf_at_least(vf x, float low) { return vf_pick(x < low, vf_all(low), x); }
+/* NaN in x stays: these instructions give their second operand then. */
+VF_INLINE vf vf_at_most(vf x, float top) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_min_ps((__m512)vf_all(top), (__m512)x);
+#elif VF_BYTES == 32
+  return (vf)_mm256_min_ps((__m256)vf_all(top), (__m256)x);
+#else
+  return vf_pick(x > top, vf_all(top), x);
+#endif
+}
+VF_INLINE vf vf_at_least(vf x, float low) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_max_ps((__m512)vf_all(low), (__m512)x);
+#elif VF_BYTES == 32
+  return (vf)_mm256_max_ps((__m256)vf_all(low), (__m256)x);
+#else
+  return vf_pick(x < low, vf_all(low), x);
+#endif
+}
 
 VF_INLINE vi vi_from(vf x) { /* x holds small whole numbers */
 #if defined(__AVX512F__)
@@ -70,26 +86,28 @@ VF_INLINE vf vf_scale2(vf p, vf n) {
 #endif
 }
 
-/* exp(x) = (p + rest) 2^n: n = round(x / ln 2), r = x - n ln 2, p + rest = 1 + r + r^2 q(r). */
-VF_INLINE vf vf_exp_parts(vf x, vf *n, vf *rest) {
-  const vf magic = vf_all(12582912.0f); /* 1.5 2^23: adding it rounds to a whole number */
-  const vf k = (x * 1.44269504f + magic) - magic;
-  const vf r = (x - k * 0.693359375f) + k * 2.12194440e-4f;
+/* The nearest whole number, |x| < 2^22. */
+VF_INLINE vf vf_round(vf x) {
+  const vf magic = vf_all(12582912.0f); /* 1.5 2^23 */
+  return (x + magic) - magic;
+}
+
+/* exp(r) - 1 = r + r^2 q(r), |r| <= ln 2 / 2 */
+VF_INLINE vf vf_expm1_near_0(vf r) {
   vf q = vf_all(1.38138782e-3f);
   q = q * r + 8.36906396e-3f;
   q = q * r + 4.16684225e-2f;
   q = q * r + 1.66665182e-1f;
   q = q * r + 4.9999994e-1f;
-  *n = k;
-  const vf t = q * (r * r) + r, p = t + 1.0f;
-  *rest = t - (p - 1.0f);
-  return p;
+  return q * (r * r) + r;
 }
 
+/* exp(x) = 2^n exp(r): n = round(x / ln 2), r = x - n ln 2. */
 VF_INLINE vf vf_exp(vf x) {
-  vf n, rest;
-  const vf p = vf_exp_parts(vf_at_least(vf_at_most(x, 90.0f), -106.0f), &n, &rest);
-  return vf_scale2(p, n);
+  x = vf_at_least(vf_at_most(x, 90.0f), -106.0f);
+  const vf n = vf_round(x * 1.44269504f);
+  const vf r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+  return vf_scale2(vf_expm1_near_0(r) + 1.0f, n);
 }
 
 /* x = 2^e m, sqrt(1/2) <= m < sqrt(2), f = m - 1: log x = e ln 2 + f - f^2/2 + f^3 P(f). */
@@ -152,76 +170,57 @@ VF_INLINE vf vf_erf(vf x) {
   return vf_sign_of(vf_pick(a < 0.92f, small, large), x);
 }
 
-/* top / (1 + z), 0 <= z <= 1, less most of what rounding 1 + z did to it. */
-VF_INLINE vf vf_over_1_plus(vf top, vf z) {
-  const vf d = 1.0f + z, y = top / d;
-  return y + y * ((d - 1.0f) - z);
-}
-
-/* With z = exp(-|x|): 1/(1+z) or z/(1+z), so that neither side loses digits. */
-VF_INLINE vf vf_sigmoid(vf x) {
-  const vf z = vf_exp(-vf_abs(x));
-  return vf_over_1_plus(vf_pick(x < 0.0f, z, vf_all(1.0f)), z);
-}
-
-/* z = exp(-|x|), kept with its parts: z = (p + rest) 2^n. */
-struct vf_decay {
-  vf x, size, n, p, rest, z; /* x and |x| bounded: beyond 112 nothing changes but x itself */
-  vi negative;
+/*
+** sigmoid(x) = 2^n / s,  s = 2^n + exp(r):  exp(-x) = 2^-n exp(r), n = round(x / ln 2), r = n ln 2 - x.
+** Neither side loses digits; exp(r) - 1 is small, so that s is rounded as if once.
+*/
+struct vf_logistic {
+  vf x, n, p, s; /* x held where nothing changes but x itself; p = exp(r) */
 };
 
-VF_INLINE struct vf_decay vf_decay_of(vf x) {
-  struct vf_decay s;
-  s.x = vf_at_least(x, -112.0f);
-  s.size = vf_at_most(vf_abs(s.x), 112.0f);
-  s.negative = s.x < 0.0f;
-  s.p = vf_exp_parts(-s.size, &s.n, &s.rest);
-  s.z = vf_scale2(s.p, s.n);
-  return s;
+VF_INLINE struct vf_logistic vf_logistic_of(vf x) {
+  struct vf_logistic f;
+  f.x = vf_at_least(vf_at_most(x, 60.0f), -112.0f);
+  f.n = vf_round(f.x * 1.44269504f);
+  const vf r = (f.n * 0.693359375f - f.x) - f.n * 2.12194440e-4f, t = vf_expm1_near_0(r);
+  const vf power = (vf)((vu)(vi_from(vf_at_least(f.n, -126.0f)) + 127) << 23); /* 2^n */
+  const vf most = power + 1.0f, lost = power - (most - 1.0f);
+  f.p = t + 1.0f;
+  f.s = most + (t + lost);
+  return f;
 }
 
-#if defined(__FMA__)
-/* What rounding lost in ab = a b. Intrinsics, since a compiler may not see the difference. */
-VF_INLINE vf vf_lost(vf a, vf b, vf ab) {
+/* top / s: an estimate and what its product leaves over. */
+VF_INLINE vf vf_over(vf top, vf s) {
 #if defined(__AVX512F__)
-  return (vf)_mm512_fmsub_ps((__m512)a, (__m512)b, (__m512)ab);
+  const __m512 guess = _mm512_rcp14_ps((__m512)s), q = _mm512_mul_ps((__m512)top, guess);
+  return (vf)_mm512_fmadd_ps(_mm512_fnmadd_ps(q, (__m512)s, (__m512)top), guess, q);
 #else
-  return (vf)_mm256_fmsub_ps((__m256)a, (__m256)b, (__m256)ab);
+  return top / s;
 #endif
 }
-#endif
 
-/* x / (1 + z), for x < 0 times z: small corrections are added first, 2^n comes last. */
-VF_INLINE vf vf_silu_of(const struct vf_decay *s) {
-  const vf power = vf_pick(s->negative, s->n, vf_all(0));
-#if defined(__FMA__)
-  const vf d = 1.0f + s->z, lost = (d - 1.0f) - s->z, below = s->p * s->x;
-  const vf top = vf_pick(s->negative, below, s->x);
-  const vf finer = s->rest * s->x + (below * lost + vf_lost(s->p, s->x, below));
-  const vf more = vf_pick(s->negative, finer, s->size * lost);
-  return vf_scale2(top + more, power) / d;
-#else /* one rounding more would be one too many: these few steps go in f64 */
-  const vf p = vf_pick(s->negative, s->p, vf_all(1.0f)),
-           rest = vf_pick(s->negative, s->rest, vf_all(0));
-  vf y = {0};
-  for (int i = 0; i < VF_N; i++)
-    y[i] = (float)(((double)p[i] + (double)rest[i]) * (double)s->x[i] / (1.0 + (double)s->z[i]));
-  return vf_scale2(y, power);
-#endif
+VF_INLINE vf vf_sigmoid(vf x) {
+  const struct vf_logistic f = vf_logistic_of(x);
+  return vf_scale2(vf_over(vf_all(1.0f), f.s), f.n);
+}
+
+/* x sigmoid(x) */
+VF_INLINE vf vf_silu_of(const struct vf_logistic *f, vf x) {
+  return vf_pick(x > 60.0f, x, vf_scale2(vf_over(f->x, f->s), f->n));
 }
 
 VF_INLINE vf vf_silu(vf x) {
-  const struct vf_decay s = vf_decay_of(x);
-  return vf_silu_of(&s);
+  const struct vf_logistic f = vf_logistic_of(x);
+  return vf_silu_of(&f, x);
 }
 
-/* silu'(x) = s (1 + x (1 - s)), s = sigmoid(x); *y = silu(x). */
+/* silu'(x) = sigmoid(x) (1 + x exp(r) / s); *y = silu(x). */
 VF_INLINE vf vf_silu_slope(vf x, vf *y) {
-  const struct vf_decay s = vf_decay_of(x);
-  const vf part = 1.0f / (1.0f + s.z);
-  const vf slope = part * (1.0f + s.size * vf_pick(s.negative, -part, s.z * part));
-  *y = vf_silu_of(&s);
-  return vf_scale2(vf_pick(s.negative, s.p * slope, slope), vf_pick(s.negative, s.n, vf_all(0)));
+  const struct vf_logistic f = vf_logistic_of(x);
+  const vf one = vf_over(vf_all(1.0f), f.s);
+  *y = vf_silu_of(&f, x);
+  return vf_scale2(one * (1.0f + f.x * (f.p * one)), f.n);
 }
 
 /* x (1 + erf(x / sqrt 2)) / 2 */

@@ -5,12 +5,13 @@
 local quern = require "quern"
 local class = require "quern.class"
 local util = require "quern.util"
-local digest = require "quern.digest"
+local sealed = require "quern.sealed"
 local features = require "autosparse.features"
 local lookup = require "autosparse.lookup"
 local networks = require "autosparse.networks"
 
-local FORMAT, VERSION = "quern.autosparse.scorer", 1
+local file = sealed.kind { format = "quern.autosparse.scorer", version = 1, name = "scorer of autosparse",
+                           writer = "scorer:save(path)" }
 local FAR = 0.01                 -- share of weights beyond the range of teaching that is worth a word
 
 ---@class autosparse.Scorer
@@ -143,27 +144,14 @@ end
 function Scorer:save(path)
   local tensors = {}
   for name, t in pairs(self.net:state()) do tensors[name] = t end
-  local text = quern.json.encode { format = FORMAT, version = VERSION, kind = self.kind, hidden = self.hidden,
-    features = self.features, axes = self.axes, report = self.report, origin = self.origin, name = self.name }
-  quern.save(path, tensors, { quern = text, sha256 = digest(tensors, text) })
+  file:save(path, tensors, { kind = self.kind, hidden = self.hidden, features = self.features, axes = self.axes,
+    report = self.report, origin = self.origin, name = self.name })
 end
 
 ---@param path string
 ---@return autosparse.Scorer
 function Scorer.load(path)
-  local tensors, meta = quern.load(path)
-  local text = meta and meta.quern
-  local ok, s = pcall(quern.json.decode, text or "null")
-  if not ok or type(s) ~= "table" or s.format ~= FORMAT then
-    util.fail("format", path .. " is not a scorer of autosparse", nil, "they are written by scorer:save(path)")
-  end
-  if s.version ~= VERSION then
-    util.fail("version", ("%s is a scorer of version %s"):format(path, tostring(s.version)),
-              ("this Quern reads version %d"):format(VERSION))
-  end
-  if digest(tensors, text) ~= meta.sha256 then
-    util.fail("format", path .. " is damaged", "its contents do not have the SHA-256 that it states", "fit it again")
-  end
+  local tensors, s = file:load(path)
   features.check(s.features)
   local net = networks.make(s.kind, s.hidden)
   net:load_state(tensors)

@@ -21,8 +21,11 @@ struct csr {
   const void *values;
 };
 
-/* Tokens in a tile; rows of the turned tile are this long. */
-enum { CSR_TILE_f32 = 64, CSR_TILE_f64 = 32 };
+/*
+** Tokens in a tile; rows of the turned tile are this long. Outputs in a block: sums for as many are
+** made before they are turned back, for a row of y may begin on a page of its own.
+*/
+enum { CSR_TILE_f32 = 64, CSR_TILE_f64 = 32, CSR_BLOCK_f32 = 64, CSR_BLOCK_f64 = 32 };
 
 /*
 ** x [n,I] with rows x_row apart, as xt [I,TILE], n <= TILE. Tokens from n on are 0, as far as
@@ -38,7 +41,7 @@ struct csr_after {
   int32_t act;
 };
 
-/* y [n,O] with rows y_row apart = act(xt' W' + b). room: [LANES,TILE]. */
+/* y [n,O] with rows y_row apart = act(xt' W' + b). room: [BLOCK,TILE]. */
 void csr_tile_f32(const struct csr *w, int64_t n, const float *xt, const struct csr_after *after,
                   float *y, int64_t y_row, float *room);
 void csr_tile_f64(const struct csr *w, int64_t n, const double *xt, const struct csr_after *after,
@@ -50,6 +53,6 @@ void csr_pattern_f64(const struct csr *w, int64_t n, const double *gt, const dou
                      double *sum);
 
 /* Numbers of room that csr_tile needs. */
-enum { CSR_ROOM = 16 * 64 };
+enum { CSR_ROOM = 64 * 64 };
 
 #endif

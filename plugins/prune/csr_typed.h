@@ -49,21 +49,27 @@ void FN(csr_turn)(int64_t n, int64_t I, const REAL *x, int64_t x_row, REAL *xt) 
   }
 }
 
-/* room [LANES,TILE], of which `rows` rows hold outputs o.. , into y [n,O]. */
+/* One square of y: the tokens t.. of which `tokens` are wanted, the outputs r.. of room. */
+static inline void FN(square_back)(int64_t t, int64_t tokens, int64_t r, const REAL *room, REAL *y,
+                                   int64_t y_row) {
+  FN(vec) v[FN(LANES)];
+  for (int64_t l = 0; l < FN(LANES); l++) v[l] = CVEC(room + (r + l) * FN(CSR_TILE) + t);
+  FN(square)(v);
+  for (int64_t l = 0; l < tokens; l++) VEC(y + (t + l) * y_row + r) = v[l];
+}
+
+/* room [BLOCK,TILE], of which `rows` rows hold outputs, into y [n,rows]: as csr_turn, backwards. */
 static inline void FN(turn_back)(int64_t n, int64_t rows, const REAL *room, REAL *y,
                                  int64_t y_row) {
-  const int64_t T = FN(CSR_TILE), L = FN(LANES);
+  const int64_t L = FN(LANES);
   for (int64_t t = 0; t < n; t += L) {
     const int64_t tokens = least(L, n - t);
-    if (rows == L) {
-      FN(vec) v[FN(LANES)];
-      for (int64_t r = 0; r < L; r++) v[r] = CVEC(room + r * T + t);
-      FN(square)(v);
-      for (int64_t r = 0; r < tokens; r++) VEC(y + (t + r) * y_row) = v[r];
-    } else {
-      for (int64_t k = 0; k < tokens; k++)
-        for (int64_t r = 0; r < rows; r++) y[(t + k) * y_row + r] = room[r * T + t + k];
-    }
+    if (rows >= L)
+      for (int64_t r = 0; r < rows; r += L)
+        FN(square_back)(t, tokens, least(r, rows - L), room, y, y_row);
+    else
+      for (int64_t k = t; k < t + tokens; k++)
+        for (int64_t r = 0; r < rows; r++) y[k * y_row + r] = room[r * FN(CSR_TILE) + k];
   }
 }
 
@@ -120,15 +126,22 @@ static inline void FN(row)(const struct csr *w, int64_t o, int64_t n, const REAL
   if (n > t) FN(row_1)(w, o, xt + t, bias, out + t);
 }
 
+/* Token t's part of y, while the sums for it are made: rows of y lie far apart. */
+static inline void FN(fetch)(int64_t t, int64_t n, int64_t rows, const REAL *y, int64_t y_row) {
+  if (t < n)
+    for (int64_t r = 0; r < rows; r += 64 / (int64_t)sizeof(REAL))
+      __builtin_prefetch(y + t * y_row + r, 1, 2);
+}
+
 void FN(csr_tile)(const struct csr *w, int64_t n, const REAL *xt, const struct csr_after *after,
                   REAL *y, int64_t y_row, REAL *room) {
-  const int64_t T = FN(CSR_TILE), L = FN(LANES), rows = least(L, w->O);
   const REAL *bias = after->bias;
-  for (int64_t k = 0; k < w->O; k += L) { /* the last block may overlap the one before */
-    const int64_t o = most(0, least(k, w->O - L));
+  for (int64_t o = 0; o < w->O; o += FN(CSR_BLOCK)) {
+    const int64_t rows = least(FN(CSR_BLOCK), w->O - o);
     for (int64_t r = 0; r < rows; r++) {
-      FN(row)(w, o + r, n, xt, bias ? bias[o + r] : 0, room + r * T);
-      if (after->act != ACT_NONE) FN(activate)(after, n, room + r * T);
+      FN(fetch)(r, n, rows, y + o, y_row);
+      FN(row)(w, o + r, n, xt, bias ? bias[o + r] : 0, room + r * FN(CSR_TILE));
+      if (after->act != ACT_NONE) FN(activate)(after, n, room + r * FN(CSR_TILE));
     }
     FN(turn_back)(n, rows, room, y + o, y_row);
   }

@@ -14,9 +14,9 @@
 local quern = require "quern"
 local class = require "quern.class"
 local util = require "quern.util"
-local digest = require "quern.digest"
+local sealed = require "quern.sealed"
 
-local FORMAT, VERSION = "quern.mask", 1
+local file = sealed.kind { format = "quern.mask", version = 1, name = "mask", writer = "mask:save(path)" }
 
 ---@class prune.Mask
 ---@field names string[] in the model's order
@@ -257,32 +257,14 @@ end
 
 --- Writes bits, shapes and their SHA-256: N/8 bytes for N weights.
 ---@param path string
-function Mask:save(path)
-  local bits, values = self:state()
-  values.format, values.version = FORMAT, VERSION
-  local text = quern.json.encode(values)
-  quern.save(path, bits, { quern = text, sha256 = digest(bits, text) })
-end
+function Mask:save(path) file:save(path, self:state()) end
 
 --- Reads a mask; a damaged or truncated file is refused.
 ---@param path string
 ---@param model quern.Module? to check it against
 ---@return prune.Mask
 function Mask.load(path, model)
-  local bits, meta = quern.load(path)
-  local text = meta and meta.quern
-  local ok, values = pcall(quern.json.decode, text or "null")
-  if not ok or type(values) ~= "table" or values.format ~= FORMAT then
-    util.fail("format", path .. " is not a mask", nil, "masks are written by mask:save(path)")
-  end
-  if values.version ~= VERSION then
-    util.fail("version", ("%s is a mask of version %s"):format(path, tostring(values.version)),
-              ("this Quern reads version %d"):format(VERSION))
-  end
-  if digest(bits, text) ~= meta.sha256 then
-    util.fail("format", path .. " is damaged", "its contents do not have the SHA-256 that it states",
-              "make the mask again")
-  end
+  local bits, values = file:load(path)
   local mask = Mask(unpack_state(bits, values), values.names, model)
   if model then params_of(mask, model) end
   return mask

@@ -54,11 +54,11 @@ local function compare(m, k, n, sparsity)
   return ("%.1f (%.1f..%.1f)"):format(mid, ratios[1], ratios[#ratios])
 end
 
--- A wide HSTU with 95 % of its matrices pruned, 16 sequences of 64 events.
-local function wide_hstu()
+-- An HSTU of width d with 95 % of its matrices pruned, 16 sequences of 64 events.
+local function wide_hstu(dim)
   local hstu = quern.plugin "hstu"
   quern.seed(1)
-  local model, ids = hstu.model { items = 2000, dim = 256, blocks = 2, heads = 4, max_len = 64 }, {}
+  local model, ids = hstu.model { items = 2000, dim = dim, blocks = 2, heads = 4, max_len = 64 }, {}
   prune.mask("erk", model, nil, { density = 0.05 }):bind(model)
   for b = 1, 16 do
     ids[b] = {}
@@ -67,7 +67,7 @@ local function wide_hstu()
   local items = quern.jagged(ids, "i64")
   local batch = { items = items, times = items, next_times = items, longest = 64, n_sequences = 16 }
   local compiled = prune.compile(model, { tokens = 16 * 64 })
-  print("HSTU, d 256, 2 blocks, 4 heads, 95 % of the dense matrices pruned")
+  print(("HSTU, d %d, 2 blocks, 4 heads, 95 %% of the dense matrices pruned"):format(dim))
   print(compiled)
   print((compiled:bench { run = function(m) m:encode(batch) end }))
 end
@@ -82,7 +82,8 @@ quern.no_grad(function()
     rows[#rows + 1] = row
   end
   print(quern.util.table(rows))
-  wide_hstu()
+  wide_hstu(256)
+  wide_hstu(512)
   local scores = quern.normal { shape = { 10000000 } }
   for _, k in ipairs { 1000, 1000000, 9000000 } do
     local times = {}

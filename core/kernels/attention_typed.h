@@ -1,4 +1,8 @@
-/* The kernels of attention.h for one type. Included with REAL, FN(name), EXP. SPDX-License-Identifier: MIT */
+/*
+** The kernels of attention.h for one type. Included with REAL, FN(name), LOG1, IS64, and
+** FN(slope_row). SPDX-License-Identifier: MIT
+*/
+#include "kernels/row_typed.h"
 
 static int64_t FN(seen)(const qni_attention_tile *t, int64_t i) {
   if (!t->causal || t->first + i + 1 >= t->cols) return t->cols;
@@ -22,18 +26,18 @@ static void FN(adjust)(const qni_attention_tile *t, int64_t i, int64_t n, REAL *
 
 static void FN(tile_forward)(const qni_attention_tile *t) {
   for (int64_t i = 0; i < t->rows; i++) {
-    REAL *s = (REAL *)t->s + i * t->cols, *lse = (REAL *)t->lse + i * t->lse_step;
+    REAL *s = (REAL *)t->s + i * t->s_row, *lse = (REAL *)t->lse + i * t->lse_step;
+    REAL *norm = (REAL *)t->norm + i;
     int64_t n = FN(seen)(t, i);
     FN(adjust)(t, i, n, s);
-    const REAL top = FN(max)(n, s);
+    const REAL top = FN(greatest)(n, s);
     if (FN(nothing)(n, s, top)) {
       *lse = (REAL)INFINITY;
+      *norm = 0;
       n = 0;
     } else {
-      for (int64_t c = 0; c < n; c++) s[c] -= top;
-      EXP(t->math, n, s, s);
-      const REAL sum = FN(sum)(n, s);
-      FN(scale)(n, 1 / sum, s);
+      const REAL sum = FN(exp_row)(n, top, 1, s, s);
+      *norm = 1 / sum;
       *lse = top + LOG1(sum);
     }
     for (int64_t c = n; c < t->cols; c++) s[c] = 0;
@@ -51,13 +55,11 @@ static void FN(add_bias_grad)(const qni_attention_tile *t, int64_t i, int64_t n,
 
 static void FN(tile_backward)(const qni_attention_tile *t) {
   for (int64_t i = 0; i < t->rows; i++) {
-    REAL *restrict s = (REAL *)t->s + i * t->cols, *restrict ds = (REAL *)t->ds + i * t->cols;
+    REAL *s = (REAL *)t->s + i * t->s_row, *ds = (REAL *)t->ds + i * t->s_row;
     const REAL lse = ((const REAL *)t->lse)[i * t->lse_step], delta = ((const REAL *)t->delta)[i];
-    int64_t n = lse == (REAL)INFINITY ? 0 : FN(seen)(t, i);
+    const int64_t n = lse == (REAL)INFINITY ? 0 : FN(seen)(t, i);
     FN(adjust)(t, i, n, s);
-    for (int64_t c = 0; c < n; c++) s[c] -= lse;
-    EXP(t->math, n, s, s);
-    for (int64_t c = 0; c < n; c++) ds[c] = s[c] * (ds[c] - delta);
+    FN(slope_row)(n, lse, delta, s, ds);
     for (int64_t c = n; c < t->cols; c++) s[c] = ds[c] = 0;
     if (t->dbias) FN(add_bias_grad)(t, i, n, ds);
   }
@@ -67,4 +69,8 @@ static void FN(row_dots)(int64_t rows, int64_t width, int64_t stride, const void
                          void *out) {
   for (int64_t r = 0; r < rows; r++)
     ((REAL *)out)[r] = FN(dot)(width, (const REAL *)a + r * stride, (const REAL *)b + r * stride);
+}
+
+static void FN(scale_rows)(int64_t rows, int64_t width, int64_t stride, const void *by, void *x) {
+  for (int64_t r = 0; r < rows; r++) FN(scale)(width, ((const REAL *)by)[r], (REAL *)x + r * stride);
 }

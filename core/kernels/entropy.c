@@ -2,7 +2,7 @@
 #include "kernels/entropy.h"
 
 #include "kernels/gemm.h"
-#include "kernels/math_vec.h"
+#include "kernels/vec_part.h"
 
 extern const qni_gemm_table QNI_KERNEL(gemm_kernels);
 

@@ -1,4 +1,5 @@
 /* The kernels of entropy.h for one type. Included with REAL, FN(name), IS64. SPDX-License-Identifier: MIT */
+#include "kernels/row_typed.h"
 
 /* A worker's memory: scores of a chunk of rows, its rows of H times a factor, the products' panels. */
 struct FN(work) {
@@ -71,40 +72,6 @@ static void FN(scores)(const qni_entropy_job *j, const struct FN(work) * s, int6
    (const REAL *)j->columns + (item + v) * D, PANEL, s->e + v, s->e_row, 0);
 }
 
-/* x = by exp(x - top); the sum of the exponentials. */
-#if IS64
-static double FN(exp_row)(int64_t n, double *x, double top, double by) {
-  double sum = 0;
-  for (int64_t i = 0; i < n; i++) {
-    const double e = exp(x[i] - top);
-    sum += e;
-    x[i] = by * e;
-  }
-  return sum;
-}
-#else
-/* The row may be written up to a whole vector. */
-static float FN(exp_row)(int64_t n, float *x, float top, float by) {
-  vf sum[2] = {{0}, {0}};
-  int64_t i = 0;
-  for (int64_t t = n; t % VF_N; t++) x[t] = -__builtin_inff();
-  for (; i + 2 * VF_N <= n; i += 2 * VF_N)
-    for (int k = 0; k < 2; k++) {
-      const vf e = vf_exp(vf_load(x + i + k * VF_N) - top);
-      sum[k] += e;
-      vf_store(x + i + k * VF_N, by * e);
-    }
-  for (; i < n; i += VF_N) {
-    const vf e = vf_exp(vf_load(x + i) - top);
-    sum[0] += e;
-    vf_store(x + i, by * e);
-  }
-  float lane[16] = {0};
-  for (int k = 0; k < VF_N; k++) lane[k] = sum[0][k] + sum[1][k];
-  return FN(fold)(lane);
-}
-#endif
-
 /* ---- One block ---- */
 
 /* From scores to slopes but for a factor of the row, which is returned: coef / sum. */
@@ -117,7 +84,7 @@ static REAL FN(whole_row)(const qni_entropy_job *j, int64_t r, REAL *x) {
     return 0;
   }
   const REAL own = x[j->target[r]], mean = s > 0 ? FN(sum)(j->items, x) / V : 0;
-  const REAL top = FN(max)(j->items, x), sum = FN(exp_row)(j->items, x, top, 1);
+  const REAL top = FN(greatest)(j->items, x), sum = FN(exp_row)(j->items, top, 1, x, x);
   *loss = top + LOG1(sum) - (1 - s) * own - s * mean;
   x[j->target[r]] -= (1 - s) * sum;
   for (int64_t v = 0; v < j->items && s > 0; v++) x[v] -= s / V * sum;
@@ -163,10 +130,10 @@ static void FN(sums)(const qni_entropy_job *j, int64_t block, void *work) {
       REAL linear =
           j->smoothing > 0 ? (REAL)j->smoothing * (FN(sum)(count, x) / (REAL)j->items) : 0;
       if (t >= 0 && t < count) linear += (REAL)(1 - j->smoothing) * x[t];
-      const REAL top = FN(max)(count, x);
+      const REAL top = FN(greatest)(count, x);
       ((REAL *)j->linear)[at] = linear;
       ((REAL *)j->top)[at] = top;
-      ((REAL *)j->sum)[at] = FN(exp_row)(count, x, top, 1);
+      ((REAL *)j->sum)[at] = FN(exp_row)(count, top, 1, x, x);
     }
   }
 }
@@ -197,7 +164,7 @@ static void FN(slope_row)(const qni_entropy_job *j, int64_t r, int64_t item, int
     for (int64_t v = 0; v < count; v++) x[v] = 0;
     return;
   }
-  FN(exp_row)(count, x, ((const REAL *)j->lse)[r], coef);
+  FN(exp_row)(count, ((const REAL *)j->lse)[r], coef, x, x);
   for (int64_t v = 0; v < count && s > 0; v++) x[v] -= coef * s / (REAL)j->items;
   if (t >= 0 && t < count) x[t] -= coef * (1 - s);
 }

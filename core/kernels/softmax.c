@@ -1,6 +1,8 @@
 /* Softmax kernels, one table per instruction level. SPDX-License-Identifier: MIT */
 #include "kernels/softmax.h"
 
+#include "kernels/vec_part.h"
+
 /* The mask's row for row r of the scores, broadcast as its strides say. */
 static const uint8_t *mask_row(const qni_softmax_job *j, int64_t r) {
   int64_t at = 0;

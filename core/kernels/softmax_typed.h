@@ -2,34 +2,30 @@
 ** The kernels of softmax.h for one type. Included with REAL, FN(name), EXP(math, n, x, y).
 ** SPDX-License-Identifier: MIT
 */
+#include "kernels/row_typed.h"
 
-static void FN(forward_row)(const qni_softmax_job *j, const REAL *x, REAL *restrict y) {
+static void FN(forward_row)(const qni_softmax_job *j, const REAL *x, REAL *y) {
   const int64_t C = j->cols;
-  const REAL top = FN(max)(C, x);
-  for (int64_t c = 0; c < C; c++) y[c] = x[c] - top;
-  EXP(j->math, C, y, y);
-  const REAL sum = FN(sum)(C, y);
+  const REAL top = FN(greatest)(C, x);
   if (!j->log) {
-    FN(scale)(C, 1 / sum, y);
+    FN(scale)(C, 1 / FN(exp_row)(C, top, 1, x, y), y);
     return;
   }
-  const REAL low = top + LOG1(sum);
+  const REAL low = top + LOG1(FN(exp_row)(C, top, 1, x, y));
   for (int64_t c = 0; c < C; c++) y[c] = x[c] - low;
 }
 
 static void FN(forward_masked)(const qni_softmax_job *j, const REAL *x, const uint8_t *keep,
-                               REAL *restrict y) {
+                               REAL *y) {
   const int64_t C = j->cols;
   for (int64_t c = 0; c < C; c++) y[c] = keep[c] ? x[c] : (REAL)-INFINITY;
-  const REAL top = FN(max)(C, y);
+  const REAL top = FN(greatest)(C, y);
   if (FN(nothing)(C, y, top)) { /* nothing kept, or only -infinity */
     for (int64_t c = 0; c < C; c++) y[c] = 0;
     return;
   }
-  for (int64_t c = 0; c < C; c++) y[c] -= top;
-  EXP(j->math, C, y, y);
-  for (int64_t c = 0; c < C; c++) y[c] = keep[c] ? y[c] : 0;
-  FN(scale)(C, 1 / FN(sum)(C, y), y);
+  const REAL by = 1 / FN(exp_row)(C, top, 1, y, y);
+  for (int64_t c = 0; c < C; c++) y[c] = keep[c] ? y[c] * by : 0;
 }
 
 /* One block of `n` neighbouring columns; cols steps of `inner` elements. */

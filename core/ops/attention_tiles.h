@@ -5,17 +5,16 @@
 **   dV = P' dO,  dP = dO V',  dS = P (dP - rowsum(dO O)),  dbias = dS
 **   dQ = dS K scale,  dK = dS' Q scale
 **
-** A tile is QNI_ATTENTION_ROWS queries by the keys that they see; nothing of size T x S is
-** kept. Backward computes S again and takes P from the saved lse. All rows of a unit are
-** strided windows of the op's tensors; a unit alone writes its rows.
+** A tile is some queries by the keys that they see; nothing of size T x S is kept. Keys (and
+** values in backward), across, are packed once for all tiles of a unit. Backward computes S
+** again and takes P from the saved lse. All rows of a unit are strided windows of the op's
+** tensors; a unit alone writes its rows.
 ** SPDX-License-Identifier: MIT
 */
 #ifndef QNI_ATTENTION_TILES_H
 #define QNI_ATTENTION_TILES_H
 
 #include "kernels/attention.h"
-
-enum { QNI_ATTENTION_ROWS = 32 };
 
 /* What all units of a call share. */
 typedef struct qni_attention_call {

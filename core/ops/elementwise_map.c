@@ -2,8 +2,8 @@
 ** Walking operands for element-by-element kernels.
 **
 ** Dimensions that lie together in every operand are merged first, so the usual case
-** is one run. Where the last dimension is long, runs follow it and operands are
-** passed as they lie; otherwise blocks of QNI_MAP_BLOCK elements are gathered.
+** is one run. Where the last dimension is long, or not too short and operands can be
+** passed as they lie, runs follow it; otherwise blocks of QNI_MAP_BLOCK elements are gathered.
 ** SPDX-License-Identifier: MIT
 */
 #include "elementwise_map.h"
@@ -12,7 +12,7 @@
 
 #include "elementwise_convert.h"
 
-enum { LONG_ROW = 128 };
+enum { LONG_ROW = 128, SHORT_ROW = 8 };
 
 struct walk { /* a map with merged dimensions */
   const qni_map *m;
@@ -168,9 +168,46 @@ static bool place(const struct walk *w, int32_t k, const int64_t *at, bool row, 
   return b->buffered[k];
 }
 
+/* Whether the kernel takes each operand's rows as they lie. */
+static bool rows_lie(const struct walk *w) {
+  const int32_t last = w->ndim - 1;
+  if (last == 0 || w->shape[last] < SHORT_ROW || w->shape[last] >= LONG_ROW) return false;
+  for (int32_t k = 0; k < w->m->n; k++) {
+    const int64_t step = w->stride[k][last];
+    if (!w->direct[k] || (step != 1 && !(step == 0 && k > 0 && w->m->scalars))) return false;
+  }
+  return true;
+}
+
+/* Elements begin..end-1, row by row. */
+static void run_rows(const struct walk *w, int64_t begin, int64_t end) {
+  const qni_map *m = w->m;
+  const int32_t last = w->ndim - 1;
+  int64_t at[QN_MAX_DIMS], step[QNI_MAP_OPERANDS], stride[QNI_MAP_OPERANDS];
+  void *p[QNI_MAP_OPERANDS];
+  for (int32_t k = 0; k < m->n; k++) {
+    step[k] = w->stride[k][last];
+    stride[k] = w->stride[k][last - 1] * qni_map_size(m->view[k]->dtype);
+  }
+  locate(w, begin, at);
+  while (begin < end) {
+    for (int32_t k = 0; k < m->n; k++) p[k] = address(w, k, at);
+    for (; begin < end && at[last - 1] < w->shape[last - 1]; at[last - 1]++) {
+      const int64_t left = w->shape[last] - at[last], n = left < end - begin ? left : end - begin;
+      m->fn(m->param, n, p, step);
+      begin += n;
+      for (int32_t k = 0; k < m->n; k++)
+        p[k] = (char *)p[k] + stride[k] - at[last] * step[k] * qni_map_size(m->view[k]->dtype);
+      at[last] = 0;
+    }
+    for (int32_t d = last - 1; d > 0 && at[d] == w->shape[d]; d--) at[d] = 0, at[d - 1]++;
+  }
+}
+
 static qn_status run_range(void *ctx, int64_t begin, int64_t end) {
   const struct walk *w = ctx;
   const qni_map *m = w->m;
+  if (rows_lie(w)) return run_rows(w, begin, end), QN_OK;
   const int32_t last = w->ndim - 1;
   const bool row = w->shape[last] >= LONG_ROW;
   double buffer[QNI_MAP_OPERANDS][QNI_MAP_BLOCK];

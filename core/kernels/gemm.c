@@ -45,6 +45,7 @@ static inline void store_last_f32(float *y, vf v, int count) {
   _mm512_mask_storeu_ps(y, (__mmask16)(0xFFFFu >> (16 - count)), (__m512)v);
 }
 typedef float half_f32 __attribute__((vector_size(32)));
+static inline half_f32 low_f32(vf v) { return (half_f32)_mm512_castps512_ps256((__m512)v); }
 static inline half_f32 read_half_f32(const float *x, int count) {
   return (half_f32)_mm256_maskz_loadu_ps((__mmask8)(0xFFu >> (8 - count)), x);
 }
@@ -53,6 +54,7 @@ static inline void store_half_f32(float *y, half_f32 v, int count) {
 }
 #else
 typedef vf half_f32;
+#define low_f32(v) (v)
 #define read_half_f32 read_last_f32
 #define store_half_f32 store_last_f32
 static inline vf read_last_f32(const float *x, int count) {
@@ -107,6 +109,7 @@ static void act_row_f32(int32_t act, int64_t n, float *x) {
 #define REAL float
 #define VEC vf
 #define HVEC half_f32
+#define LOW low_f32
 #define VL VF_N
 #define MAX_K 512
 #define FN(name) name##_f32
@@ -124,6 +127,7 @@ static void act_row_f32(int32_t act, int64_t n, float *x) {
 #undef REAL
 #undef VEC
 #undef HVEC
+#undef LOW
 #undef VL
 #undef MAX_K
 #undef FN
@@ -147,6 +151,7 @@ static inline void store_last_f64(double *y, vd v, int count) {
   _mm512_mask_storeu_pd(y, (__mmask8)(0xFFu >> (8 - count)), (__m512d)v);
 }
 typedef double half_f64 __attribute__((vector_size(32)));
+static inline half_f64 low_f64(vd v) { return (half_f64)_mm512_castpd512_pd256((__m512d)v); }
 static inline half_f64 read_half_f64(const double *x, int count) {
   return (half_f64)_mm256_maskz_loadu_pd((__mmask8)(0xFu >> (4 - count)), x);
 }
@@ -155,6 +160,7 @@ static inline void store_half_f64(double *y, half_f64 v, int count) {
 }
 #else
 typedef vd half_f64;
+#define low_f64(v) (v)
 #define read_half_f64 read_last_f64
 #define store_half_f64 store_last_f64
 static inline vd load_f64(const double *x) {
@@ -198,6 +204,7 @@ static void act_row_f64(int32_t act, int64_t n, double *x) {
 #define REAL double
 #define VEC vd
 #define HVEC half_f64
+#define LOW low_f64
 #define VL VD_N
 #define MAX_K 256
 #define FN(name) name##_f64

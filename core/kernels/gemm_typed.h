@@ -2,7 +2,7 @@
 ** The product kernels of gemm.c for one type. Included with
 **   REAL, VEC, VL        element, vector of VL elements
 **   FN(name)             the function's name
-**   HVEC                 half a vector
+**   HVEC, LOW(v)         half a vector, the first one of v
 **   LOAD_LAST, READ_LAST, STORE_LAST   a vector's first `count` lanes: of B, of C, to C
 **   LOAD_HALF, READ_HALF, STORE_HALF   the same of half a vector
 ** SPDX-License-Identifier: MIT
@@ -14,17 +14,20 @@ struct FN(target) {
   int64_t c_row;
   const REAL *bias; /* NULL: none */
   REAL alpha, beta;
+  int relu;          /* then C = C where it is not below 0, else 0 */
   int last;          /* lanes of the last vector in use, 1..VL */
   const char *ahead; /* what to fetch for later, one line for each step of k */
   int64_t ahead_step;
 };
 
-/* C = alpha sum + beta C + bias for the `count` lanes of one vector, read and stored with the macros of its kind. */
+/* C = alpha sum + beta C + bias, perhaps relu of it, for the `count` lanes of one vector, read and stored
+   with the macros of its kind. */
 #define WRITE(READ, STORE, at, sums, count, shift)                                                 \
   do {                                                                                             \
     __typeof__(sums) y = t->alpha * (sums);                                                        \
     if (t->beta != 0) y += t->beta * READ(at, count);                                              \
     if (t->bias) y += (shift);                                                                     \
+    if (t->relu) y = (__typeof__(y))(~(y < 0) & (__typeof__(y < 0))y);                             \
     STORE(at, y, count);                                                                           \
   } while (0)
 
@@ -58,9 +61,9 @@ FN(tile)(const int H, const int V, const int HALF, int64_t k, const REAL *a, int
     else
       row[V - 1] = LOAD_LAST(b + (V - 1) * VL, last);
     UNROLL for (int i = 0; i < H; i++) {
-      const REAL x = at[i / 3][(i % 3) * a_row];
+      const VEC x = at[i / 3][(i % 3) * a_row] - (VEC){0}; /* one load, which spreads it */
       UNROLL for (int v = 0; v < whole; v++) sum[i][v] += x * row[v];
-      if (HALF) end[i] += x * row_end;
+      if (HALF) end[i] += LOW(x) * row_end;
     }
     UNROLL for (int i = 0; i < (H + 2) / 3; i++) at[i] += a_col;
   }
@@ -272,6 +275,7 @@ static void FN(block_product)(const qn_gemm *g, const qni_gemm_with *with,
   const int64_t j = FN(before)(&s->cut, s->first) * VL, n = FN(columns)(s);
   REAL *c = (REAL *)g->c + j, *z = with && with->z ? (REAL *)with->z + j : NULL;
   const REAL *r = with && with->residual ? (const REAL *)with->residual + j : NULL;
+  const bool relu = last && g->act == QN_ACT_RELU && !z && !r;
   const int64_t step = FN(row_block)(n, s->k);
   for (int64_t i = 0; i < g->m; i += step) {
     const int64_t m = g->m - i < step ? g->m - i : step;
@@ -279,10 +283,11 @@ static void FN(block_product)(const qn_gemm *g, const qni_gemm_with *with,
                                  .c_row = g->c_row,
                                  .bias = last && bias ? bias + j : NULL,
                                  .alpha = (REAL)g->alpha,
-                                 .beta = p ? 1 : (REAL)g->beta};
+                                 .beta = p ? 1 : (REAL)g->beta,
+                                 .relu = relu};
     FN(rows)(s, m, a + i * g->a_row, g->a_row, g->a_col, &t);
     const int64_t at = i * g->c_row;
-    if (last) FN(act)(g->act, m, n, t.c, z ? z + at : NULL, r ? r + at : NULL, g->c_row);
+    if (last && !relu) FN(act)(g->act, m, n, t.c, z ? z + at : NULL, r ? r + at : NULL, g->c_row);
   }
 }
 

@@ -139,13 +139,13 @@ VF_INLINE vf vf_log(vf x) {
   return vf_pick(x < 0.0f, vf_all(__builtin_nanf("")), y);
 }
 
-/* 1 / d within an ulp, 2^-120 < d < 2^120: of AVX-512 an estimate of 14 bits and one Newton step. */
-VF_INLINE vf vf_reciprocal(vf d) {
+/* top / s: an estimate and what its product leaves over. */
+VF_INLINE vf vf_over(vf top, vf s) {
 #if defined(__AVX512F__)
-  const vf y = (vf)_mm512_rcp14_ps((__m512)d);
-  return y + y * (vf)_mm512_fnmadd_ps((__m512)d, (__m512)y, _mm512_set1_ps(1.0f));
+  const __m512 guess = _mm512_rcp14_ps((__m512)s), q = _mm512_mul_ps((__m512)top, guess);
+  return (vf)_mm512_fmadd_ps(_mm512_fnmadd_ps(q, (__m512)s, (__m512)top), guess, q);
 #else
-  return 1.0f / d;
+  return top / s;
 #endif
 }
 
@@ -158,7 +158,7 @@ VF_INLINE vf vf_tanh(vf x) {
   p = p * u + 1.33312747e-1f;
   p = p * u - 3.33332747e-1f;
   const vf small = p * (u * a) + a;
-  const vf large = 1.0f - 2.0f * vf_reciprocal(vf_exp_low(2.0f * vf_at_most(a, 10.0f)) + 1.0f);
+  const vf large = 1.0f - vf_over(vf_all(2.0f), vf_exp_low(2.0f * vf_at_most(a, 10.0f)) + 1.0f);
   return vf_sign_of(vf_pick(a < 0.63f, small, large), x);
 }
 
@@ -203,16 +203,6 @@ VF_INLINE struct vf_logistic vf_logistic_of(vf x) {
   f.p = t + 1.0f;
   f.s = most + (t + lost);
   return f;
-}
-
-/* top / s: an estimate and what its product leaves over. */
-VF_INLINE vf vf_over(vf top, vf s) {
-#if defined(__AVX512F__)
-  const __m512 guess = _mm512_rcp14_ps((__m512)s), q = _mm512_mul_ps((__m512)top, guess);
-  return (vf)_mm512_fmadd_ps(_mm512_fnmadd_ps(q, (__m512)s, (__m512)top), guess, q);
-#else
-  return top / s;
-#endif
 }
 
 VF_INLINE vf vf_sigmoid(vf x) {

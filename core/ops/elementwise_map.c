@@ -182,24 +182,27 @@ static bool rows_lie(const struct walk *w) {
 /* Elements begin..end-1, row by row. */
 static void run_rows(const struct walk *w, int64_t begin, int64_t end) {
   const qni_map *m = w->m;
-  const int32_t last = w->ndim - 1;
-  int64_t at[QN_MAX_DIMS], step[QNI_MAP_OPERANDS], stride[QNI_MAP_OPERANDS];
+  const int32_t last = w->ndim - 1, n = m->n;
+  int64_t at[QN_MAX_DIMS], step[QNI_MAP_OPERANDS], down[QNI_MAP_OPERANDS];
   void *p[QNI_MAP_OPERANDS];
-  for (int32_t k = 0; k < m->n; k++) {
+  for (int32_t k = 0; k < n; k++) {
     step[k] = w->stride[k][last];
-    stride[k] = w->stride[k][last - 1] * qni_map_size(m->view[k]->dtype);
+    down[k] = w->stride[k][last - 1] * qni_map_size(m->view[k]->dtype);
   }
   locate(w, begin, at);
   while (begin < end) {
-    for (int32_t k = 0; k < m->n; k++) p[k] = address(w, k, at);
-    for (; begin < end && at[last - 1] < w->shape[last - 1]; at[last - 1]++) {
-      const int64_t left = w->shape[last] - at[last], n = left < end - begin ? left : end - begin;
-      m->fn(m->param, n, p, step);
-      begin += n;
-      for (int32_t k = 0; k < m->n; k++)
-        p[k] = (char *)p[k] + stride[k] - at[last] * step[k] * qni_map_size(m->view[k]->dtype);
-      at[last] = 0;
+    int64_t length = w->shape[last] - at[last], rows = 1;
+    if (length > end - begin) length = end - begin;
+    if (length == w->shape[last]) rows = w->shape[last - 1] - at[last - 1];
+    if (rows > (end - begin) / length) rows = (end - begin) / length;
+    for (int32_t k = 0; k < n; k++) p[k] = address(w, k, at);
+    for (int64_t r = 0; r < rows; r++) {
+      m->fn(m->param, length, p, step);
+      for (int32_t k = 0; k < n; k++) p[k] = (char *)p[k] + down[k];
     }
+    begin += rows * length;
+    at[last] = 0;
+    at[last - 1] += rows;
     for (int32_t d = last - 1; d > 0 && at[d] == w->shape[d]; d--) at[d] = 0, at[d - 1]++;
   }
 }

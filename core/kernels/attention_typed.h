@@ -72,5 +72,6 @@ static void FN(row_dots)(int64_t rows, int64_t width, int64_t stride, const void
 }
 
 static void FN(scale_rows)(int64_t rows, int64_t width, int64_t stride, const void *by, void *x) {
-  for (int64_t r = 0; r < rows; r++) FN(scale)(width, ((const REAL *)by)[r], (REAL *)x + r * stride);
+  for (int64_t r = 0; r < rows; r++)
+    FN(scale)(width, ((const REAL *)by)[r], (REAL *)x + r * stride);
 }

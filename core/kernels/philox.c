@@ -97,10 +97,12 @@ static void fill(const uint32_t counter[4], const uint32_t key[2], int64_t words
   uint32_t c[4] = {counter[0], counter[1], counter[2], counter[3]};
   for (; words >= 2 * GROUP; words -= 2 * GROUP, out += 2 * GROUP, c[3] += 2 * LANES)
     groups(2, c, key, out);
-  for (; words >= GROUP; words -= GROUP, out += GROUP, c[3] += LANES) groups(1, c, key, out);
   if (!words) return;
-  uint32_t last[GROUP];
-  groups(1, c, key, last);
+  uint32_t last[2 * GROUP];
+  if (words > GROUP)
+    groups(2, c, key, last);
+  else
+    groups(1, c, key, last);
   memcpy(out, last, (size_t)words * sizeof *out);
 }
 

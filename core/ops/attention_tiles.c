@@ -39,8 +39,8 @@ static qn_status product(const qni_attention_call *a, int64_t m, int64_t n, int6
 /* ---- Keys and values across, packed in blocks of KEYS ---- */
 
 struct across {
-  const void *panels;
-  int64_t depth, block; /* width of a row; elements of a whole block */
+  const char *panels;
+  int64_t depth, block; /* width of a row; bytes of a whole block */
 };
 
 /* The product of rows by the n keys (or values) of a block: B is what lies at b, across. */
@@ -57,20 +57,21 @@ static qn_gemm block_product(const qni_attention_call *a, int64_t m, int64_t n, 
                    .dtype = a->dtype};
 }
 
-static int64_t block_cells(const qni_attention_call *a, int64_t depth) {
-  return qni_gemm_kernels()->panel_cells[is64(a)](KEYS, depth);
+static int64_t block_bytes(const qni_attention_call *a, int64_t depth) {
+  const int64_t bytes = (int64_t)qni_gemm_kernels()->panel_bytes[is64(a)](KEYS, depth);
+  return (bytes + LINE - 1) / LINE * LINE;
 }
 
 static int64_t blocks_of(int64_t S) { return (S + KEYS - 1) / KEYS; }
 
 static struct across pack(const qni_attention_call *a, int64_t S, int64_t depth, const void *base,
-                          int64_t row, void *to) {
+                          int64_t row, char *to) {
   const qni_gemm_table *t = qni_gemm_kernels();
-  const struct across p = {to, depth, block_cells(a, depth)};
+  const struct across p = {to, depth, block_bytes(a, depth)};
   for (int64_t i = 0, first = 0; first < S; i++, first += KEYS) {
     const int64_t n = S - first < KEYS ? S - first : KEYS;
     const qn_gemm g = block_product(a, 0, n, depth, qni_net_at(base, first * row, a->size), row);
-    t->panels[is64(a)](&g, 0, t->n_panels[is64(a)](n), qni_net_at(to, i * p.block, a->size));
+    t->panels[is64(a)](&g, 0, t->n_panels[is64(a)](n), to + i * p.block);
   }
   return p;
 }
@@ -80,7 +81,7 @@ static void times_across(const qni_attention_call *a, const qni_attention_tile *
                          double alpha, const void *x, int64_t x_row, const struct across *p,
                          void *out) {
   for (int64_t i = 0, first = 0; first < t->cols; i++, first += KEYS) {
-    const qni_gemm_with with = {.panels = qni_net_at(p->panels, i * p->block, a->size)};
+    const qni_gemm_with with = {.panels = p->panels + i * p->block};
     qn_gemm g = block_product(a, t->rows, S - first < KEYS ? S - first : KEYS, p->depth, NULL, 0);
     g.a = x, g.a_row = x_row, g.a_col = 1;
     g.c = qni_net_at(out, first, a->size), g.c_row = t->s_row;
@@ -118,8 +119,8 @@ static struct room lay_out(const qni_attention_call *a, const qni_attention_unit
                            int backward) {
   struct room r = {.bytes = 0};
   const int64_t tile = tile_rows(u) * score_row(a, u->S) * a->size, blocks = blocks_of(u->S);
-  r.keys = part(&r, base, blocks * block_cells(a, a->D) * a->size);
-  if (backward) r.values = part(&r, base, blocks * block_cells(a, a->E) * a->size);
+  r.keys = part(&r, base, blocks * block_bytes(a, a->D));
+  if (backward) r.values = part(&r, base, blocks * block_bytes(a, a->E));
   r.s = part(&r, base, tile);
   if (backward) r.ds = part(&r, base, tile);
   r.norm = part(&r, base, tile_rows(u) * a->size);

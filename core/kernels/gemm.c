@@ -98,12 +98,25 @@ static inline vf act_of(int32_t act, vf x) {
   }
 }
 
-static void act_row_f32(int32_t act, int64_t n, float *x) {
+VF_INLINE void act_part(int32_t act, float *x, float *z, int count) {
+  const vf v = read_last_f32(x, count);
+  if (z) store_last_f32(z, v, count);
+  store_last_f32(x, act_of(act, v), count);
+}
+
+VF_INLINE void act_along(int32_t act, int64_t n, float *x, float *z) {
   int64_t i = 0;
-  for (; i + VF_N <= n; i += VF_N) vf_store(x + i, act_of(act, vf_load(x + i)));
-  if (i == n) return;
-  const int rest = (int)(n - i);
-  store_last_f32(x + i, act_of(act, read_last_f32(x + i, rest)), rest);
+  for (; i + VF_N <= n; i += VF_N) act_part(act, x + i, z ? z + i : NULL, VF_N);
+  if (i < n) act_part(act, x + i, z ? z + i : NULL, (int)(n - i));
+}
+
+static void act_row_f32(int32_t act, int64_t n, float *x, float *z) {
+  switch (act) {
+  case QN_ACT_RELU: act_along(QN_ACT_RELU, n, x, z); break;
+  case QN_ACT_SILU: act_along(QN_ACT_SILU, n, x, z); break;
+  case QN_ACT_GELU: act_along(QN_ACT_GELU, n, x, z); break;
+  default: memcpy(z, x, (size_t)n * sizeof *z);
+  }
 }
 
 #define REAL float
@@ -192,7 +205,8 @@ static inline void transpose4_f64(const double *from, int64_t from_row, double *
 }
 
 /* f64 serves gradient checks: exactness before speed. */
-static void act_row_f64(int32_t act, int64_t n, double *x) {
+static void act_row_f64(int32_t act, int64_t n, double *x, double *z) {
+  if (z) memcpy(z, x, (size_t)n * sizeof *z);
   for (int64_t i = 0; i < n; i++) switch (act) {
     case QN_ACT_RELU: x[i] = x[i] < 0 ? 0 : x[i]; break;
     case QN_ACT_SILU: x[i] = x[i] / (1 + exp(-x[i])); break;

@@ -171,11 +171,15 @@ static void FN(add_row)(int64_t n, REAL *restrict c, const REAL *restrict r) {
   for (int64_t j = 0; j < n; j++) c[j] += r[j];
 }
 
+/* C becomes act(C) + R, Z what C was; both may be NULL. */
 static void FN(act)(int32_t act, int64_t m, int64_t n, REAL *c, REAL *z, const REAL *r,
                     int64_t c_row) {
-  for (int64_t i = 0; z && i < m; i++) memcpy(z + i * c_row, c + i * c_row, (size_t)n * sizeof *z);
-  for (int64_t i = 0; act != QN_ACT_NONE && i < m; i++) FN(act_row)(act, n, c + i * c_row);
-  for (int64_t i = 0; r && i < m; i++) FN(add_row)(n, c + i * c_row, r + i * c_row);
+  const int64_t rows = n == c_row ? 1 : m, width = n == c_row ? m * n : n;
+  for (int64_t i = 0; i < rows; i++) {
+    const int64_t at = i * c_row;
+    if (act != QN_ACT_NONE || z) FN(act_row)(act, width, c + at, z ? z + at : NULL);
+    if (r) FN(add_row)(width, c + at, r + at);
+  }
 }
 
 /* What the next block of k will read: two stretches of memory, fetched while this block is worked on. */
@@ -263,9 +267,13 @@ static void FN(pack)(const struct FN(cut) * s, int64_t first, int64_t end, int64
   }
 }
 
-/* Rows that keep A's and C's part near 100 KiB, a multiple of 24. */
-static int64_t FN(row_block)(int64_t n, int64_t k) {
-  int64_t rows = 100 * 1024 / ((n + k) * (int64_t)sizeof(REAL)) / 24 * 24;
+/*
+** Rows that keep A's and C's part near 100 KiB, a multiple of 24; 24 KiB where an activation
+** goes over C again.
+*/
+static int64_t FN(row_block)(int64_t n, int64_t k, bool again) {
+  const int64_t room = again ? 24 * 1024 : 100 * 1024;
+  int64_t rows = room / ((n + k) * (int64_t)sizeof(REAL)) / 24 * 24;
   return rows < 24 ? 24 : rows > 240 ? 240 : rows;
 }
 
@@ -276,7 +284,8 @@ static void FN(block_product)(const qn_gemm *g, const qni_gemm_with *with,
   REAL *c = (REAL *)g->c + j, *z = with && with->z ? (REAL *)with->z + j : NULL;
   const REAL *r = with && with->residual ? (const REAL *)with->residual + j : NULL;
   const bool relu = last && g->act == QN_ACT_RELU && !z && !r;
-  const int64_t step = FN(row_block)(n, s->k);
+  const bool again = last && !relu && (g->act != QN_ACT_NONE || z || r);
+  const int64_t step = FN(row_block)(n, s->k, again);
   for (int64_t i = 0; i < g->m; i += step) {
     const int64_t m = g->m - i < step ? g->m - i : step;
     const struct FN(target) t = {.c = c + i * g->c_row,

@@ -25,8 +25,8 @@ VF_INLINE vf slope_of(int32_t act, vf z, vf dy) {
   switch (act) {
   case QN_ACT_RELU: return vf_pick(z > 0.0f, dy, vf_all(0));
   case QN_ACT_SILU: {
-    const vf s = vf_sigmoid(z);
-    return dy * s * (1.0f + z * (1.0f - s));
+    vf y;
+    return dy * vf_silu_slope(z, &y);
   }
   case QN_ACT_GELU: {
     const vf Phi = 0.5f + 0.5f * vf_erf(z * (float)SQRT_HALF);
@@ -47,13 +47,15 @@ VF_INLINE void cells_f32(int32_t act, const float *z, const float *dy, float *g,
   if (sums) vf_store_part(sums, vf_load_part(sums, n) + x, n);
 }
 
+/* Rows whose sums nobody wants are one long row. */
 VF_INLINE void chunk_f32(const qni_linear_job *j, int32_t act, int64_t chunk) {
-  const int64_t n = j->cols, first = chunk * j->chunk;
-  const int64_t end = first + j->chunk < j->rows ? first + j->chunk : j->rows;
+  const int64_t first = chunk * j->chunk * j->cols, left = j->rows * j->cols - first;
+  const int64_t all = left < j->chunk * j->cols ? left : j->chunk * j->cols;
+  const int64_t n = j->sums ? j->cols : all;
   const float *z = j->z, *dy = j->dy;
   float *g = j->g, *sums = j->sums ? (float *)j->sums + chunk * n : NULL;
   if (sums) memset(sums, 0, (size_t)n * sizeof *sums);
-  for (int64_t at = first * n; at < end * n; at += n) {
+  for (int64_t at = first; at < first + all; at += n) {
     int64_t c = 0;
     for (; c + VF_N <= n; c += VF_N)
       cells_f32(act, z + at + c, dy + at + c, g + at + c, sums ? sums + c : NULL, VF_N);

@@ -15,6 +15,7 @@
 #include "network.h"
 
 enum { SAVED_X, SAVED_W, SAVED_Y, SAVED_Z, SAVED_B };
+enum { TOGETHER_BYTES = 160 * 1024, SLICE_ROWS = 1024, LEAST_TOGETHER = 96 };
 enum { CHUNK = 512, GRAIN = 1 << 15 /* rows, elements of a piece of work */ };
 
 static int wants_gradient(const qn_host *h, qn_call *c) {
@@ -80,30 +81,94 @@ static void join(const qn_view *out, int32_t add, int64_t parts, const void *row
   }
 }
 
-/* *g = dy act'(z), the flow itself without an activation; db, the sum of its rows, unless NULL. */
-static qn_status slope(const qn_host *h, qn_call *c, const qn_view *dy, qn_view *db,
-                       const void **g) {
-  const int32_t act = (int32_t)h->arg_int(c, "act");
-  const int64_t size = qni_net_size(dy);
-  qni_linear_job j = {.rows = qni_net_rows(dy),
-                      .cols = qni_net_cols(dy),
+/* One backward pass, or the part of its rows that is worked on. */
+struct pass {
+  const qn_host *h;
+  qn_call *c;
+  const qn_view *w;
+  qn_view *dx, *dw, *db; /* NULL where not wanted */
+  int32_t dtype, act;
+  int64_t rows, I, O;
+  const char *x, *dy, *z; /* [rows,I], [rows,O], [rows,O] or NULL without an activation */
+  char *to;               /* dx's rows */
+  void *g, *sums;         /* [rows,O] and [chunks,O] of memory */
+  int32_t add_dw, add_db; /* to what is there */
+};
+
+/* g = dy act'(z), the flow itself without an activation; db, the sum of its rows. */
+static qn_status slope(const struct pass *p, const void **g) {
+  const int64_t chunks = (p->rows + CHUNK - 1) / CHUNK;
+  qni_linear_job j = {.rows = p->rows,
+                      .cols = p->O,
                       .chunk = CHUNK,
-                      .act = act,
-                      .dy = dy->data};
-  const int64_t chunks = (j.rows + CHUNK - 1) / CHUNK;
-  qn_status st = QN_OK;
-  *g = dy->data;
-  if (db && chunks == 0 && !h->adds(c, 2)) qni_net_fill_zero(db);
-  if (act == QN_ACT_NONE && !db) return QN_OK;
-  if (db) st = h->scratch(c, chunks * j.cols * size, &j.sums);
-  if (!st && act != QN_ACT_NONE) {
-    j.z = h->saved(c, y_is_enough(act, h->like(c, 3)) ? SAVED_Y : SAVED_Z)->data;
-    st = h->scratch(c, qni_net_count(dy) * size, &j.g);
-    *g = j.g;
-  }
-  if (!st) st = h->parallel(c, chunks, 1, qni_linear_kernels()->slope[qni_net_is64(dy)], &j);
-  if (!st && db) join(db, h->adds(c, 2), chunks, j.sums);
+                      .act = p->act,
+                      .dy = p->dy,
+                      .z = p->z,
+                      .g = p->g,
+                      .sums = p->sums};
+  *g = p->act == QN_ACT_NONE ? (const void *)p->dy : p->g;
+  if (p->act == QN_ACT_NONE && !p->db) return QN_OK;
+  qn_status st =
+      p->h->parallel(p->c, chunks, 1, qni_linear_kernels()->slope[p->dtype == QN_F64], &j);
+  if (!st && p->db) join(p->db, p->add_db, chunks, p->sums);
   return st;
+}
+
+static qn_status give_x(const struct pass *p, const void *g) {
+  const qn_gemm q = {.m = p->rows,
+                     .n = p->I,
+                     .k = p->O,
+                     .batch = 1,
+                     .a = g,
+                     .b = p->w->data,
+                     .c = p->to,
+                     .a_row = p->O,
+                     .a_col = 1,
+                     .b_row = p->I,
+                     .b_col = 1,
+                     .c_row = p->I,
+                     .alpha = 1,
+                     .beta = p->h->adds(p->c, 0) ? 1 : 0,
+                     .dtype = p->dtype};
+  return p->I > 0 ? p->h->gemm(p->c, &q) : QN_OK;
+}
+
+static qn_status give_w(const struct pass *p, const void *g) {
+  const qn_gemm q = {.m = p->O,
+                     .n = p->I,
+                     .k = p->rows,
+                     .batch = 1,
+                     .a = g,
+                     .b = p->x,
+                     .c = p->dw->data,
+                     .a_row = 1,
+                     .a_col = p->O,
+                     .b_row = p->I,
+                     .b_col = 1,
+                     .c_row = p->I,
+                     .alpha = 1,
+                     .beta = p->add_dw ? 1 : 0,
+                     .dtype = p->dtype};
+  return p->I > 0 ? p->h->gemm(p->c, &q) : QN_OK;
+}
+
+static qn_status give_rows(const struct pass *p) {
+  const void *g;
+  qn_status st = slope(p, &g);
+  if (!st && p->dx) st = give_x(p, g);
+  if (!st && p->dw) st = give_w(p, g);
+  return st;
+}
+
+/*
+** Rows that go through together: all of them, but of a slice of a batch with an activation so many
+** that g stays in the second cache between its uses.
+*/
+static int64_t rows_together(const struct pass *p) {
+  const int64_t bytes = p->O * (p->dtype == QN_F64 ? 8 : 4), few = TOGETHER_BYTES / bytes / 24 * 24;
+  if (p->act == QN_ACT_NONE || p->rows > SLICE_ROWS || few < LEAST_TOGETHER) return p->rows;
+  const int64_t parts = (p->rows + few - 1) / few;
+  return (p->rows + parts - 1) / parts;
 }
 
 struct passed_on {
@@ -129,52 +194,44 @@ static qn_status pass_on(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status backward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->saved(c, SAVED_X), *w = h->saved(c, SAVED_W), *dy = h->in(c, 0);
-  qn_view *dx = h->out(c, 0), *dw = h->out(c, 1), *db = h->out(c, 2), *dr = h->out(c, 3);
-  const int64_t R = qni_net_rows(x), I = qni_net_cols(x), O = w->shape[0];
-  const void *g;
-  qn_status st = slope(h, c, dy, db, &g);
-  if (!st && dr)
+  struct pass p = {.h = h,
+                   .c = c,
+                   .w = w,
+                   .dx = h->out(c, 0),
+                   .dw = h->out(c, 1),
+                   .db = h->out(c, 2),
+                   .dtype = x->dtype,
+                   .act = (int32_t)h->arg_int(c, "act"),
+                   .rows = qni_net_rows(x),
+                   .I = qni_net_cols(x),
+                   .O = w->shape[0],
+                   .x = x->data,
+                   .dy = dy->data,
+                   .add_dw = h->adds(c, 1),
+                   .add_db = h->adds(c, 2)};
+  const int64_t R = p.rows, size = qni_net_size(x);
+  qn_view *dr = h->out(c, 3);
+  qn_status st = QN_OK;
+  if (dr)
     st = h->parallel(c, qni_net_count(dy), GRAIN, pass_on,
                      &(struct passed_on){dy, dr, h->adds(c, 3)});
-  if (!st && dx && O == 0 && !h->adds(c, 0))
-    qni_net_fill_zero(dx);
-  else if (!st && dx && O > 0) {
-    qn_gemm p = {.m = R,
-                 .n = I,
-                 .k = O,
-                 .batch = 1,
-                 .a = g,
-                 .b = w->data,
-                 .c = dx->data,
-                 .a_row = O,
-                 .a_col = 1,
-                 .b_row = I,
-                 .b_col = 1,
-                 .c_row = I,
-                 .alpha = 1,
-                 .beta = h->adds(c, 0) ? 1 : 0,
-                 .dtype = x->dtype};
-    if (R > 0 && I > 0) st = h->gemm(c, &p);
-  }
-  if (!st && dw && R == 0 && !h->adds(c, 1))
-    qni_net_fill_zero(dw);
-  else if (!st && dw && R > 0) {
-    qn_gemm p = {.m = O,
-                 .n = I,
-                 .k = R,
-                 .batch = 1,
-                 .a = g,
-                 .b = x->data,
-                 .c = dw->data,
-                 .a_row = 1,
-                 .a_col = O,
-                 .b_row = I,
-                 .b_col = 1,
-                 .c_row = I,
-                 .alpha = 1,
-                 .beta = h->adds(c, 1) ? 1 : 0,
-                 .dtype = x->dtype};
-    if (O > 0 && I > 0) st = h->gemm(c, &p);
+  if (p.dx && p.O == 0 && !h->adds(c, 0)) qni_net_fill_zero(p.dx);
+  if (p.dw && R == 0 && !p.add_dw) qni_net_fill_zero(p.dw);
+  if (p.db && R == 0 && !p.add_db) qni_net_fill_zero(p.db);
+  if (st || R == 0 || p.O == 0) return st;
+  if (p.act != QN_ACT_NONE)
+    p.z = h->saved(c, y_is_enough(p.act, h->like(c, 3)) ? SAVED_Y : SAVED_Z)->data;
+  const int64_t step = rows_together(&p);
+  if (p.db) st = h->scratch(c, (step + CHUNK - 1) / CHUNK * p.O * size, &p.sums);
+  if (!st && p.act != QN_ACT_NONE) st = h->scratch(c, step * p.O * size, &p.g);
+  for (int64_t r = 0; !st && r < R; r += step) {
+    p.rows = R - r < step ? R - r : step;
+    p.x = (const char *)x->data + r * p.I * size;
+    p.dy = (const char *)dy->data + r * p.O * size;
+    if (p.z && r) p.z += step * p.O * size;
+    if (p.dx) p.to = (char *)p.dx->data + r * p.I * size;
+    st = give_rows(&p);
+    p.add_dw = p.add_db = 1;
   }
   return st;
 }

@@ -1,5 +1,5 @@
 /*
-** A row of scores in f32: both biases, SiLU and its slope in one pass, evaluated on registers.
+** A row of scores in f32: both biases, SiLU and in backward its slope in one pass, on registers.
 ** Included by attention_typed.h. SPDX-License-Identifier: MIT
 */
 
@@ -103,21 +103,34 @@ struct silu_row { /* what a row's vectors share */
   struct lookup table;
 };
 
-/* n lanes from column j on: scores become P, slope is filled if there is one. */
-ALWAYS_INLINE void silu_part(const struct silu_row *s, int64_t j, int64_t n, float *row,
-                             float *slope) {
+/*
+** n lanes from column j on: scores become P. With g, which becomes dS, and with dbp, to which
+** that is added.
+*/
+ALWAYS_INLINE void silu_part(const struct silu_row *s, int64_t j, int64_t n, float *row, float *g,
+                             float *dbp) {
   vec_f32 t = *(const vec_f32 *)(row + j);
   if (s->bp) t += load_some_f32(s->bp + j, n);
   if (s->bucket) t += looked_up(&s->table, s->bt, s->bucket + j, n);
   t *= s->alpha;
   const vec_f32 sig = inverse_of(1.0f + exp_vec(-t)), y = t * sig;
   *(vec_f32 *)(row + j) = y * s->scale;
-  if (slope) *(vec_f32 *)(slope + j) = (sig + y * (1.0f - sig)) * s->steep;
+  if (!g) return;
+  const vec_f32 ds = *(const vec_f32 *)(g + j) * ((sig + y * (1.0f - sig)) * s->steep);
+  *(vec_f32 *)(g + j) = ds;
+  if (dbp) store_some_f32(dbp + j, load_some_f32(dbp + j, n) + ds, n);
+}
+
+ALWAYS_INLINE void silu_parts(const struct silu_row *s, int64_t cols, float *row, float *g,
+                              float *dbp) {
+  int64_t j = 0;
+  for (; j + LANES_f32 <= cols; j += LANES_f32) silu_part(s, j, LANES_f32, row, g, dbp);
+  if (j < cols) silu_part(s, j, cols - j, row, g, dbp);
 }
 
 /* Rows reach to whole vectors; what lies right of `cols` there is not defined. */
-static void silu_bias_row(const struct head_f32 *h, int64_t i, int64_t cols, float *row,
-                          float *slope) {
+static void silu_bias_row(const struct head_f32 *h, int64_t i, int64_t cols, float *row, float *g,
+                          float *dbp) {
   const struct hstu_attn *a = h->a;
   struct silu_row s = {
       .alpha = (float)a->alpha, .scale = (float)a->scale, .steep = (float)(a->scale * a->alpha)};
@@ -127,7 +140,10 @@ static void silu_bias_row(const struct head_f32 *h, int64_t i, int64_t cols, flo
     s.bt = h->bt;
     s.table = open_lookup(h->bt);
   }
-  int64_t j = 0;
-  for (; j + LANES_f32 <= cols; j += LANES_f32) silu_part(&s, j, LANES_f32, row, slope);
-  if (j < cols) silu_part(&s, j, cols - j, row, slope);
+  if (!g)
+    silu_parts(&s, cols, row, NULL, NULL);
+  else if (!dbp)
+    silu_parts(&s, cols, row, g, NULL);
+  else
+    silu_parts(&s, cols, row, g, dbp - i);
 }

@@ -17,7 +17,7 @@ struct FN(head) {
   const REAL *bp, *bt; /* bp: entry of offset 0 */
   const uint8_t *bucket;
   REAL *kt, *vt, *kr, *vr, *qr, *dk, *dv; /* packed: [D][Lp], [E][Lp], [L][Dp], [L][Ep], ... */
-  REAL *p, *g, *slope, *out;              /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
+  REAL *p, *g, *out;                      /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
   REAL *dy;                               /* [ROWS][Ep] */
   uint8_t *keep;                          /* [Lp] */
 };
@@ -43,7 +43,6 @@ static int64_t FN(layout)(struct FN(head) * s, char *work, bool backward) {
               {&s->dk, backward ? s->Lp * s->Dp : 0},
               {&s->dv, backward ? s->Lp * s->Ep : 0},
               {&s->g, backward ? rows * s->Lp : 0},
-              {&s->slope, backward ? rows * s->Lp : 0},
               {&s->dy, backward ? rows * s->Ep : 0}};
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
     *part[i].p = work ? (REAL *)(void *)(work + used) : NULL;
@@ -103,11 +102,11 @@ static void FN(bias_row)(const struct FN(head) * s, int64_t i, int64_t cols, REA
 }
 
 #if !REAL_IS_FLOAT
-static void silu_row_f64(int64_t n, double scale, double steep, double *x, double *slope) {
+static void plain_silu_row(int64_t n, double scale, double steep, double *x, double *g) {
   for (int64_t j = 0; j < n; j++) {
     double t = x[j], sig = t >= 0 ? 1 / (1 + exp(-t)) : exp(t) / (1 + exp(t));
     x[j] = t * sig * scale;
-    if (slope) slope[j] = sig * (1 + t * (1 - sig)) * steep;
+    if (g) g[j] *= sig * (1 + t * (1 - sig)) * steep;
   }
 }
 static void exp_row_f64(const qn_math *m, int64_t n, const double *x, double *y) {
@@ -131,26 +130,39 @@ static void FN(softmax_row)(const qn_math *math, int64_t n, REAL *row) {
   for (int64_t j = 0; j < n; j++) row[j] *= one;
 }
 
-/* P = scale act(S + bias), and slope = scale alpha act'(S + bias) for SiLU if wanted. */
-static void FN(act_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row,
-                        REAL *slope) {
-  const struct hstu_attn *a = s->a;
-  const REAL scale = (REAL)a->scale;
+/* dbp[j-i] += dS_ij */
+static void FN(position_grad)(int64_t i, int64_t cols, const REAL *ds, REAL *dbp) {
+  for (int64_t j = 0; j < cols; j++) dbp[j - i] += ds[j];
+}
+
+/* P = scale silu(S + bias). With g, the gradient of P: it becomes dS, and is added to dbp. */
+static void FN(silu_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row, REAL *g,
+                         REAL *dbp) {
 #if REAL_IS_FLOAT
-  if (!a->softmax) {
-    silu_bias_row(s, i, cols, row, slope);
-    return;
-  }
-#endif
+  silu_bias_row(s, i, cols, row, g, dbp);
+#else
   FN(bias_row)(s, i, cols, row);
-#if !REAL_IS_FLOAT
-  if (!a->softmax) {
-    silu_row_f64(cols, scale, a->scale * a->alpha, row, slope);
-    return;
-  }
+  plain_silu_row(cols, s->a->scale, s->a->scale * s->a->alpha, row, g);
+  if (g && dbp) FN(position_grad)(i, cols, g, dbp);
 #endif
-  FN(softmax_row)(a->math, cols, row);
+}
+
+/* The same with softmax: dS = alpha P (G - sum P G / scale). */
+static void FN(soft_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row, REAL *g,
+                         REAL *dbp) {
+  const REAL scale = (REAL)s->a->scale, alpha = (REAL)s->a->alpha;
+  FN(bias_row)(s, i, cols, row);
+  FN(softmax_row)(s->a->math, cols, row);
   for (int64_t j = 0; j < cols && scale != 1; j++) row[j] *= scale;
+  if (!g) return;
+  const REAL sum = FN(row_dot)(cols, row, g) / scale;
+  for (int64_t j = 0; j < cols; j++) g[j] = alpha * row[j] * (g[j] - sum);
+  if (dbp) FN(position_grad)(i, cols, g, dbp);
+}
+
+static void FN(act_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row, REAL *g,
+                        REAL *dbp) {
+  (s->a->softmax ? FN(soft_row) : FN(silu_row))(s, i, cols, row, g, dbp);
 }
 
 /* Draws of a row: columns head * 2^20 + j, so that lengths and padding do not matter. */
@@ -179,7 +191,7 @@ static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t row
   for (int64_t r = 0; r < rows; r++) {
     int64_t cols = FN(seen)(s, i0 + r);
     REAL *row = s->p + r * s->Lp;
-    FN(act_row)(s, i0 + r, cols, row, NULL);
+    FN(act_row)(s, i0 + r, cols, row, NULL, NULL);
     if (s->a->dropout > 0) {
       FN(keep_row)(s, i0 + r, cols);
       FN(drop_row)(s, cols, row);
@@ -215,47 +227,32 @@ static void FN(value_block)(const struct FN(head) * s, int64_t i0, int64_t rows)
   }
 }
 
-/* G becomes dS, P the dropped P. SiLU: dS = G slope; softmax: alpha P (G - sum P G / scale). */
-static void FN(slope_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *p, REAL *g,
-                          const REAL *slope) {
-  if (s->a->dropout > 0) {
-    FN(keep_row)(s, i, cols);
-    FN(drop_row)(s, cols, g);
-  }
-  if (s->a->softmax) {
-    const REAL scale = (REAL)s->a->scale, alpha = (REAL)s->a->alpha;
-    const REAL sum = FN(row_dot)(cols, p, g) / scale;
-    for (int64_t j = 0; j < cols; j++) g[j] = alpha * p[j] * (g[j] - sum);
-  } else {
-    for (int64_t j = 0; j < cols; j++) g[j] *= slope[j];
-  }
-  if (s->a->dropout > 0) FN(drop_row)(s, cols, p);
-}
-
-/* dbp[j-i] += dS_ij, dbt[bucket_ij] += dS_ij; TABLES of them break the chain of additions. */
-static void FN(bias_grad_row)(const struct FN(head) * s, int64_t i, int64_t cols, const REAL *ds,
-                              REAL *dbp, REAL *dbt) {
-  const uint8_t *bucket = s->bucket ? s->bucket + i * s->a->bucket_row : NULL;
-  if (dbp)
-    for (int64_t j = 0; j < cols; j++) dbp[j - i] += ds[j];
-  if (!dbt) return;
+/* dbt[bucket_ij] += dS_ij; TABLES of them break the chain of additions. */
+static void FN(time_grad)(const struct FN(head) * s, int64_t i, int64_t cols, const REAL *ds,
+                          REAL *dbt) {
+  const uint8_t *bucket = s->bucket + i * s->a->bucket_row;
   int64_t j = 0;
   for (; j + TABLES <= cols; j += TABLES) UNROLL
   for (int t = 0; t < TABLES; t++) dbt[t * BUCKET_ROOM + bucket[j + t]] += ds[j + t];
   for (; j < cols; j++) dbt[bucket[j]] += ds[j];
 }
 
+/* P and dS of a block of rows, and what they give the biases. */
 static void FN(recompute_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *dbp,
                                 REAL *dbt) {
   FN(score_block)(s, i0, rows);
   FN(value_block)(s, i0, rows);
   for (int64_t r = 0; r < rows; r++) {
     int64_t cols = FN(seen)(s, i0 + r), end = FN(group_end)(s, i0, rows, r);
-    REAL *p = s->p + r * s->Lp, *g = s->g + r * s->Lp, *slope = s->slope + r * s->Lp;
-    FN(act_row)(s, i0 + r, cols, p, slope);
-    FN(slope_row)(s, i0 + r, cols, p, g, slope);
-    if (dbp || dbt) FN(bias_grad_row)(s, i0 + r, cols, g, dbp, dbt);
-    /* dS feels alpha in S = alpha (q k + b), which the slope holds already */
+    REAL *p = s->p + r * s->Lp, *g = s->g + r * s->Lp;
+    if (s->a->dropout > 0) {
+      FN(keep_row)(s, i0 + r, cols);
+      FN(drop_row)(s, cols, g);
+    }
+    /* dS feels alpha in S = alpha (q k + b), and holds it already */
+    FN(act_row)(s, i0 + r, cols, p, g, dbp);
+    if (s->a->dropout > 0) FN(drop_row)(s, cols, p);
+    if (dbt) FN(time_grad)(s, i0 + r, cols, g, dbt);
     FN(zero_tail)(p, cols, end);
     FN(zero_tail)(g, cols, end);
   }

@@ -15,6 +15,10 @@
 */
 #include "hstu.h"
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 static const float STEP[BUCKETS] = {0,
                                     0x1.59e8dcp0f,
                                     0x1.d36572p0f,
@@ -145,12 +149,6 @@ static const float STEP[BUCKETS] = {0,
                                     0x1.1c07d4p55f,
                                     0x1.7fc8c4p55f};
 
-static uint32_t part_of(float d) {
-  uint32_t bits;
-  memcpy(&bits, &d, sizeof bits);
-  return (bits >> 20) - (127u << 3);
-}
-
 void hstu_bucket_table(struct hstu_buckets *table) {
   int32_t b = 0;
   for (uint32_t p = 0; p < BUCKET_PARTS; p++) {
@@ -171,6 +169,65 @@ struct pairs { /* one call */
   struct hstu_buckets table;
 };
 
+#if defined(__AVX512F__)
+/*
+** The same for up to 16 keys at once: log2(d) = e + m + 0.344 m (1 - m) - 0.0085 for d = 2^e (1 + m)
+** is at most 0.017 low and never high, so its bucket is the right one or the one before.
+*/
+struct steps { /* where the next bucket begins, of 128 buckets, in registers */
+  __m512 part[8];
+};
+
+static inline __m512 step_of(const struct steps *s, __m512i at) {
+  const __m512 a = _mm512_permutex2var_ps(s->part[0], at, s->part[1]),
+               b = _mm512_permutex2var_ps(s->part[2], at, s->part[3]),
+               c = _mm512_permutex2var_ps(s->part[4], at, s->part[5]),
+               d = _mm512_permutex2var_ps(s->part[6], at, s->part[7]);
+  const __mmask16 odd = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32)),
+                  high = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64));
+  return _mm512_mask_blend_ps(high, _mm512_mask_blend_ps(odd, a, b),
+                              _mm512_mask_blend_ps(odd, c, d));
+}
+
+static inline __m256 gaps_of_8(__m512i query, __m512i key) {
+  return _mm512_cvtepu64_ps(
+      _mm512_sub_epi64(_mm512_max_epi64(query, key), _mm512_min_epi64(query, key)));
+}
+
+void hstu_bucket_row(const struct hstu_buckets *table, int64_t query, const int64_t *key, int64_t n,
+                     uint8_t *row) {
+  const __m512i q = _mm512_set1_epi64(query), one = _mm512_set1_epi32(1);
+  struct steps steps;
+  for (int k = 0; k < 8; k++) steps.part[k] = _mm512_loadu_ps(table->step + 16 * k);
+  for (int64_t j = 0; j < n; j += 16) {
+    const __mmask16 some = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
+    const __m512i low = _mm512_maskz_loadu_epi64((__mmask8)some, key + j),
+                  high = _mm512_maskz_loadu_epi64((__mmask8)(some >> 8), key + j + 8);
+    const __m512 d = _mm512_max_ps(
+        _mm512_insertf32x8(_mm512_castps256_ps512(gaps_of_8(q, low)), gaps_of_8(q, high), 1),
+        _mm512_set1_ps(1));
+    const __m512i bits = _mm512_sub_epi32(_mm512_castps_si512(d), _mm512_set1_epi32(127 << 23));
+    const __m512 whole = _mm512_mul_ps(_mm512_cvtepi32_ps(bits), _mm512_set1_ps(0x1p-23f));
+    const __m512 m = _mm512_sub_ps(_mm512_getmant_ps(d, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src),
+                                   _mm512_set1_ps(1));
+    const __m512 bend = _mm512_mul_ps(m, _mm512_sub_ps(_mm512_set1_ps(1), m));
+    const __m512 log2 = _mm512_add_ps(_mm512_sub_ps(whole, _mm512_set1_ps(0.0085f)),
+                                      _mm512_mul_ps(bend, _mm512_set1_ps(0.344f)));
+    const __m512i before = _mm512_min_epi32(
+        _mm512_cvttps_epi32(_mm512_mul_ps(log2, _mm512_set1_ps((float)(M_LN2 / 0.301)))),
+        _mm512_set1_epi32(BUCKETS - 2));
+    const __mmask16 next = _mm512_cmp_ps_mask(d, step_of(&steps, before), _CMP_GE_OQ);
+    _mm512_mask_cvtepi32_storeu_epi8(row + j, some,
+                                     _mm512_mask_add_epi32(before, next, before, one));
+  }
+}
+#else
+static uint32_t part_of(float d) {
+  uint32_t bits;
+  memcpy(&bits, &d, sizeof bits);
+  return (bits >> 20) - (127u << 3);
+}
+
 void hstu_bucket_row(const struct hstu_buckets *table, int64_t query, const int64_t *key, int64_t n,
                      uint8_t *row) {
   for (int64_t j = 0; j < n; j++) {
@@ -182,6 +239,7 @@ void hstu_bucket_row(const struct hstu_buckets *table, int64_t query, const int6
     row[j] = (uint8_t)(bucket + (d >= table->step[bucket]));
   }
 }
+#endif
 
 static qn_status bucket_sequences(void *ctx, int64_t begin, int64_t end) {
   const struct pairs *s = ctx;

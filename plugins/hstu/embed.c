@@ -24,6 +24,8 @@ struct embed { /* one call */
   int32_t *token;
 };
 
+enum { FETCH = 8, FETCH_GROUPS = 32 }; /* rows ahead; groups, of which few have tokens */
+
 #define HSTU_REAL_BITS 32
 #include "hstu_real.h"
 #include "vec_typed.h"
@@ -35,7 +37,6 @@ struct embed { /* one call */
 #include "embed_typed.h"
 
 enum { SAVED_IDS, SAVED_KEEP };
-enum { FETCH = 8 }; /* rows of the table ahead */
 
 static qn_status open_embed(struct embed *s, const qn_host *h, qn_call *c) {
   const qn_view *ids = h->like(c, 0), *e = h->like(c, 1), *p = h->like(c, 2);

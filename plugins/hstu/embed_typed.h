@@ -30,10 +30,19 @@ static void FN(add_row)(const struct embed *s, int64_t t, REAL by, REAL *to) {
     FN(store_some)(to + d, FN(load_some)(to + d, D - d) + v, D - d);
   }
 }
+
+/* The sum of group g, which lies far from the one before, on its way. */
+static void FN(fetch_group)(const struct embed *s, int64_t g) {
+  const REAL *row = (const REAL *)s->de + g * s->D;
+  if (s->start[g + 1] == s->start[g]) return;
+  for (int64_t d = 0; d < s->D; d += 64 / (int64_t)sizeof(REAL)) __builtin_prefetch(row + d, 1);
+}
+
 static qn_status FN(table_rows)(void *ctx, int64_t begin, int64_t end) {
   const struct embed *s = ctx;
   for (int64_t g = begin; g < end; g++) {
     REAL *row = (REAL *)s->de + g * s->D;
+    if (g + FETCH_GROUPS < end) FN(fetch_group)(s, g + FETCH_GROUPS);
     if (!s->add_e) memset(row, 0, (size_t)s->D * sizeof(REAL));
     for (int64_t i = s->start[g]; i < s->start[g + 1]; i++)
       FN(add_row)(s, s->token[i], (REAL)s->scale, row);

@@ -198,13 +198,18 @@ static struct FN(entry) * FN(open_block)(const struct hstu_loss *s, int64_t bloc
   return (struct FN(entry) *)s->entries + begin * s->n_pair;
 }
 
-/* start moves on by one entry for each. */
+enum { FN(ENTRIES_AHEAD) = 16 };
+
+/* start moves on by one entry for each; where they go, far apart, is fetched ahead. */
 static void FN(enter)(const struct hstu_loss *s, int64_t i, const REAL *x, int32_t *start,
                       struct FN(entry) * entries) {
   const int32_t *slot = s->pair + i * s->n_pair;
   const REAL place = (REAL)(i % s->block_rows);
-  for (int64_t j = 0; j < s->n_pair; j++)
+  const int64_t far = s->n_pair - FN(ENTRIES_AHEAD);
+  for (int64_t j = 0; j < s->n_pair; j++) {
+    if (j < far) __builtin_prefetch(entries + start[slot[j + FN(ENTRIES_AHEAD)]], 1);
     entries[start[slot[j]]++] = (struct FN(entry)){place, x[j]};
+  }
 }
 
 static void FN(close_block)(const struct hstu_loss *s, int32_t *start) {

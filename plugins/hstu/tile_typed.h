@@ -112,11 +112,19 @@ ALWAYS_INLINE void block_f64(const double *from, int64_t from_row, double *to, i
 }
 #endif
 
+/* Rows of a wide matrix lie too far apart for the hardware to see them coming. */
+enum { FN(ROWS_AHEAD) = 8 };
+ALWAYS_INLINE void FN(fetch)(int64_t cols, const REAL *row) {
+  for (int64_t c = 0; c < cols; c += 64 / (int64_t)sizeof(REAL)) __builtin_prefetch(row + c);
+}
+
 /* to[c][r] = from[r][c] for r < rows, c < cols; rows of `to` are filled with 0 up to to_row. */
 static inline void FN(transpose)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                  int64_t from_col, REAL *to, int64_t to_row) {
   int64_t R = from_col == 1 ? rows / FN(BLOCK) * FN(BLOCK) : 0, C = cols / FN(BLOCK) * FN(BLOCK);
   for (int64_t r = 0; r < R; r += FN(BLOCK)) {
+    for (int64_t k = r + FN(ROWS_AHEAD); k < least(rows, r + FN(ROWS_AHEAD) + FN(BLOCK)); k++)
+      FN(fetch)(cols, from + k * from_row);
     for (int64_t c = 0; c < C; c += FN(BLOCK))
       FN(block)(from + r * from_row + c, from_row, to + c * to_row + r, to_row);
     for (int64_t c = C; c < cols; c++)
@@ -132,6 +140,7 @@ static inline void FN(transpose)(int64_t rows, int64_t cols, const REAL *from, i
 static inline void FN(pack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                  int64_t from_col, REAL *to, int64_t to_row) {
   for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
+    if (r + FN(ROWS_AHEAD) < rows) FN(fetch)(cols, from + FN(ROWS_AHEAD) * from_row);
     if (from_col == 1)
       FN(copy_row)(cols, from, to);
     else
@@ -142,5 +151,8 @@ static inline void FN(pack_rows)(int64_t rows, int64_t cols, const REAL *from, i
 
 static inline void FN(unpack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
                                    REAL *to, int64_t to_row) {
-  for (int64_t r = 0; r < rows; r++) FN(copy_row)(cols, from + r * from_row, to + r * to_row);
+  for (int64_t r = 0; r < rows; r++) {
+    if (r + FN(ROWS_AHEAD) < rows) FN(fetch)(cols, to + (r + FN(ROWS_AHEAD)) * to_row);
+    FN(copy_row)(cols, from + r * from_row, to + r * to_row);
+  }
 }

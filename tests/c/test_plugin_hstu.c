@@ -122,6 +122,26 @@ static void bucket_table_is_exact(void **state) {
     }
 }
 
+/* Whole vectors of keys and a part of one, gaps of all sizes on both sides of the query. */
+static void buckets_of_a_row_are_those_of_its_keys(void **state) {
+  (void)state;
+  enum { KEYS = 61 };
+  const int64_t n = KEYS;
+  int64_t key[KEYS], query[KEYS];
+  for (int k = 0; k < KEYS; k++) {
+    key[k] = k % 2 ? ((int64_t)1 << k) + k : -((int64_t)1 << k) / 3;
+    query[k] = k % 3 * 1000;
+  }
+  qn_tensor *times = jagged(i64(key, n), 1, &n), *queries = jagged(i64(query, n), 1, &n);
+  qn_tensor *b = RUN("time_bucket", tensor(NULL, times), tensor(NULL, queries),
+                     gc_int("width", KEYS), gc_bool("causal", false));
+  const uint8_t *bucket = qn_tensor_view(b)->data;
+  for (int i = 0; i < KEYS; i++)
+    for (int j = 0; j < KEYS; j++)
+      assert_int_equal(bucket[i * KEYS + j], bucket_by_formula(query[i] - key[j]));
+  FREE(times, queries, b);
+}
+
 /* Zero queries leave the bias alone; softmax of log p shows it through unit values. */
 static void position_bias_lies_at_n_minus_1_plus_j_minus_i(void **state) {
   (void)state;
@@ -721,6 +741,7 @@ int main(void) {
       cmocka_unit_test(tiny_attention_and_its_weights_equal_the_worked_example),
       cmocka_unit_test(buckets_of_the_tiny_layer),
       cmocka_unit_test(bucket_table_is_exact),
+      cmocka_unit_test(buckets_of_a_row_are_those_of_its_keys),
       cmocka_unit_test(position_bias_lies_at_n_minus_1_plus_j_minus_i),
       cmocka_unit_test(sampled_softmax_equals_the_worked_example),
       cmocka_unit_test(gradients_of_the_losses),

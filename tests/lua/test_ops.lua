@@ -55,6 +55,43 @@ return {
     check.equal(quern.step(), 3)
     check.yes(quern.normal { shape = { 4 } }:totable()[1] ~= a:totable()[1])
   end },
+  { "short rows that are broadcast or joined give what copies give", function()
+    quern.seed(2)
+    local a, b = quern.normal { shape = { 7, 211, 24 } }, quern.normal { shape = { 7, 1, 24 } }
+    local col = quern.normal { shape = { 7, 211, 1 } }
+    local function copy(t) return t:expand({ 7, 211, 24 }):clone() end
+    check.equal((a * b):totable(), (a * copy(b)):totable())
+    check.equal((a - col):totable(), (a - copy(col)):totable())
+    check.equal((b * col):totable(), (copy(b) * copy(col)):totable())
+    local part = quern.concat({ a, a * b, a }, 3):narrow(3, 25, 24)
+    check.equal(part:totable(), (a * copy(b)):totable())
+  end },
+  { "attention with many keys, and more keys than queries, is the formula's", function()
+    quern.seed(3)
+    for _, case in ipairs { { 70, 130, true }, { 5, 1100, false }, { 60, 1100, true } } do
+      local T, S, causal = table.unpack(case)
+      local q, k = quern.normal { shape = { 1, 2, T, 8 } }, quern.normal { shape = { 1, 2, S, 8 } }
+      local v, dy = quern.normal { shape = { 1, 2, S, 6 } }, quern.normal { shape = { 1, 2, T, 6 } }
+      local seen = quern.tril(quern.ones(T, S), S - T)
+      if not causal then seen = quern.ones(T, S) end
+      local function gradients(attend)
+        for _, t in ipairs { q, k, v } do t:requires_grad_(true) end
+        local y = attend()
+        y:backward(dy)
+        local list = { y:detach(), q.grad:clone(), k.grad:clone(), v.grad:clone() }
+        for _, t in ipairs { q, k, v } do t:zero_grad() end
+        return list
+      end
+      local ours = gradients(function() return quern.attention_dense(q, k, v, { causal = causal }) end)
+      local plain = gradients(function()
+        local scores = quern.matmul(q, k, { transpose_b = true }) * (1 / math.sqrt(8))
+        return quern.matmul(quern.masked_softmax(scores, quern.gt(seen, 0.5)), v)
+      end)
+      for i, t in ipairs(plain) do
+        check.yes((ours[i] - t):abs():max():item() < 2e-5, ("%d queries, %d keys, result %d"):format(T, S, i))
+      end
+    end
+  end },
   { "every op has a summary and an example that runs", function()
     local ops = quern.ops()
     check.yes(#ops > 60, "number of ops")

@@ -26,6 +26,13 @@ static const REAL *FN(at)(const struct hstu_mat *m, int64_t row, int64_t head) {
   return (const REAL *)m->data + row * m->row + head * m->head;
 }
 
+/* Rows of a block in backward: the blocks of a sequence are about equal, as small ones cost most. */
+static int64_t FN(back_rows)(int64_t length) {
+  const int64_t blocks = most(1, (length + BACK_ROWS - 1) / BACK_ROWS);
+  const int64_t rows = (length + blocks - 1) / blocks;
+  return (rows + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS;
+}
+
 /* Lays the work memory out; with work NULL only counts. */
 static int64_t FN(layout)(struct FN(head) * s, char *work, bool backward) {
   int64_t rows = backward ? BACK_ROWS : FORE_ROWS, used = 0;
@@ -310,8 +317,9 @@ static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *wor
   memset(s.dv, 0, (size_t)(s.Lp * s.Ep) * sizeof(REAL));
   REAL *sums = bias, time[TABLES * BUCKET_ROOM] = {0};
   REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? time : NULL;
-  for (int64_t i0 = 0; i0 < s.L; i0 += BACK_ROWS)
-    FN(backward_block)(&s, i0, least(BACK_ROWS, s.L - i0), dbp, dbt);
+  const int64_t rows = FN(back_rows)(s.L);
+  for (int64_t i0 = 0; i0 < s.L; i0 += rows)
+    FN(backward_block)(&s, i0, least(rows, s.L - i0), dbp, dbt);
   FN(give)(&s, &a->dk, a->D, s.dk, s.Dp);
   FN(give)(&s, &a->dv, a->E, s.dv, s.Ep);
   for (int64_t b = 0; dbt && b < a->K; b++)

@@ -2,6 +2,7 @@
 ** The conformance kit from Lua: one check in this process, and commands in children.
 ** SPDX-License-Identifier: MIT
 */
+#include <string.h>
 #include <unistd.h>
 
 #include "bind/bind.h"
@@ -111,11 +112,17 @@ static int child_wait(lua_State *L) {
   return 2;
 }
 
-/* program(): path of the running program. */
+/*
+** program(): what starts this program again: `quern` in its folder, which may be a script that starts it
+** by way of an emulator; else its own path.
+*/
 static int program(lua_State *L) {
-  char path[4096];
-  ssize_t n = readlink("/proc/self/exe", path, sizeof path - 1);
-  lua_pushlstring(L, path, n > 0 ? (size_t)n : 0);
+  char own[4096], path[4096 + 8];
+  ssize_t n = readlink("/proc/self/exe", own, sizeof own - 1);
+  own[n > 0 ? n : 0] = 0;
+  const char *slash = strrchr(own, '/');
+  snprintf(path, sizeof path, "%.*s/quern", slash ? (int)(slash - own) : 0, own);
+  lua_pushstring(L, slash && !access(path, X_OK) ? path : own);
   return 1;
 }
 

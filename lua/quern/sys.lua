@@ -87,10 +87,7 @@ function sys.absolute(path) return path:sub(1, 1) == "/" and path or core.cwd() 
 
 --- The program that runs, for starting it again.
 ---@return string
-function sys.program()
-  local folder = debug.getregistry()["quern.program_folder"] or "."
-  return folder .. "/quern"
-end
+function sys.program() return core.program() end
 
 --- Where on the PATH a program is; nil when it is not.
 ---@param name string

@@ -15,10 +15,13 @@ def network(*sizes):
 def step(a, backend):
     torch.manual_seed(1)
     B, L, D = a["batch"], a["past"], a["dim"]
-    table = torch.nn.Embedding(a["rows"], D, sparse=True)
-    weigh, out = network(4 * D, 80, 40, 1), network(3 * D, 200, 80, 1)
     past, item, user = (torch.randint(0, a["rows"], s) for s in ((B, L), (B,), (B,)))
     click = torch.rand(B).gt(0.5).float()
+    if backend == "jax":
+        import jaxed
+        return jaxed.clicks(a, (past, item, user, click))
+    table = torch.nn.Embedding(a["rows"], D, sparse=True)
+    weigh, out = network(4 * D, 80, 40, 1), network(3 * D, 200, 80, 1)
     sparse = torch.optim.SparseAdam(table.parameters(), lr=1e-3)
     dense = torch.optim.Adam([*weigh.parameters(), *out.parameters()], lr=1e-3, fused=True)
 

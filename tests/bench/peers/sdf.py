@@ -25,8 +25,11 @@ class Decoder(torch.nn.Module):
 
 def step(a, backend):
     torch.manual_seed(1)
-    model = Decoder(a)
     x, y = torch.randn(a["points"], a["code"] + 3) * 0.3, torch.randn(a["points"], 1) * 0.1
+    if backend == "jax":
+        import jaxed
+        return jaxed.decoder(a, (x, y))
+    model = Decoder(a)
     optim = torch.optim.Adam(model.parameters(), lr=5e-4, fused=True)
     run = compiled(lambda x, y: (model(x) - y).abs().mean(), backend)
 

@@ -1,4 +1,4 @@
-"""The masked-token transformer of steps/transformer.lua in PyTorch and JAX. SPDX-License-Identifier: MIT"""
+"""The masked-token transformer of steps/transformer.lua in PyTorch; jaxed.py has it in JAX. SPDX-License-Identifier: MIT"""
 import torch
 import torch.nn.functional as F
 
@@ -45,7 +45,8 @@ def batch_of(a):
 
 def step(a, backend):
     if backend == "jax":
-        return jax_step(a)
+        import jaxed
+        return jaxed.transformer(a, batch_of(a))
     torch.manual_seed(1)
     model = Model(a)
     optim = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0, fused=True)
@@ -58,54 +59,4 @@ def step(a, backend):
         loss.backward()
         optim.step()
         return loss.item()
-    return call
-
-
-def jax_step(a):
-    import jax
-    import jax.numpy as jnp
-    D, H, key = a["dim"], a["heads"], jax.random.PRNGKey(1)
-
-    def linear(i, o):
-        return {"w": jax.random.uniform(key, (i, o), minval=-i**-0.5, maxval=i**-0.5), "b": jnp.zeros(o)}
-
-    p = {"token": jax.random.normal(key, (a["tokens"] + 1, D)) * 0.02, "place": jax.random.normal(key, (a["length"], D)) * 0.02,
-         "last": linear(D, a["tokens"]), "norm": {"w": jnp.ones(D), "b": jnp.zeros(D)},
-         "block": [{"norm1": {"w": jnp.ones(D), "b": jnp.zeros(D)}, "norm2": {"w": jnp.ones(D), "b": jnp.zeros(D)},
-                    "qkv": linear(D, 3 * D), "out": linear(D, D), "inner": linear(D, 4 * D), "outer": linear(4 * D, D)}
-                   for _ in range(a["blocks"])]}
-
-    def norm(n, x):
-        m, v = x.mean(-1, keepdims=True), x.var(-1, keepdims=True)
-        return (x - m) * jax.lax.rsqrt(v + 1e-5) * n["w"] + n["b"]
-
-    def map_(l, x):
-        return x @ l["w"] + l["b"]
-
-    def loss_of(p, ids, at, targets):
-        x = p["token"][ids] + p["place"]
-        B, T, _ = x.shape
-        for b in p["block"]:
-            q, k, v = map_(b["qkv"], norm(b["norm1"], x)).reshape(B, T, 3, H, D // H).transpose(2, 0, 3, 1, 4)
-            s = jax.nn.softmax(q @ k.swapaxes(2, 3) * (D // H) ** -0.5)
-            x = x + map_(b["out"], (s @ v).transpose(0, 2, 1, 3).reshape(B, T, D))
-            x = x + map_(b["outer"], jax.nn.gelu(map_(b["inner"], norm(b["norm2"], x)), approximate=False))
-        logits = map_(p["last"], norm(p["norm"], x).reshape(-1, D)[at])
-        return -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[:, None], 1).mean()
-
-    @jax.jit
-    def update(p, m, v, t, ids, at, targets):
-        l, g = jax.value_and_grad(loss_of)(p, ids, at, targets)
-        m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
-        v = jax.tree.map(lambda v, g: 0.98 * v + 0.02 * g * g, v, g)
-        r = jnp.sqrt(1 - 0.98**t) / (1 - 0.9**t)
-        return l, jax.tree.map(lambda p, m, v: p - 1e-3 * r * m / (jnp.sqrt(v) + 1e-8), p, m, v), m, v
-
-    state = [p, jax.tree.map(jnp.zeros_like, p), jax.tree.map(jnp.zeros_like, p), 0.0]
-    batch = [jnp.asarray(t.numpy()) for t in batch_of(a)]
-
-    def call():
-        state[3] += 1.0
-        l, *state[:3] = update(*state, *batch)
-        return float(l)
     return call

@@ -44,6 +44,6 @@ return {
   { name = "DIN-style CTR B1024, 500 behaviours, d16", make = make, items = function() return BATCH end,
     unit = "samples",
     flops = 6 * (N * (4 * D * 80 + 80 * 40 + 40 + D) + BATCH * (3 * D * 200 + 200 * 80 + 80)),
-    peer = { case = "ctr.step", backends = { "eager", "compile" },
+    peer = { case = "ctr.step", backends = { "eager", "compile", "jax" },
              args = { batch = BATCH, past = PAST, dim = D, rows = ROWS } } },
 }

@@ -69,7 +69,8 @@ local function case(c)
   return { name = c.name, flops = flops_of(c, true), make = make, items = function() return tokens end, unit = "tokens",
            l2_bytes = c.loss == "uniform" and BATCH * LENGTH * 129 * c.dim * 4 * 4 or nil,
            infer_flops = c.infer and flops_of(c, false), infer_batch = function(n) return batch_of(nil, n) end,
-           peer = { case = "hstu.step", args = args, backends = { "eager", "compile" } },
+           peer = { case = "hstu.step", args = args,
+                    backends = { "eager", "compile", c.model == "sasrec" and "jax" or nil } },
            infer_peer = { case = "hstu.infer", args = args, backends = { "eager", "compile", "onnx" } } }
 end
 

@@ -44,6 +44,6 @@ local products = inputs * WIDTH + (LAYERS - 2) * WIDTH ^ 2 + WIDTH * (WIDTH - in
 return {
   { name = "DeepSDF 8x512, 16384 points", make = make, items = function() return POINTS end, unit = "points",
     flops = POINTS * (6 * products - 2 * inputs * WIDTH),
-    peer = { case = "sdf.step", backends = { "eager", "compile" },
+    peer = { case = "sdf.step", backends = { "eager", "compile", "jax" },
              args = { points = POINTS, code = CODE, width = WIDTH, layers = LAYERS, skip = SKIP } } },
 }

@@ -65,6 +65,6 @@ int main(int argc, char **argv) {
   line(&b, "a tensor's memory, 64 bytes", 1e6 * bench_best(buffer, &bytes, 0.05));
   bytes = 64 << 20;
   line(&b, "a tensor's memory, 64 MiB", 1e6 * bench_best(buffer, &bytes, 0.05));
-  bench_close();
+  bench_close(&b);
   return 0;
 }

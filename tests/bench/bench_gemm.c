@@ -64,7 +64,7 @@ static const struct shape shapes[] = {
     {"square 2048", 2048, 2048, 2048, 1, 0, 0},
 };
 
-enum { N_SHAPES = sizeof shapes / sizeof *shapes, ROUNDS = 3, STRIPES = 16, SAMPLES = 64 };
+enum { N_SHAPES = sizeof shapes / sizeof *shapes, STRIPES = 16, SAMPLES = 64 };
 static const double SECONDS = 0.03;
 
 /* ---- oneDNN, where the system has it ---- */
@@ -203,7 +203,7 @@ static int measure(const struct bench *b, const qn_gemm *g, struct bench_row *r)
   r->peer[0].name = "OpenBLAS";
   r->peer[1].name = "oneDNN";
   if (qni_pool_resize(r->threads)) return 0;
-  for (int round = 0; round < ROUNDS; round++) {
+  for (int round = 0; round < b->rounds; round++) {
     keep_best(&r->ms, bench_best(run_ours, &ours, SECONDS));
     if (blas)
       keep_best(&r->peer[0].ms,
@@ -216,7 +216,6 @@ static int measure(const struct bench *b, const qn_gemm *g, struct bench_row *r)
     omp_threads(r->threads);
     keep_best(&r->peer[1].ms, bench_best(run_serial, &by_dnnl, SECONDS));
   }
-  (void)b;
   return 1;
 }
 
@@ -280,6 +279,6 @@ int main(int argc, char **argv) {
       printf("%d threads, against the better library: median %.2f, lowest %.2f; error %.1e\n",
              threads, ratios[n / 2], ratios[0], worst);
   }
-  bench_close();
+  bench_close(&b);
   return 0;
 }

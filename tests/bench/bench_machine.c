@@ -228,6 +228,6 @@ int main(int argc, char **argv) {
     pages(&b);
     denormals(&b);
   }
-  bench_close();
+  bench_close(&b);
   return 0;
 }

@@ -96,3 +96,4 @@ end
 
 measure(2, 1)
 measure(8, 2)
+if not json then print(("peak %.0f MiB"):format(quern.memory().peak / 2 ^ 20)) end

@@ -2,7 +2,8 @@
 # Runs benchmarks of a build: tests/bench/run.sh BUILD [NAME]. Each prints its limits first, then its rows; the
 # same as lines of JSON go to BUILD/bench/NAME.jsonl when BENCH_JSON=1 is set.
 # QUERN_PEER names a Python with the peers (tests/bench/setup_peers.sh makes one); without one they are skipped.
-# How long each took stands at the end.
+# Without NAME all run, briefly (--brief: fewer rounds, without torch.compile), in under 15 minutes on 2 cores; how long
+# each took stands at the end.
 build=$1 only=$2
 if [ -z "$QUERN_PEER" ] && [ -x "$build/peers/bin/python" ]; then QUERN_PEER="$PWD/$build/peers/bin/python"; fi
 export QUERN_PEER QUERN_BENCH="$build/bench"
@@ -13,6 +14,12 @@ run() {
   found=1
   echo "== $name"
   begin=$(date +%s)
+  [ -n "$only" ] || case $name in
+    bench_mfalcon) set -- "$@" 1 ;;
+    bench_prune|bench_capture) set -- "$@" 3 ;;
+    bench_start|bench_ffi|bench_math) ;;
+    *) set -- "$@" --brief ;;
+  esac
   if [ -n "$BENCH_JSON" ]; then "$@" --json >>"$build/bench/$name.jsonl"; else "$@"; fi || exit 1
   spent=$(($(date +%s) - begin)) total=$((total + spent))
   took="$took

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/status.h"
@@ -54,12 +55,14 @@ static void print_limits(const struct bench *b) {
 }
 
 bool bench_open(struct bench *b, const char *name, int argc, char **argv) {
-  *b = (struct bench){.name = name};
+  *b = (struct bench){.name = name, .rounds = 3};
   for (int i = 1; i < argc; i++)
     if (!strcmp(argv[i], "--json"))
       b->json = true;
     else if (!strcmp(argv[i], "--limits"))
       b->json = b->brief = true;
+    else if (!strcmp(argv[i], "--brief"))
+      b->rounds = 2;
     else
       b->filter = argv[i];
   const char *threads = getenv("QUERN_THREADS");
@@ -115,4 +118,12 @@ void bench_print(const struct bench *b, const struct bench_row *r) {
   fflush(stdout);
 }
 
-void bench_close(void) { qni_pool_stop(); }
+void bench_close(const struct bench *b) {
+  struct rusage used;
+  getrusage(RUSAGE_SELF, &used);
+  if (b->json && !b->brief)
+    printf("{\"bench\":\"%s\",\"program_mib\":%ld}\n", b->name, used.ru_maxrss / 1024);
+  else if (!b->json)
+    printf("peak memory of the program: %ld MiB\n", used.ru_maxrss / 1024);
+  qni_pool_stop();
+}

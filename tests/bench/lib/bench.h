@@ -22,7 +22,8 @@ struct bench_limits {
 
 struct bench {
   const char *name, *filter;
-  bool json, brief; /* brief: limits only, quickly */
+  bool json, brief; /* brief: limits only, quickly (--limits) */
+  int32_t rounds;   /* 3; with --brief 2 */
   int32_t threads;
   struct bench_limits limits;
 };
@@ -42,7 +43,7 @@ struct bench_row {
 bool bench_open(struct bench *b, const char *name, int argc, char **argv);
 bool bench_wants(const struct bench *b, const char *row);
 void bench_print(const struct bench *b, const struct bench_row *row);
-void bench_close(void);
+void bench_close(const struct bench *b); /* prints the program's peak of memory */
 
 struct bench_limits bench_measure(int32_t threads);
 /* `enough`: on a busy machine, tried longer while the rate stays below it. */

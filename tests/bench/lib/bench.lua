@@ -8,7 +8,8 @@
 --
 -- Options of every benchmark: --json (a line of JSON for each row), --rounds N (3), --only TEXT (rows whose names
 -- contain it), --peers LIST (eager,compile,jax,onnx; or none), --profile (our time by op), --eager (steps are not
--- captured).
+-- captured), --brief (for make bench, which runs all: 2 rounds, and no torch.compile, whose compiling takes longer than
+-- all else together).
 -- A floor is the larger of FLOPs at the multiply-add rate and bytes at the copy rate, both measured just before the
 -- case (the best of the run so far). Each round runs us, then each peer; a ratio is peer / ours of one round. A round's
 -- time is the median of its calls; the best round is what a row shows, for the machine may be shared.
@@ -33,21 +34,21 @@ bench.median = median
 -- ---- Start ------------------------------------------------------------------------------
 
 local function options()
-  local o = { rounds = 3 }
-  local i = 1
+  local o, i = {}, 1
   while arg[i] do
     local a = arg[i]
-    if a == "--json" or a == "--profile" or a == "--eager" then
+    if a == "--json" or a == "--profile" or a == "--eager" or a == "--brief" then
       o[a:sub(3)] = true
     elseif a == "--rounds" or a == "--only" or a == "--peers" then
       i = i + 1
       o[a:sub(3)] = arg[i]
     else
-      error("unknown option " .. a .. "; known: --json --profile --eager --rounds N --only TEXT --peers LIST", 0)
+      error("unknown option " .. a .. "; known: --json --profile --eager --brief --rounds N --only TEXT --peers LIST", 0)
     end
     i = i + 1
   end
-  o.rounds = tonumber(o.rounds)
+  o.rounds = tonumber(o.rounds) or o.brief and 2 or 3
+  if o.brief then o.peers = o.peers or "eager,jax,onnx" end
   return o
 end
 
@@ -308,6 +309,13 @@ function bench:latency(case)
 end
 
 function bench:close()
+  local file = io.open("/proc/self/status")
+  local kib = file and file:read("a"):match("VmHWM:%s*(%d+)")
+  if file then file:close() end
+  if kib then
+    self:say("peak memory of the program: %d MiB", kib // 1024)
+    self:record { program_mib = kib // 1024 }
+  end
   if self.ask_pipe then
     self.ask_pipe:close()
     self.answer_pipe:close()

@@ -378,7 +378,7 @@ static void FN(gemm)(const qn_gemm *g, const qni_gemm_with *with, void *pack, in
   const int64_t k = g->k > 0 ? g->k : 0;
   const int64_t k_step = panels ? FN(even_depth)(k, MAX_K) : FN(k_block)(g, k);
   struct FN(block) s = {.cut = FN(cut_of)(g->n)};
-  if (panels) s.empty = (const uint8_t *)(panels + FN(panel_cells)(g->n, k));
+  if (panels && k) s.empty = (const uint8_t *)(panels + FN(panel_cells)(g->n, k));
   const int64_t most = room / ((k_step ? k_step : 1) * MAX_V * VL * (int64_t)sizeof(REAL));
   const int64_t fit = most < 1 ? 1 : most > MOST_PANELS ? MOST_PANELS : most;
   for (int64_t p = 0; p < k || p == 0; p += k_step) {

@@ -1,6 +1,6 @@
 --- Threads: the speed-up of each training step from one thread to all, and whether the parameters after 20 steps
--- have the same bits for 1, 2, 3 and 7 workers (--brief: for models of up to 200 ms a step; tests/lua/test_steps.lua has
--- them all, small).
+-- have the same bits for 1, 2, 3 and 7 workers (--brief: for models of up to 200 ms a step; tests/lua/test_steps.lua
+-- has them all, small).
 --   quern lua tests/bench/bench_scale.lua [options of lib/bench.lua]
 -- SPDX-License-Identifier: MIT
 

@@ -43,7 +43,7 @@ local function options()
       i = i + 1
       o[a:sub(3)] = arg[i]
     else
-      error("unknown option " .. a .. "; known: --json --profile --eager --brief --rounds N --only TEXT --peers LIST", 0)
+      error(a .. " is no option; known: --json --profile --eager --brief --rounds N --only TEXT --peers LIST", 0)
     end
     i = i + 1
   end

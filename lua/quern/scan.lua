@@ -3,7 +3,8 @@
 -- 1. Its descriptor is read out of the file: magic, versions, needs, schemas; nothing of it runs.
 -- 2. Its verdict is looked up by the SHA-256 of the file. If there is none, a helper process loads
 --    it, with limits of time, memory and core files, and the verdict is kept:
---    $XDG_CACHE_HOME/quern/verdicts, or ~/.cache/quern/verdicts.
+--    $XDG_CACHE_HOME/quern/verdicts, or ~/.cache/quern/verdicts. One on time alone is not: a machine
+--    may have been busy.
 -- A helper that cannot be started is an error; a library is never tried out in this process.
 -- SPDX-License-Identifier: MIT
 
@@ -76,7 +77,9 @@ local function ask_helper(file)
   if text then return core.json.decode(text) end
   local last = "its constructors run when it is loaded; see what they do"
   if r.timed_out then
-    return bad(("%s does not finish loading within %d seconds"):format(file, scan.seconds), last)
+    local slow = bad(("%s does not finish loading within %d seconds"):format(file, scan.seconds), last)
+    slow.passing = true
+    return slow
   elseif r.signal ~= 0 then
     return bad(("%s crashes while it is loaded: signal %d, %s"):format(file, r.signal, signals[r.signal] or "unknown"),
       last)
@@ -97,7 +100,7 @@ function scan.verdict(file)
   if found then return found, true end
   local verdict = ask_helper(file)
   verdict.sha256, verdict.file = sha256, file
-  keep(path, verdict)
+  if not verdict.passing then keep(path, verdict) end
   return verdict, false
 end
 

@@ -69,6 +69,18 @@ return {
     end)
   end },
 
+  { "a library that a busy machine did not load in time is tried again", function()
+    with_cache(function(folder)
+      local seconds = scan.seconds
+      scan.seconds = 0
+      local v = scan.verdict(broken "gradient")
+      scan.seconds = seconds
+      check.yes(v.what:find("does not finish loading within 0 seconds", 1, true), v.what)
+      check.equal(#core.list(folder), 0)
+      check.equal(scan.verdict(broken "gradient").ok, true)
+    end)
+  end },
+
   { "a verdict is asked for once, and holds for the content of a file", function()
     with_cache(function(folder)
       local file = check.folder() .. "/twice.so"

@@ -1,6 +1,7 @@
 --- Sealed files: named tensors and plain values of one kind in a safetensors file, with a SHA-256 of both.
 --
---   local kind = sealed.kind { format = "acme.codebook", version = 1, name = "codebook", writer = "codebook:save(path)" }
+--   local kind = sealed.kind { format = "acme.codebook", version = 1, name = "codebook",
+--                              writer = "codebook:save(path)" }
 --   kind:save(path, { codes = codes }, { dim = 64 })
 --   local tensors, values = kind:load(path)      -- refused if of another kind or version, or damaged
 -- SPDX-License-Identifier: MIT

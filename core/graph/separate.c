@@ -3,7 +3,8 @@
 **
 ** A size is batched when it grows with the samples or their rows. Of memory with a batched
 ** size each view must have exactly one batched dimension, a whole multiple of the batch:
-** two are pairs of samples, none or a part means that single samples were picked. What an
+** two are pairs of samples, none or a part means that single samples were picked. Memory that
+** an op saves for its own backward may have any size: nobody else sees it. What an
 ** op makes without a batched dimension out of something batched is a sum over the samples
 ** if the op is a sum; it may then go, through linear ops, to the loss alone. In backward all is
 ** linear in the gradient, so sums go where they like.
@@ -45,7 +46,7 @@ static bool dim_batched(const qni_program *p, const qni_pview *v, int64_t dim) {
 static const char *coupling_view(const qni_program *p, int32_t view) {
   if (view < 0 || p->view[view].buffer < 0) return NULL;
   const qni_pbuffer *b = &p->buffer[p->view[view].buffer];
-  if (!qni_affine_batched(function(p, b->bytes))) return NULL;
+  if (b->loose || !qni_affine_batched(function(p, b->bytes))) return NULL;
   bool odd = false;
   int32_t n = qni_view_batched(p, view, &odd);
   if (n > 1) return "it compares samples with each other";

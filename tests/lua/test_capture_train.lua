@@ -274,6 +274,25 @@ local function trained_bits_do_not_depend_on_workers()
   quern.threads(before)
 end
 
+-- A pool of negatives: how many rows it touches is drawn, and with that what the loss saves for its backward.
+local function saved_sizes_that_are_drawn_do_not_couple()
+  local hstu = plugin_model()
+  quern.seed(5)
+  local model = hstu.model { items = 60, dim = 8, blocks = 1, max_len = 16 }
+  local loss = hstu.softmax { negatives = { n = 12, sampler = "shared" } }
+  for i = 1, 12 do
+    quern.step(i)
+    local lengths = {}
+    for b = 1, 9 do lengths[b] = 3 + b * 7 % 6 end
+    local function items(m) return quern.randint({ m }, 1, 61) end
+    local times = jagged(lengths, items)
+    local step = quern.capture(function(b) return finish(loss(model, b)) end)
+    step:run { items = jagged(lengths, items), targets = jagged(lengths, items), times = times, next_times = times,
+               n_sequences = 9, longest = 8 }
+    check.equal(step:describe().segments, 2, "draw " .. i)    -- the slices; the table's own backward
+  end
+end
+
 -- Rows whose moments have decayed to denormal numbers cost no more: they are taken for zero.
 local function denormal_state_is_flushed()
   quern.seed(2)
@@ -342,6 +361,7 @@ return {
   { "bf16 tables are a setting of fit", bf16_tables_are_a_setting_of_fit },
   { "bf16 storage resumes with equal bits", bf16_storage_resumes_with_equal_bits },
   { "trained bits do not depend on workers", trained_bits_do_not_depend_on_workers },
+  { "what a loss saves for itself may be of a size that was drawn", saved_sizes_that_are_drawn_do_not_couple },
   { "denormal state is flushed", denormal_state_is_flushed },
   { "what keeps changing is trained eagerly", what_keeps_changing_is_trained_eagerly },
   { "fit goes on eagerly, and says why", fit_goes_on_eagerly_and_says_why },

@@ -37,9 +37,20 @@ local function peers_of(row)
   return #list > 0 and table.concat(list, "; ") or "-"
 end
 
--- Markdown of one benchmark's lines.
+local CASES = "| case | ours, ms | floor, ms | times floor | peak, MiB | peers, ms (ratio by round) |\n"
+  .. "| --- | --- | --- | --- | --- | --- |"
+local NUMBERS = "| what | measured |\n| --- | --- |"
+
+local function case_row(row)
+  local floor = row.floor_ms and row.floor_ms > 0 and row.floor_ms
+  return "| " .. table.concat({ row.case, time(row.ms), floor and time(floor) or "-",
+    floor and number(row.ms / floor) or "-", row.memory_mib and ("%.0f"):format(row.memory_mib) or "-",
+    peers_of(row) }, " | ") .. " |"
+end
+
+-- Markdown of one benchmark's lines: its cases, and numbers that are no cases.
 local function table_of(text)
-  local out, rows = {}, {}
+  local out, cases, numbers = {}, { CASES }, { NUMBERS }
   for line in text:gmatch("[^\n]+") do
     local row = quern.json.decode(line)
     if row.machine then
@@ -48,20 +59,16 @@ local function table_of(text)
     elseif type(row.peers) == "string" then
       out[2] = row.peers .. (row.allocator and ", with " .. row.allocator:match("[^/]*$") or "") .. "."
     elseif row.case then
-      local floor = row.floor_ms and row.floor_ms > 0 and row.floor_ms
-      rows[#rows + 1] = "| " .. table.concat({ row.case, time(row.ms), floor and time(floor) or "-",
-        floor and number(row.ms / floor) or "-", row.memory_mib and ("%.0f"):format(row.memory_mib) or "-",
-        peers_of(row) }, " | ") .. " |"
+      cases[#cases + 1] = case_row(row)
     elseif row.what then
-      rows[#rows + 1] = ("| %s | %s %s |"):format(row.what, number(row.value), row.unit)
+      numbers[#numbers + 1] = ("| %s | %s %s |"):format(row.what, number(row.value), row.unit)
     end
   end
-  local head = "| what | measured |\n| --- | --- |"
-  if #rows > 0 and select(2, rows[1]:gsub("|", "")) > 3 then
-    head = "| case | ours, ms | floor, ms | times floor | peak, MiB | peers, ms (ratio by round) |\n"
-      .. "| --- | --- | --- | --- | --- | --- |"
+  local parts = { table.concat(out, " ") }
+  for _, rows in ipairs { cases, numbers } do
+    if #rows > 1 then parts[#parts + 1] = table.concat(rows, "\n") end
   end
-  return table.concat(out, " ") .. "\n\n" .. head .. "\n" .. table.concat(rows, "\n") .. "\n"
+  return table.concat(parts, "\n\n") .. "\n"
 end
 
 local text = assert(read(page), page .. " is not here: run this at the project's top")

@@ -3,7 +3,8 @@
 -- Our side of each benchmark runs three times. A case's figure is floor / time, with the floor of the same run, so
 -- it does not depend on the clock of the day. It fails when it is below 0.9 of the recorded figure in two of the
 -- runs. Figures are kept for each kind of machine in tests/bench/recorded.json; --record (make bench-gate RECORD=1)
--- writes the least of the three: neighbours on the host slow a run down, nothing speeds it up. SPDX-License-Identifier: MIT
+-- writes the least of the three: neighbours on the host slow a run down, nothing speeds it up.
+-- SPDX-License-Identifier: MIT
 
 local quern = require "quern"
 

@@ -17,7 +17,7 @@
 #include <emmintrin.h>
 #endif
 
-#include "kernels/math_vec.h"
+#include "kernels/vec_part.h"
 
 #define PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)
@@ -38,12 +38,6 @@ enum { MAX_H = 12, MOST_PANELS = 32 / MAX_V /* of a block */ };
 /* ---- f32 ---- */
 
 #if defined(__AVX512F__)
-static inline vf read_last_f32(const float *x, int count) {
-  return (vf)_mm512_maskz_loadu_ps((__mmask16)(0xFFFFu >> (16 - count)), x);
-}
-static inline void store_last_f32(float *y, vf v, int count) {
-  _mm512_mask_storeu_ps(y, (__mmask16)(0xFFFFu >> (16 - count)), (__m512)v);
-}
 typedef float half_f32 __attribute__((vector_size(32)));
 static inline half_f32 low_f32(vf v) { return (half_f32)_mm512_castps512_ps256((__m512)v); }
 static inline half_f32 read_half_f32(const float *x, int count) {
@@ -55,23 +49,8 @@ static inline void store_half_f32(float *y, half_f32 v, int count) {
 #else
 typedef vf half_f32;
 #define low_f32(v) (v)
-#define read_half_f32 read_last_f32
-#define store_half_f32 store_last_f32
-static inline vf read_last_f32(const float *x, int count) {
-  vf v = {0};
-  if (count == VF_N) return vf_load(x);
-  for (int i = 0; i < VF_N; i++)
-    if (i < count) v[i] = x[i];
-  return v;
-}
-static inline void store_last_f32(float *y, vf v, int count) {
-  if (count == VF_N) {
-    vf_store(y, v);
-    return;
-  }
-  for (int i = 0; i < VF_N; i++)
-    if (i < count) y[i] = v[i];
-}
+#define read_half_f32 vf_load_part
+#define store_half_f32 vf_store_part
 #endif
 
 static inline void transpose4_f32(const float *from, int64_t from_row, float *to, int64_t to_row) {
@@ -99,9 +78,9 @@ static inline vf act_of(int32_t act, vf x) {
 }
 
 VF_INLINE void act_part(int32_t act, float *x, float *z, int count) {
-  const vf v = read_last_f32(x, count);
-  if (z) store_last_f32(z, v, count);
-  store_last_f32(x, act_of(act, v), count);
+  const vf v = vf_load_part(x, count);
+  if (z) vf_store_part(z, v, count);
+  vf_store_part(x, act_of(act, v), count);
 }
 
 VF_INLINE void act_along(int32_t act, int64_t n, float *x, float *z) {
@@ -126,13 +105,13 @@ static void act_row_f32(int32_t act, int64_t n, float *x, float *z) {
 #define VL VF_N
 #define MAX_K 512
 #define FN(name) name##_f32
-#define READ_LAST read_last_f32
-#define STORE_LAST store_last_f32
+#define READ_LAST vf_load_part
+#define STORE_LAST vf_store_part
 #define READ_HALF read_half_f32
 #define STORE_HALF store_half_f32
 #define LOAD_HALF read_half_f32
 #if defined(__AVX512F__)
-#define LOAD_LAST read_last_f32
+#define LOAD_LAST vf_load_part
 #else
 #define LOAD_LAST(x, count) vf_load(x) /* panels are padded */
 #endif

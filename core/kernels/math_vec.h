@@ -38,7 +38,6 @@ VF_INLINE vf vf_load(const float *x) {
 }
 VF_INLINE void vf_store(float *y, vf v) { memcpy(y, &v, sizeof v); }
 VF_INLINE vf vf_all(float x) { return x - (vf){0}; }
-VF_INLINE vi vi_all(int32_t x) { return x + (vi){0}; }
 /* a where the mask has ones, else b. */
 VF_INLINE vf vf_pick(vi mask, vf a, vf b) { return (vf)((mask & (vi)a) | (~mask & (vi)b)); }
 VF_INLINE vf vf_abs(vf x) { return (vf)((vi)x & INT32_MAX); }

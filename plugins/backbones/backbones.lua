@@ -118,7 +118,7 @@ function backbones.train_params(defaults)
     epochs = { "int", d.epochs or 20, "at most", min = 1 },
     every = { "int", d.every or 1, "epochs between evaluations", min = 1 },
     patience = { "int", d.patience or 0, "evaluations without a better validation before it stops; 0: none", min = 0 },
-    captured = { "bool", false, "replay the step in slices of the batch (docs/executor.md)" },
+    captured = { "bool", true, "replay the step in slices of the batch where it can be (docs/executor.md)" },
   }
 end
 

@@ -144,23 +144,25 @@ local function rounding_at_random_is_right_on_average()
   check.near(up, 0.25, 0.03)
 end
 
+-- What train(fused) ends with: fused into the step the bits of separate steps, for any number of workers.
+local function same_bits_fused(what, counts, train)
+  local before, separate = quern.threads(), train(false)
+  for _, workers in ipairs(counts) do
+    quern.threads(workers)
+    check.yes(train(true) == separate, ("%s: other bits with %d workers"):format(what, workers))
+  end
+  quern.threads(before)
+end
+
 local function bf16_moments_are_fused_with_the_bits_of_separate_steps()
   for _, settings in ipairs { { name = "sgd", lr = 0.1, momentum = 0.9 }, { name = "adam", lr = 0.01 },
                               { name = "adamw", lr = 0.01, weight_decay = 0.1 }, { name = "adam_rows", lr = 0.01 } } do
     settings.moments = "bf16"
     for _, clip in ipairs { false, 0.05 } do
       for _, sparse in ipairs { false, true } do
-        local before, first = quern.threads(), nil
-        local what = ("%s, clip %s, rows %s"):format(settings.name, clip, sparse)
-        local a = optimized(settings, false, clip or nil, false, sparse)
-        for _, workers in ipairs { 1, 3, 7 } do
-          quern.threads(workers)
-          local b = optimized(settings, true, clip or nil, false, sparse)
-          first = first or b
-          check.yes(b == first, what .. ": other bits with other workers")
-        end
-        quern.threads(before)
-        check.yes(a == first, what .. ": other bits than separate steps")
+        same_bits_fused(("%s, clip %s, rows %s"):format(settings.name, clip, sparse), { 1, 3, 7 }, function(fused)
+          return optimized(settings, fused, clip or nil, false, sparse)
+        end)
       end
     end
   end
@@ -171,18 +173,10 @@ local function bf16_tables_are_fused_with_the_bits_of_separate_steps()
   for _, name in ipairs { "sgd", "adamw", "adam_rows", "adagrad_rows" } do
     for _, master in ipairs { true, false } do
       for _, sparse in ipairs { false, true } do
-        local before, first = quern.threads(), nil
         local settings = { name = name, lr = 0.01, master = master }
-        local what = ("%s, master %s, rows %s"):format(name, master, sparse)
-        local a = optimized(settings, false, nil, false, sparse, "bf16")
-        for _, workers in ipairs { 1, 2, 3, 7 } do
-          quern.threads(workers)
-          local b = optimized(settings, true, nil, false, sparse, "bf16")
-          first = first or b
-          check.yes(b == first, what .. ": other bits with other workers")
-        end
-        quern.threads(before)
-        check.yes(a == first, what .. ": other bits than separate steps")
+        same_bits_fused(("%s, master %s, rows %s"):format(name, master, sparse), { 1, 2, 3, 7 }, function(fused)
+          return optimized(settings, fused, nil, false, sparse, "bf16")
+        end)
       end
     end
   end

@@ -35,8 +35,11 @@ static size_t cache_limit(void) {
 
 static atomic_llong n_allocations, fail_at;
 static atomic_int fail_onward;
+static int64_t n_buffers; /* made while no failure was asked for; under the lock of the buffers */
 
-static int refused(void) {
+static bool failing(void) { return atomic_load_explicit(&fail_at, memory_order_relaxed) != 0; }
+
+static bool refused(void) {
   long long n = atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed) + 1;
   long long at = atomic_load_explicit(&fail_at, memory_order_relaxed);
   return at && (n == at || (n > at && atomic_load(&fail_onward)));
@@ -46,8 +49,6 @@ void qni_mem_fail_after(int64_t n, int onward) {
   atomic_store(&fail_onward, onward);
   atomic_store(&fail_at, n ? atomic_load(&n_allocations) + n : 0);
 }
-
-int64_t qni_mem_count(void) { return atomic_load(&n_allocations); }
 
 static void *no_memory(size_t bytes) {
   qni_fail(QN_E_NOMEM, "out of memory: %zu bytes could not be had", bytes);
@@ -155,12 +156,21 @@ static void *cached_buffer(int class, size_t bytes) {
   return b;
 }
 
+int64_t qni_mem_count(void) {
+  lock_cache();
+  int64_t n = n_buffers;
+  unlock_cache();
+  return n + atomic_load(&n_allocations);
+}
+
 void *qni_mem_buffer(size_t bytes) {
   size_t rounded;
-  if (bytes > SIZE_MAX / 4 || refused()) return no_memory(bytes);
+  const bool counted = failing();
+  if (bytes > SIZE_MAX / 4 || (counted && refused())) return no_memory(bytes);
   int class = size_class(bytes, &rounded),
       guarded = atomic_load_explicit(&guard_mode, memory_order_relaxed);
   lock_cache();
+  n_buffers += !counted;
   void *buffer = NULL;
   if (!limit_bytes || live_bytes + (int64_t)rounded <= limit_bytes) {
     buffer = guarded ? NULL : cached_buffer(class, rounded);

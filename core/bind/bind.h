@@ -48,6 +48,12 @@ typedef struct qni_bind {
 
 static inline qni_bind *qni_bind_of(lua_State *L) { return *(qni_bind **)lua_getextraspace(L); }
 
+/* ---- Lua's memory (lua_memory.c) ---- */
+
+/* A state without libraries; NULL: no memory. Closed by the other. */
+lua_State *qni_bind_new_state(void);
+void qni_bind_close_state(lua_State *L);
+
 /* ---- Errors (lua_error.c) ---- */
 
 /* Raises this thread's error as a Lua error object. */
@@ -63,7 +69,7 @@ int qni_bind_bad_arg(lua_State *L, int index, const char *name, const char *expe
 int qni_bind_rethrow(lua_State *L);
 /* Keeps the error on top of the stack of a callback, pops it; the outer raise gives it back. */
 void qni_bind_keep_error(lua_State *L);
-/* The recipe's "file:line" for tape nodes. */
+/* The recipe's "file:line" for tape nodes, interned; NULL: unknown. */
 const char *qni_bind_source(void);
 void qni_bind_errors_open(lua_State *L); /* pushes nothing; makes the metatable */
 

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/intern.h"
 #include "bind/bind.h"
 
 /* ---- Where the recipe stands ---- */
@@ -18,13 +19,12 @@ static bool is_own(const qni_bind *b, const lua_Debug *ar) {
   return ar->source[0] == '@' && n && !strncmp(ar->source + 1, b->folder, n);
 }
 
-/* The nearest Lua frame outside Quern's own files; the nearest of all if there is none. */
+/* The nearest Lua frame outside Quern's own files; the nearest of all if there is none. Level 0 is this C. */
 static bool find_frame(lua_State *L, const qni_bind *b, lua_Debug *ar) {
   lua_Debug nearest = {0};
   bool any = false;
-  for (int level = 0; level < 64 && lua_getstack(L, level, ar); level++) {
-    if (!lua_getinfo(L, "l", ar) || ar->currentline <= 0) continue; /* of C */
-    lua_getinfo(L, "S", ar);
+  for (int level = 1; level < 64 && lua_getstack(L, level, ar); level++) {
+    if (!lua_getinfo(L, "Sl", ar) || ar->currentline <= 0) continue; /* of C */
     if (!is_own(b, ar)) return true;
     if (!any) nearest = *ar;
     any = true;
@@ -50,7 +50,7 @@ static qni_bind *current; /* of the one runtime; set when the module is opened *
 struct place {
   const char *source;
   int line;
-  char text[192];
+  const char *text;
 };
 
 const char *qni_bind_source(void) {
@@ -59,12 +59,12 @@ const char *qni_bind_source(void) {
   if (!current || !current->running || !find_frame(current->running, current, &ar)) return NULL;
   struct place *p = &places[((uintptr_t)ar.source / 16 + (uintptr_t)ar.currentline) % 64];
   size_t n = ar.srclen > 0 && ar.source[0] == '@' ? ar.srclen - 1 : 0;
-  bool same = p->source == ar.source && p->line == ar.currentline && n &&
-              !strncmp(p->text, ar.source + 1, n);
-  if (same) return p->text;
-  p->source = ar.source;
-  p->line = ar.currentline;
-  return frame_text(&ar, p->text, sizeof p->text);
+  if (p->text && p->source == ar.source && p->line == ar.currentline && n &&
+      !strncmp(p->text, ar.source + 1, n))
+    return p->text;
+  char text[192];
+  *p = (struct place){ar.source, ar.currentline, qni_intern(frame_text(&ar, text, sizeof text))};
+  return p->text;
 }
 
 /* ---- The object ---- */

@@ -113,13 +113,13 @@ int main(int argc, char **argv) {
             program);
     return 6;
   }
-  lua_State *L = luaL_newstate();
+  lua_State *L = qni_bind_new_state();
   if (!L) {
     fprintf(stderr, "quern: not enough memory to start Lua\n");
     return 5;
   }
   int code = run(L, folder, program, argc, argv);
-  lua_close(L);
+  qni_bind_close_state(L);
   qn_stop();
   return code;
 }

@@ -149,8 +149,6 @@ static qn_status grad_wanted(qni_binder *b, bool *wanted) {
 }
 
 static qn_status copy_attrs(qni_node *node, const qni_value *attrs, int32_t n) {
-  node->attrs = qni_arena_alloc(&node->memory, (size_t)(n ? n : 1) * sizeof *attrs);
-  if (!node->attrs) return QN_E_NOMEM;
   memcpy(node->attrs, attrs, (size_t)n * sizeof *attrs);
   for (int32_t i = 0; i < n; i++) {
     qni_value *v = &node->attrs[i];
@@ -188,12 +186,7 @@ static qn_status record(qni_binder *b) {
   c->node->instance = c->instance;
   c->node->step = c->step;
   c->node->seed = c->seed;
-  const char *source = source_now ? source_now() : NULL;
-  if (source) {
-    char *copy = qni_arena_alloc(&c->node->memory, strlen(source) + 1);
-    if (!copy) return QN_E_NOMEM;
-    c->node->source = strcpy(copy, source);
-  }
+  c->node->source = qni_call_source_now();
   return QN_OK;
 }
 

@@ -28,9 +28,9 @@ qn_status qni_call_kink(const qn_opref *op, const qn_arg *args, int32_t n_args) 
 
 /* Fails a call whose outputs are not finite (run setting check = "finite"). */
 void qni_call_check_finite(bool on);
-/* Provides the recipe's "file:line" for error texts and tape nodes; NULL: none. Called rarely. */
+/* Provides the recipe's "file:line" for error texts and tape nodes; NULL: none. */
 void qni_call_source(const char *(*source)(void));
-const char *qni_call_source_now(void); /* NULL: unknown; lives until the next call */
+const char *qni_call_source_now(void); /* interned; NULL: unknown */
 
 /* Interfaces by id for qn_host.query; NULL if unknown. */
 const void *qni_interface(const char *id);

@@ -158,21 +158,19 @@ static qn_status new_entry(qni_trace *t, int32_t kind, int32_t n_in, int32_t n_o
   if (!list) return QN_E_NOMEM;
   t->entry = list;
   const char *source = qni_call_source_now();
-  size_t bytes = source ? strlen(source) + 1 : 1;
-  char *copy = qni_arena_alloc(&t->memory, bytes);
   qni_entry *e = &list[t->n_entries];
   *e = (qni_entry){.kind = kind,
                    .n_in = n_in,
                    .n_out = n_out,
                    .backward = t->in_backward,
                    .forward = -1,
-                   .leaf = -1};
+                   .leaf = -1,
+                   .source = source ? source : ""};
   for (int32_t i = 0; i < QN_MAX_SAVED; i++) e->saved[i] = -1;
   bool reverse = kind == QNI_ENTRY_BACKWARD;
   e->in = id_list(t, reverse ? n_out : n_in);
   e->out = id_list(t, reverse ? n_in : n_out);
-  if (!copy || !e->in || !e->out) return QN_E_NOMEM;
-  e->source = memcpy(copy, source ? source : "", bytes);
+  if (!e->in || !e->out) return QN_E_NOMEM;
   t->n_entries++;
   *entry = e;
   return QN_OK;

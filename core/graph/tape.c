@@ -29,32 +29,31 @@ static void *zeroed(qni_arena *arena, size_t bytes) {
   return block ? memset(block, 0, bytes) : NULL;
 }
 
-/* The arrays of a node lie one behind the other in one block; the shapes, last, are not cleared: calls fill them. */
+/* A node and its arrays lie in one block; shapes, owners, arguments are not cleared: calls fill them. */
 qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node **node) {
   *node = NULL;
-  qni_node *n = qni_mem_buffer(sizeof *n);
-  if (!n) return QN_E_NOMEM;
-  memset(n, 0, sizeof *n);
-  size_t in = (size_t)n_in, out = (size_t)n_out;
+  qni_node *n;
+  const size_t in = (size_t)n_in, out = (size_t)n_out, params = (size_t)op->schema->n_params;
   const size_t links = in * (sizeof *n->edge + sizeof *n->in_offsets) + out * sizeof *n->pending;
   const size_t shapes = (in + out) * sizeof *n->in_like;
-  char *block = qni_arena_alloc(&n->memory, links + shapes + in * sizeof *n->owner);
-  if (!block) {
-    qni_mem_buffer_free(n, sizeof *n);
-    return QN_E_NOMEM;
-  }
+  qni_arena memory = {0};
+  n = qni_arena_alloc(&memory, sizeof *n + links + shapes + params * sizeof *n->attrs +
+                                   in * sizeof *n->owner);
+  if (!n) return QN_E_NOMEM;
+  memset(n, 0, sizeof *n + links);
   atomic_init(&n->refs, 1);
   n->op = op;
   n->sequence = atomic_fetch_add(&next_sequence, 1);
   n->n_in = n_in;
   n->n_out = n_out;
-  memset(block, 0, links);
-  n->edge = (qni_edge *)(void *)block;
-  n->in_offsets = (qn_tensor **)(void *)(n->edge + in);
+  n->edge = (qni_edge *)(n + 1);
+  n->in_offsets = (qn_tensor **)(n->edge + in);
   n->pending = n->in_offsets + in;
-  n->in_like = (qn_view *)(void *)(n->pending + out);
+  n->in_like = (qn_view *)(n->pending + out);
   n->out_like = n->in_like + in;
-  n->owner = (int16_t *)(void *)(n->out_like + out);
+  n->attrs = (qni_value *)(n->out_like + out);
+  n->owner = (int16_t *)(n->attrs + params);
+  n->memory = memory;
   *node = n;
   return QN_OK;
 }
@@ -75,14 +74,14 @@ static void destroy(qni_node *n) {
     qn_tensor_free(n->pending[o]);
     if (n->hooks) qni_hooks_free(n->hooks[o]);
   }
-  qni_arena_free(&n->memory);
-  qni_mem_buffer_free(n, sizeof *n);
+  qni_arena memory = n->memory; /* which holds the node, too */
+  qni_arena_free(&memory);
 }
 
 void qni_node_free(qni_node *node) {
   static _Thread_local qni_node *dying;
   static _Thread_local bool busy;
-  if (!node || atomic_fetch_sub(&node->refs, 1) > 1) return;
+  if (!node || !qni_unref(&node->refs)) return;
   node->next = dying;
   dying = node;
   if (busy) return;

@@ -45,7 +45,7 @@ typedef struct qni_node {
   qni_saved saved[QN_MAX_SAVED];
   const char *source; /* "recipe.lua:12", or NULL */
   int32_t entry;      /* of a recording, its place + 1; 0: none */
-  qni_arena memory;
+  qni_arena memory;   /* of the node itself and what it keeps */
 } qni_node;
 
 bool qni_tape_enabled(void);

@@ -91,6 +91,11 @@ static void add_dim(struct walk *w, int32_t d) {
     w->stride[k][w->ndim - 1] = broadcast_stride(to, w->m->view[k], d);
 }
 
+/* Whether operand k is stored as the kernel takes it. */
+static bool is_direct(const qni_map *m, int32_t k) {
+  return m->view[k]->dtype == m->type[k] || (m->type[k] == QN_BOOL && m->view[k]->dtype == QN_U8);
+}
+
 static void walk_init(struct walk *w, const qni_map *m) {
   const qn_view *to = m->view[0];
   w->m = m;
@@ -104,8 +109,7 @@ static void walk_init(struct walk *w, const qni_map *m) {
     for (int32_t k = 0; k < m->n; k++) w->stride[k][0] = 1;
   }
   for (int32_t k = 0; k < m->n; k++) {
-    w->direct[k] =
-        m->view[k]->dtype == m->type[k] || (m->type[k] == QN_BOOL && m->view[k]->dtype == QN_U8);
+    w->direct[k] = is_direct(m, k);
     w->flat[k] = true;
     for (int64_t d = w->ndim - 1, step = 1; d >= 0; step *= w->shape[d], d--)
       w->flat[k] = w->flat[k] && w->stride[k][d] == step;
@@ -234,7 +238,30 @@ static qn_status run_range(void *ctx, int64_t begin, int64_t end) {
   return QN_OK;
 }
 
+/* All operands lie alike, without gaps and in the kernel's types: one run, nothing to walk. */
+static bool lies_flat(const qni_map *m) {
+  const qn_view *to = m->view[0];
+  if (!qni_map_contiguous(to)) return false;
+  for (int32_t k = 0; k < m->n; k++)
+    if (!is_direct(m, k) || !qni_map_same_shape(m->view[k], to) ||
+        (k > 0 && !qni_map_contiguous(m->view[k])))
+      return false;
+  return true;
+}
+
+static qn_status run_flat(void *ctx, int64_t begin, int64_t end) {
+  static const int64_t step[QNI_MAP_OPERANDS] = {1, 1, 1, 1};
+  const qni_map *m = ctx;
+  void *p[QNI_MAP_OPERANDS];
+  for (int32_t k = 0; k < m->n; k++)
+    p[k] = (char *)m->view[k]->data + begin * qni_map_size(m->view[k]->dtype);
+  m->fn(m->param, end - begin, p, step);
+  return QN_OK;
+}
+
 qn_status qni_map_run(const qn_host *h, qn_call *c, const qni_map *m) {
+  if (lies_flat(m))
+    return h->parallel(c, qni_map_count(m->view[0]), QNI_MAP_GRAIN, run_flat, (void *)(uintptr_t)m);
   struct walk w;
   walk_init(&w, m);
   if (w.n == 0) return QN_OK;

@@ -16,49 +16,40 @@ static void release_buffer(void *ctx, void *data, size_t bytes) {
 
 /* ---- Storage ---- */
 
-static qni_storage *storage_new(void *data, size_t bytes, void (*release)(void *, void *, size_t),
-                                void *ctx) {
-  qni_storage *s = qni_mem_buffer(sizeof *s);
-  if (s)
-    *s = (qni_storage){.refs = 1, .data = data, .bytes = bytes, .release = release, .ctx = ctx};
-  return s;
-}
+/*
+** A storage lies in one block with the tensor that it is made for, and with its data if that is
+** small. The storage is freed last, so the block is its; views made later are blocks of their own.
+*/
+struct block {
+  _Alignas(64) qni_storage storage;
+  _Alignas(64) qn_tensor tensor;
+  _Alignas(64) unsigned char data[];
+};
+enum { SMALL = 448 };
 
-/* Small data lies behind its storage, in one buffer. */
-enum { SMALL = 448, HEAD = 64 };
-_Static_assert(sizeof(qni_storage) <= HEAD, "data begins on a line of its own");
+static struct block *block_of(qni_storage *s) { return (struct block *)(void *)s; }
 
-static void release_with_storage(void *ctx, void *data, size_t bytes) {
-  (void)ctx, (void)data, (void)bytes;
-}
-
-static void *behind(qni_storage *s) { return (char *)s + HEAD; }
-
-static qni_storage *storage_with_data(size_t bytes) {
-  qni_storage *s = qni_mem_buffer(HEAD + bytes);
-  if (s)
-    *s = (qni_storage){
-        .refs = 1, .data = behind(s), .bytes = bytes, .release = release_with_storage};
-  return s;
+static size_t block_bytes(qni_storage *s) {
+  const bool behind = s->data == block_of(s)->data;
+  return sizeof(struct block) + (behind ? s->bytes : 0);
 }
 
 static void storage_free(qni_storage *s) {
-  if (!s || atomic_fetch_sub(&s->refs, 1) > 1) return;
-  const size_t own = s->data == behind(s) ? HEAD + s->bytes : sizeof *s;
+  if (!s || !qni_unref(&s->refs)) return;
+  const size_t bytes = block_bytes(s);
   if (s->release) s->release(s->ctx, s->data, s->bytes);
-  qni_mem_buffer_free(s, own);
+  qni_mem_buffer_free(s, bytes);
 }
 
-/* Takes over one reference of `storage`, also on failure. */
-static qn_status tensor_on(qni_storage *storage, const qn_view *view, qn_tensor **t) {
-  qn_tensor *made = storage ? qni_mem_buffer(sizeof *made) : NULL;
-  if (!made) {
-    storage_free(storage);
-    return QN_E_NOMEM;
-  }
-  *made = (qn_tensor){.refs = 1, .view = *view, .storage = storage};
-  *t = made;
-  return QN_OK;
+/* A tensor on new storage. data NULL: behind it. */
+static qn_tensor *tensor_with(const qni_storage *like) {
+  struct block *b = qni_mem_buffer(sizeof *b + (like->data ? 0 : like->bytes));
+  if (!b) return NULL;
+  b->storage = *like;
+  b->storage.refs = 1;
+  if (!like->data) b->storage.data = b->data;
+  b->tensor = (qn_tensor){.refs = 1, .storage = &b->storage};
+  return &b->tensor;
 }
 
 /* ---- Creation ---- */
@@ -66,35 +57,35 @@ static qn_status tensor_on(qni_storage *storage, const qn_view *view, qn_tensor 
 qn_status qni_tensor_adopt(int32_t dtype, int32_t ndim, const int64_t *shape, void *data,
                            size_t bytes, void (*release)(void *, void *, size_t), void *ctx,
                            qn_tensor **t) {
-  qn_view view;
   size_t needed;
   *t = NULL;
   qn_status st = qni_shape_bytes(dtype, ndim, shape, &needed);
   if (st) return st;
   if (needed > bytes)
     return qni_fail(QN_E_SHAPE, "the shape needs %zu bytes, the memory holds %zu", needed, bytes);
-  qni_view_dense(&view, data, dtype, ndim, shape);
-  qni_storage *s = storage_new(data, bytes, release, ctx);
-  return s ? tensor_on(s, &view, t) : QN_E_NOMEM;
+  *t = tensor_with(&(qni_storage){.data = data, .bytes = bytes, .release = release, .ctx = ctx});
+  if (!*t) return QN_E_NOMEM;
+  qni_view_dense(&(*t)->view, data, dtype, ndim, shape);
+  return QN_OK;
 }
 
 qn_status qni_tensor_empty(int32_t dtype, int32_t ndim, const int64_t *shape, qn_tensor **t) {
-  size_t bytes;
+  qni_storage like = {0};
   *t = NULL;
-  qn_status st = qni_shape_bytes(dtype, ndim, shape, &bytes);
+  qn_status st = qni_shape_bytes(dtype, ndim, shape, &like.bytes);
   if (st) return st;
-  qni_storage *s;
-  if (bytes <= SMALL && !qni_mem_guarding()) {
-    s = storage_with_data(bytes);
-  } else {
-    void *data = qni_mem_buffer(bytes);
-    s = data ? storage_new(data, bytes, release_buffer, NULL) : NULL;
-    if (!s) qni_mem_buffer_free(data, bytes);
+  if (like.bytes > SMALL || qni_mem_guarding()) {
+    like.release = release_buffer;
+    like.data = qni_mem_buffer(like.bytes);
+    if (!like.data) return QN_E_NOMEM;
   }
-  if (!s) return QN_E_NOMEM;
-  qn_view view;
-  qni_view_dense(&view, s->data, dtype, ndim, shape);
-  return tensor_on(s, &view, t);
+  *t = tensor_with(&like);
+  if (!*t) {
+    qni_mem_buffer_free(like.data, like.bytes);
+    return QN_E_NOMEM;
+  }
+  qni_view_dense(&(*t)->view, (*t)->storage->data, dtype, ndim, shape);
+  return QN_OK;
 }
 
 qn_status qni_tensor_zeros(int32_t dtype, int32_t ndim, const int64_t *shape, qn_tensor **t) {
@@ -122,9 +113,11 @@ const qn_view *qn_tensor_view(const qn_tensor *t) { return &t->view; }
 qn_tensor *qn_tensor_offsets(const qn_tensor *t) { return t->offsets; }
 
 qn_status qni_tensor_alias(const qn_tensor *base, const qn_view *view, qn_tensor **t) {
-  *t = NULL;
+  *t = qni_mem_buffer(sizeof **t);
+  if (!*t) return QN_E_NOMEM;
   atomic_fetch_add(&base->storage->refs, 1);
-  return tensor_on(base->storage, view, t);
+  **t = (qn_tensor){.refs = 1, .view = *view, .storage = base->storage};
+  return QN_OK;
 }
 
 qn_status qni_tensor_detach(const qn_tensor *t, qn_tensor **out) {
@@ -141,14 +134,15 @@ qn_tensor *qn_tensor_retain(qn_tensor *t) {
 }
 
 void qn_tensor_free(qn_tensor *t) {
-  if (!t || atomic_fetch_sub(&t->refs, 1) > 1) return;
+  if (!t || !qni_unref(&t->refs)) return;
   qn_tensor_free(t->offsets);
   qn_tensor_free(t->grad);
   qn_tensor_free(t->grad_ids);
   qn_tensor_free(t->grad_rows);
   qni_tensor_drop_history(t);
-  storage_free(t->storage);
-  qni_mem_buffer_free(t, sizeof *t);
+  qni_storage *storage = t->storage;
+  if (t != &block_of(storage)->tensor) qni_mem_buffer_free(t, sizeof *t);
+  storage_free(storage);
 }
 
 /* ---- Copies ---- */

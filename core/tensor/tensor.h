@@ -40,6 +40,11 @@ struct qn_tensor {
   struct qni_hook *hooks;          /* called with each gradient that arrives */
 };
 
+/* Gives up one reference; whether it was the last. Who holds the only one need not tell others. */
+static inline bool qni_unref(atomic_int *refs) {
+  return atomic_load_explicit(refs, memory_order_acquire) == 1 || atomic_fetch_sub(refs, 1) == 1;
+}
+
 /* Gives back node and hooks of a dying tensor; the tape sets it. */
 extern void (*qni_tensor_drop_history)(qn_tensor *t);
 

@@ -185,7 +185,7 @@ static qn_status visit_outputs(struct walk *w, qni_node *node) {
 }
 
 static void forget_saved(qni_node *node) {
-  for (int32_t i = 0; i < QN_MAX_SAVED; i++) {
+  for (int32_t i = 0; i < node->n_saved; i++) {
     qn_tensor_free(node->saved[i].tensor);
     node->saved[i].tensor = NULL;
   }

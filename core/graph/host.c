@@ -193,8 +193,7 @@ static qn_status host_save(qn_call *c, int32_t slot, const qn_view *view) {
   qn_status st = qni_tensor_detach(t, &s.tensor);
   if (st) return st;
   s.version = s.tensor->storage->version;
-  qn_tensor_free(c->node->saved[slot].tensor);
-  c->node->saved[slot] = s;
+  qni_node_save(c->node, slot, s);
   return QN_OK;
 }
 
@@ -206,10 +205,8 @@ static qn_status host_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t 
   qn_tensor *t;
   qn_status st = qni_tensor_empty(dtype, ndim, shape, &t);
   if (st) return st;
-  qni_saved *s = c->node ? &c->node->saved[slot] : NULL;
-  if (s) {
-    qn_tensor_free(s->tensor);
-    *s = (qni_saved){.tensor = t, .input = -1, .output = -1};
+  if (c->node) {
+    qni_node_save(c->node, slot, (qni_saved){.tensor = t, .input = -1, .output = -1});
   } else if (!hold(c, t)) { /* the kernel fills it all the same */
     return QN_E_NOMEM;
   }
@@ -218,9 +215,8 @@ static qn_status host_save_new(qn_call *c, int32_t slot, int32_t dtype, int32_t 
 }
 
 static const qn_view *host_saved(qn_call *c, int32_t slot) {
-  return c->node && in_range(slot, QN_MAX_SAVED) && c->node->saved[slot].tensor
-             ? &c->node->saved[slot].tensor->view
-             : NULL;
+  const qni_saved *s = c->node && slot >= 0 ? qni_node_saved(c->node, slot) : NULL;
+  return s ? &s->tensor->view : NULL;
 }
 
 static qn_status host_grad_rows(qn_call *c, int32_t i, int64_t n, int64_t **ids, qn_view **rows) {
@@ -301,8 +297,8 @@ static qn_tensor *with_history(qn_call *c, const qni_saved *s) {
 }
 
 static qn_tensor *host_ref_saved(qn_call *c, int32_t slot) {
-  if (c->pending || !in_range(slot, QN_MAX_SAVED) || !c->node->saved[slot].tensor) return NULL;
-  return with_history(c, &c->node->saved[slot]);
+  const qni_saved *s = !c->pending && slot >= 0 ? qni_node_saved(c->node, slot) : NULL;
+  return s ? with_history(c, s) : NULL;
 }
 
 static qn_tensor *host_ref_grad(qn_call *c, int32_t i) {

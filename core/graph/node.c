@@ -26,7 +26,7 @@ static const char *saved_name(const qni_node *n, const qni_saved *s) {
 }
 
 static qn_status check_versions(const qni_node *n) {
-  for (int32_t i = 0; i < QN_MAX_SAVED; i++) {
+  for (int32_t i = 0; i < n->n_saved; i++) {
     const qni_saved *s = &n->saved[i];
     if (!s->tensor || (s->input < 0 && s->output < 0) || s->version == s->tensor->storage->version)
       continue;

@@ -257,7 +257,7 @@ static qn_status forward_views(qni_trace *t, const qn_call *c, qni_entry *e) {
     st = view_of(t, c->dense[i], QNI_BUFFER_FOREIGN, &e->in[i]);
   for (int32_t o = 0; !st && o < c->n_out; o++)
     st = view_of(t, c->output[o], QNI_BUFFER_TEMP, &e->out[o]);
-  for (int32_t s = 0; !st && c->node && s < QN_MAX_SAVED; s++)
+  for (int32_t s = 0; !st && c->node && s < c->node->n_saved; s++)
     if (c->node->saved[s].input < 0 && c->node->saved[s].output < 0)
       st = view_of(t, c->node->saved[s].tensor, QNI_BUFFER_TEMP, &e->saved[s]);
   return st;
@@ -279,7 +279,7 @@ static qn_status backward_views(qni_trace *t, const qn_call *c, qni_entry *e) {
   const qni_node *n = c->node;
   for (int32_t o = 0; !st && o < c->n_out; o++)
     st = view_of(t, c->grad_out[o], QNI_BUFFER_FOREIGN, &e->in[o]);
-  for (int32_t s = 0; !st && s < QN_MAX_SAVED; s++)
+  for (int32_t s = 0; !st && s < n->n_saved; s++)
     st = view_of(t, n->saved[s].tensor, QNI_BUFFER_FOREIGN, &e->saved[s]);
   for (int32_t i = 0; !st && i < c->n_in; i++) {
     t->rows[i] = c->grad_in[i].rows;

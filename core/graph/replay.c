@@ -58,6 +58,7 @@ static qn_status make_node(qni_worker *w, const qni_entry *e, qni_node *n) {
   if (!n->in_like || !n->in_offsets) return QN_E_NOMEM;
   for (int32_t i = 0; i < e->n_in; i++)
     if (e->like[i] >= 0) n->in_offsets[i] = w->tensor[e->like[i]].offsets;
+  n->n_saved = QN_MAX_SAVED;
   for (int32_t s = 0; s < QN_MAX_SAVED; s++) n->saved[s].tensor = at(w, e->saved[s]);
   return QN_OK;
 }

@@ -7,6 +7,7 @@
 */
 #include "graph/tape.h"
 
+#include <stddef.h>
 #include <string.h>
 
 static _Thread_local bool enabled = true;
@@ -40,7 +41,8 @@ qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out, qni_node
   n = qni_arena_alloc(&memory, sizeof *n + links + shapes + params * sizeof *n->attrs +
                                    in * sizeof *n->owner);
   if (!n) return QN_E_NOMEM;
-  memset(n, 0, sizeof *n + links);
+  memset(n, 0, offsetof(qni_node, saved));
+  memset(n + 1, 0, links);
   atomic_init(&n->refs, 1);
   n->op = op;
   n->sequence = atomic_fetch_add(&next_sequence, 1);
@@ -63,13 +65,20 @@ qni_node *qni_node_retain(qni_node *node) {
   return node;
 }
 
+void qni_node_save(qni_node *node, int32_t slot, qni_saved saved) {
+  while (node->n_saved <= slot)
+    node->saved[node->n_saved++] = (qni_saved){.input = -1, .output = -1};
+  qn_tensor_free(node->saved[slot].tensor);
+  node->saved[slot] = saved;
+}
+
 static void destroy(qni_node *n) {
   for (int32_t i = 0; i < n->n_in; i++) {
     qni_node_free(n->edge[i].node);
     qn_tensor_free(n->edge[i].leaf);
     qn_tensor_free(n->in_offsets[i]);
   }
-  for (int32_t i = 0; i < QN_MAX_SAVED; i++) qn_tensor_free(n->saved[i].tensor);
+  for (int32_t i = 0; i < n->n_saved; i++) qn_tensor_free(n->saved[i].tensor);
   for (int32_t o = 0; o < n->n_out; o++) {
     qn_tensor_free(n->pending[o]);
     if (n->hooks) qni_hooks_free(n->hooks[o]);

@@ -42,10 +42,11 @@ typedef struct qni_node {
   qn_tensor **in_offsets;  /* [n_in], entries may be NULL */
   int16_t *owner;          /* [n_in] schema parameter */
   qni_value *attrs;        /* [n_params] */
+  const char *source;      /* "recipe.lua:12", or NULL */
+  int32_t entry;           /* of a recording, its place + 1; 0: none */
+  qni_arena memory;        /* of the node itself and what it keeps */
+  int32_t n_saved;         /* slots 0..n_saved-1 hold something or NULL, the others nothing yet */
   qni_saved saved[QN_MAX_SAVED];
-  const char *source; /* "recipe.lua:12", or NULL */
-  int32_t entry;      /* of a recording, its place + 1; 0: none */
-  qni_arena memory;   /* of the node itself and what it keeps */
 } qni_node;
 
 bool qni_tape_enabled(void);
@@ -54,6 +55,11 @@ qn_status qni_node_new(const qn_opref *op, int32_t n_in, int32_t n_out,
                        qni_node **node) QNI_WARN_UNUSED;
 qni_node *qni_node_retain(qni_node *node);
 void qni_node_free(qni_node *node);
+void qni_node_save(qni_node *node, int32_t slot, qni_saved saved); /* takes over its tensor */
+
+static inline const qni_saved *qni_node_saved(const qni_node *node, int32_t slot) {
+  return slot < node->n_saved && node->saved[slot].tensor ? &node->saved[slot] : NULL;
+}
 
 /* Hooks see each gradient that reaches a tensor; may replace it (retained) or leave *grad. */
 typedef qn_status (*qni_hook_fn)(void *ctx, qn_tensor **grad);

@@ -34,6 +34,36 @@ return {
     collectgarbage()
     check.yes(quern.memory().live - before < MIB)
   end },
+  { "tensors that lived for long are freed as well", function()
+    collectgarbage()
+    quern.memory_reset_peak()
+    local before, small = quern.memory().live, quern.zeros(2)
+    for i = 1, 300 do
+      local old = quern.full({ MIB // 4 }, i)
+      for _ = 1, 1500 do small = small + 1 end       -- the collector passes by several times
+      check.equal(old[1]:item(), i)
+    end
+    check.yes(quern.memory().peak - before < 160 * MIB, "peak " .. (quern.memory().peak - before))
+  end },
+  { "Lua's strings and tables keep what they hold while others of all sizes come and go", function()
+    local kept = {}
+    for n = 1, 600 do
+      local list = {}
+      for i = 1, n do
+        list[i] = i * n
+        list["k" .. i] = ("x"):rep(i)
+      end
+      for i = 1, n, 2 do list["k" .. i] = nil end
+      kept[n % 40 + 1] = { n = n, list = list }
+      if n % 100 == 0 then collectgarbage() end
+    end
+    for _, k in pairs(kept) do
+      for i = 1, k.n do
+        check.equal(k.list[i], i * k.n)
+        if i % 2 == 0 then check.equal(#k.list["k" .. i], i) end
+      end
+    end
+  end },
   { "free and <close> give the bytes back at once", function()
     collectgarbage()
     local before = quern.memory().live

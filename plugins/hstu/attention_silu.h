@@ -1,57 +1,67 @@
 /*
 ** A row of scores in f32: both biases, SiLU and in backward its slope in one pass, on registers.
+** Vectors go four abreast, so that their chains of operations overlap.
 ** Included by attention_typed.h. SPDX-License-Identifier: MIT
 */
 
-/* ---- bt[bucket] for a vector of buckets ---- */
+enum { ABREAST = 4 };
+
+/* Statements for each of `vecs` vectors from HERE on; the last has n lanes, LEFT is that of v. */
+#define EACH                                                                                       \
+  UNROLL                                                                                           \
+  for (int v = 0; v < vecs; v++)
+#define LEFT (v < vecs - 1 ? LANES_f32 : n)
+#define HERE (j + v * LANES_f32)
+
+struct silu_row { /* what a row's vectors share */
+  const float *bp, *bt;
+  const uint8_t *bucket;
+  float alpha;
+#if defined(__AVX512F__)
+  __m512 table[4]; /* bt[0..63] */
+#endif
+};
+
+/* ---- t += bt[bucket] ---- */
 
 #if defined(__AVX512F__)
-/* The table in registers: entries 0..127 in eight vectors, 128 for all others that are not 0. */
-struct lookup {
-  __m512 part[8], last;
-};
-
-ALWAYS_INLINE struct lookup open_lookup(const float *bt) {
-  struct lookup t;
-  UNROLL
-  for (int k = 0; k < 8; k++) t.part[k] = _mm512_loadu_ps(bt + 16 * k);
-  t.last = _mm512_maskz_loadu_ps(1, bt + 128);
-  return t;
+/* Times less than seven years apart, in seconds, have buckets below 64. */
+ALWAYS_INLINE __m512 bias_below_64(const __m512 *table, __m512i at) {
+  const __m512 low = _mm512_permutex2var_ps(table[0], at, table[1]),
+               high = _mm512_permutex2var_ps(table[2], at, table[3]);
+  return _mm512_mask_blend_ps(_mm512_test_epi32_mask(at, _mm512_set1_epi32(32)), low, high);
 }
 
-ALWAYS_INLINE vec_f32 looked_up(const struct lookup *t, const float *bt, const uint8_t *bucket,
-                                int64_t n) {
-  (void)bt;
-  const __mmask16 some = (__mmask16)(n >= 16 ? 0xffff : (1u << n) - 1);
-  const __m512i at = _mm512_cvtepu8_epi32(_mm_maskz_loadu_epi8(some, bucket));
-  const __m512 a = _mm512_permutex2var_ps(t->part[0], at, t->part[1]),
-               b = _mm512_permutex2var_ps(t->part[2], at, t->part[3]),
-               c = _mm512_permutex2var_ps(t->part[4], at, t->part[5]),
-               d = _mm512_permutex2var_ps(t->part[6], at, t->part[7]);
-  const __mmask16 odd = _mm512_test_epi32_mask(at, _mm512_set1_epi32(32)),
-                  high = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64)),
+/* 128 is the last with a bias; what lies above finds a 0. */
+static __attribute__((noinline)) __m512 any_bias(const float *bt, __m128i bytes) {
+  const __m512i at = _mm512_cvtepu8_epi32(bytes);
+  __m512 table[8];
+  for (int k = 0; k < 8; k++) table[k] = _mm512_loadu_ps(bt + 16 * k);
+  const __mmask16 high = _mm512_test_epi32_mask(at, _mm512_set1_epi32(64)),
                   top = _mm512_test_epi32_mask(at, _mm512_set1_epi32(128));
   const __m512 low =
-      _mm512_mask_blend_ps(high, _mm512_mask_blend_ps(odd, a, b), _mm512_mask_blend_ps(odd, c, d));
-  /* 128 has its bias in lane 0 of `last`, what lies above finds a 0 */
-  return (vec_f32)_mm512_mask_permutexvar_ps(low, top, at, t->last);
+      _mm512_mask_blend_ps(high, bias_below_64(table, at), bias_below_64(table + 4, at));
+  return _mm512_mask_permutexvar_ps(low, top, at, _mm512_maskz_loadu_ps(1, bt + 128));
+}
+
+ALWAYS_INLINE void add_time(int vecs, const struct silu_row *s, int64_t j, int64_t n, vec_f32 *t) {
+  __m128i bytes[ABREAST], any = _mm_setzero_si128();
+  EACH {
+    bytes[v] = _mm_maskz_loadu_epi8((__mmask16)((1u << LEFT) - 1), s->bucket + HERE);
+    any = _mm_or_si128(any, bytes[v]);
+  }
+  if (__builtin_expect(_mm_testz_si128(any, _mm_set1_epi8((char)0xc0)), 1))
+    EACH t[v] += (vec_f32)bias_below_64(s->table, _mm512_cvtepu8_epi32(bytes[v]));
+  else
+    EACH t[v] += (vec_f32)any_bias(s->bt, bytes[v]);
 }
 #else
-struct lookup {
-  int none;
-};
-
-ALWAYS_INLINE struct lookup open_lookup(const float *bt) {
-  (void)bt;
-  return (struct lookup){0};
-}
-
-ALWAYS_INLINE vec_f32 looked_up(const struct lookup *t, const float *bt, const uint8_t *bucket,
-                                int64_t n) {
-  (void)t;
-  vec_f32 v = {0};
-  for (int64_t j = 0; j < LANES_f32; j++) v[j] = j < n ? bt[bucket[j]] : 0;
-  return v;
+ALWAYS_INLINE void add_time(int vecs, const struct silu_row *s, int64_t j, int64_t n, vec_f32 *t) {
+  EACH {
+    vec_f32 bias = {0};
+    for (int64_t k = 0; k < LANES_f32; k++) bias[k] = k < LEFT ? s->bt[s->bucket[HERE + k]] : 0;
+    t[v] += bias;
+  }
 }
 #endif
 
@@ -72,18 +82,23 @@ ALWAYS_INLINE vec_f32 within(vec_f32 x, float bound) { /* NaN stays */
 #endif
 }
 
-/* exp by halving to |r| <= ln 2 / 2 and a polynomial; 2 ulp; x is held within +-87. */
-ALWAYS_INLINE vec_f32 exp_vec(vec_f32 x) {
+/*
+** e = exp(-x) = 2^n 2^r with n the integer next to -x log2 e and a polynomial in r; x is held
+** within +-87. Off by 2 ulp and by 1.3e-8 |x| of its size.
+*/
+ALWAYS_INLINE void exp_minus(int vecs, const vec_f32 *x, vec_f32 *e) {
   const vec_f32 round = (vec_f32){0} + 12582912.0f;
-  x = within(x, 87.0f);
-  vec_f32 shifted = x * 1.44269504f + round, n = shifted - round;
-  vec_f32 r = x - n * 0.693145752f - n * 1.42860677e-6f;
-  vec_f32 p = r * 1.3981999e-3f + 8.3333284e-3f;
-  p = p * r + 4.1665795e-2f;
-  p = p * r + 1.6666665e-1f;
-  p = p * r + 0.5f;
-  p = p * r * r + r + 1.0f;
-  return (vec_f32)((ints_f32)p + ((ints_f32)shifted << 23));
+  vec_f32 r[ABREAST], power[ABREAST];
+  EACH r[v] = within(x[v], 87.0f);
+  EACH power[v] = round - r[v] * 1.44269502f;
+  EACH r[v] = (round - power[v]) - r[v] * 1.44269502f;
+  EACH e[v] = r[v] * 1.5453163e-4f + 1.3390863e-3f;
+  EACH e[v] = e[v] * r[v] + 9.618083e-3f;
+  EACH e[v] = e[v] * r[v] + 5.550357e-2f;
+  EACH e[v] = e[v] * r[v] + 2.4022651e-1f;
+  EACH e[v] = e[v] * r[v] + 6.9314718e-1f;
+  EACH e[v] = e[v] * r[v] + 1.0f;
+  EACH e[v] = (vec_f32)((ints_f32)e[v] + ((ints_f32)power[v] << 23));
 }
 
 /* 1 / d for d >= 1, to 2 ulp. */
@@ -96,49 +111,58 @@ ALWAYS_INLINE vec_f32 inverse_of(vec_f32 d) {
 #endif
 }
 
-struct silu_row { /* what a row's vectors share */
-  const float *bp, *bt;
-  const uint8_t *bucket;
-  float alpha, scale, steep;
-  struct lookup table;
-};
-
 /*
-** n lanes from column j on: scores become P. With g, which becomes dS, and with dbp, to which
-** that is added.
+** Scores become P / scale. With g, which becomes dS / (scale alpha), and with dbp, to which that
+** is added. vecs is a constant at every call.
 */
-ALWAYS_INLINE void silu_part(const struct silu_row *s, int64_t j, int64_t n, float *row, float *g,
-                             float *dbp) {
-  vec_f32 t = *(const vec_f32 *)(row + j);
-  if (s->bp) t += load_some_f32(s->bp + j, n);
-  if (s->bucket) t += looked_up(&s->table, s->bt, s->bucket + j, n);
-  t *= s->alpha;
-  const vec_f32 sig = inverse_of(1.0f + exp_vec(-t)), y = t * sig;
-  *(vec_f32 *)(row + j) = y * s->scale;
+ALWAYS_INLINE void silu_part(int vecs, const struct silu_row *s, int64_t j, int64_t n, float *row,
+                             float *g, float *dbp) {
+  vec_f32 t[ABREAST], e[ABREAST], sig[ABREAST];
+  EACH t[v] = *(const vec_f32 *)(row + HERE);
+  if (s->bp) EACH t[v] += load_some_f32(s->bp + HERE, LEFT);
+  if (s->bucket) add_time(vecs, s, j, n, t);
+  if (s->alpha != 1) EACH t[v] *= s->alpha;
+  exp_minus(vecs, t, e);
+  EACH sig[v] = inverse_of(1.0f + e[v]);
+  EACH t[v] *= sig[v];
+  EACH *(vec_f32 *)(row + HERE) = t[v];
   if (!g) return;
-  const vec_f32 ds = *(const vec_f32 *)(g + j) * ((sig + y * (1.0f - sig)) * s->steep);
-  *(vec_f32 *)(g + j) = ds;
-  if (dbp) store_some_f32(dbp + j, load_some_f32(dbp + j, n) + ds, n);
+  EACH t[v] = *(const vec_f32 *)(g + HERE) * ((t[v] * e[v] + 1.0f) * sig[v]);
+  EACH *(vec_f32 *)(g + HERE) = t[v];
+  if (dbp) EACH store_some_f32(dbp + HERE, load_some_f32(dbp + HERE, LEFT) + t[v], LEFT);
 }
 
 ALWAYS_INLINE void silu_parts(const struct silu_row *s, int64_t cols, float *row, float *g,
                               float *dbp) {
   int64_t j = 0;
-  for (; j + LANES_f32 <= cols; j += LANES_f32) silu_part(s, j, LANES_f32, row, g, dbp);
-  if (j < cols) silu_part(s, j, cols - j, row, g, dbp);
+  for (; j + ABREAST * LANES_f32 < cols; j += ABREAST * LANES_f32)
+    silu_part(ABREAST, s, j, LANES_f32, row, g, dbp);
+  const int64_t vecs = (cols - j + LANES_f32 - 1) / LANES_f32;
+  const int64_t n = cols - j - (vecs - 1) * LANES_f32;
+  switch (vecs) {
+  case 4: silu_part(4, s, j, n, row, g, dbp); break;
+  case 3: silu_part(3, s, j, n, row, g, dbp); break;
+  case 2: silu_part(2, s, j, n, row, g, dbp); break;
+  default: silu_part(1, s, j, n, row, g, dbp); break;
+  }
 }
+
+#undef EACH
+#undef LEFT
+#undef HERE
 
 /* Rows reach to whole vectors; what lies right of `cols` there is not defined. */
 static void silu_bias_row(const struct head_f32 *h, int64_t i, int64_t cols, float *row, float *g,
                           float *dbp) {
   const struct hstu_attn *a = h->a;
-  struct silu_row s = {
-      .alpha = (float)a->alpha, .scale = (float)a->scale, .steep = (float)(a->scale * a->alpha)};
+  struct silu_row s = {.alpha = (float)a->alpha};
   if (h->bp) s.bp = h->bp - i;
   if (h->bucket) {
     s.bucket = h->bucket + i * a->bucket_row;
     s.bt = h->bt;
-    s.table = open_lookup(h->bt);
+#if defined(__AVX512F__)
+    for (int k = 0; k < 4; k++) s.table[k] = _mm512_loadu_ps(h->bt + 16 * k);
+#endif
   }
   if (!g)
     silu_parts(&s, cols, row, NULL, NULL);

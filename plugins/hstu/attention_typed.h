@@ -19,6 +19,7 @@ struct FN(head) {
   REAL *kt, *vt, *kr, *vr, *qr, *dk, *dv; /* packed: [D][Lp], [E][Lp], [L][Dp], [L][Ep], ... */
   REAL *p, *g, *out;                      /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
   REAL *dy;                               /* [ROWS][Ep] */
+  REAL *time;                             /* sums by bucket [BUCKET_ROOM][LANES] */
   uint8_t *keep;                          /* [Lp] */
 };
 
@@ -50,7 +51,8 @@ static int64_t FN(layout)(struct FN(head) * s, char *work, bool backward) {
               {&s->dk, backward ? s->Lp * s->Dp : 0},
               {&s->dv, backward ? s->Lp * s->Ep : 0},
               {&s->g, backward ? rows * s->Lp : 0},
-              {&s->dy, backward ? rows * s->Ep : 0}};
+              {&s->dy, backward ? rows * s->Ep : 0},
+              {&s->time, backward ? BUCKET_ROOM * FN(LANES) : 0}};
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
     *part[i].p = work ? (REAL *)(void *)(work + used) : NULL;
     used += part[i].count * (int64_t)sizeof(REAL);
@@ -109,11 +111,11 @@ static void FN(bias_row)(const struct FN(head) * s, int64_t i, int64_t cols, REA
 }
 
 #if !REAL_IS_FLOAT
-static void plain_silu_row(int64_t n, double scale, double steep, double *x, double *g) {
+static void plain_silu_row(int64_t n, double *x, double *g) {
   for (int64_t j = 0; j < n; j++) {
     double t = x[j], sig = t >= 0 ? 1 / (1 + exp(-t)) : exp(t) / (1 + exp(t));
-    x[j] = t * sig * scale;
-    if (g) g[j] *= sig * (1 + t * (1 - sig)) * steep;
+    x[j] = t * sig;
+    if (g) g[j] *= sig * (1 + t * (1 - sig));
   }
 }
 static void exp_row_f64(const qn_math *m, int64_t n, const double *x, double *y) {
@@ -142,14 +144,17 @@ static void FN(position_grad)(int64_t i, int64_t cols, const REAL *ds, REAL *dbp
   for (int64_t j = 0; j < cols; j++) dbp[j - i] += ds[j];
 }
 
-/* P = scale silu(S + bias). With g, the gradient of P: it becomes dS, and is added to dbp. */
+/*
+** P = silu(S + bias). With g, the gradient of P: it becomes dS, and is added to dbp. Results get
+** their factors scale and alpha: forward_gain, back_gain.
+*/
 static void FN(silu_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row, REAL *g,
                          REAL *dbp) {
 #if REAL_IS_FLOAT
   silu_bias_row(s, i, cols, row, g, dbp);
 #else
   FN(bias_row)(s, i, cols, row);
-  plain_silu_row(cols, s->a->scale, s->a->scale * s->a->alpha, row, g);
+  plain_silu_row(cols, row, g);
   if (g && dbp) FN(position_grad)(i, cols, g, dbp);
 #endif
 }
@@ -165,6 +170,14 @@ static void FN(soft_row)(const struct FN(head) * s, int64_t i, int64_t cols, REA
   const REAL sum = FN(row_dot)(cols, row, g) / scale;
   for (int64_t j = 0; j < cols; j++) g[j] = alpha * row[j] * (g[j] - sum);
   if (dbp) FN(position_grad)(i, cols, g, dbp);
+}
+
+/* What P and what dS still have to be multiplied by. */
+static REAL FN(forward_gain)(const struct hstu_attn *a) {
+  return (REAL)(a->softmax ? 1 : a->scale);
+}
+static REAL FN(back_gain)(const struct hstu_attn *a) {
+  return (REAL)(a->softmax ? 1 : a->scale * a->alpha);
 }
 
 static void FN(act_row)(const struct FN(head) * s, int64_t i, int64_t cols, REAL *row, REAL *g,
@@ -208,7 +221,8 @@ static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t row
   for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
   (least(TILE_ROWS, rows - r), s->a->E, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
    s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
-  FN(unpack_rows)(rows, s->a->E, s->out, s->Ep, y + i0 * y_row, y_row);
+  FN(unpack_rows)
+  (rows, s->a->E, FN(forward_gain)(s->a), s->out, s->Ep, y + i0 * y_row, y_row);
 }
 
 static void FN(attn_forward)(const struct hstu_attn *a, int64_t unit, void *work) {
@@ -234,14 +248,31 @@ static void FN(value_block)(const struct FN(head) * s, int64_t i0, int64_t rows)
   }
 }
 
-/* dbt[bucket_ij] += dS_ij; TABLES of them break the chain of additions. */
+/* Whether the buckets of a whole vector are the same: in time, most keys lie far back. */
+ALWAYS_INLINE bool FN(one_bucket)(const uint8_t *bucket) {
+  enum { BYTES = FN(LANES) < 8 ? FN(LANES) : 8 };
+  for (int64_t k = 0; k < FN(LANES); k += BYTES) {
+    uint64_t some = 0;
+    memcpy(&some, bucket + k, BYTES);
+    if (some != bucket[0] * (UINT64_C(0x0101010101010101) >> (64 - 8 * BYTES))) return false;
+  }
+  return true;
+}
+
+/* dbt[bucket_ij] += dS_ij, in lane j of a vector for each bucket. */
 static void FN(time_grad)(const struct FN(head) * s, int64_t i, int64_t cols, const REAL *ds,
                           REAL *dbt) {
   const uint8_t *bucket = s->bucket + i * s->a->bucket_row;
   int64_t j = 0;
-  for (; j + TABLES <= cols; j += TABLES) UNROLL
-  for (int t = 0; t < TABLES; t++) dbt[t * BUCKET_ROOM + bucket[j + t]] += ds[j + t];
-  for (; j < cols; j++) dbt[bucket[j]] += ds[j];
+  for (; j + FN(LANES) <= cols; j += FN(LANES)) {
+    if (FN(one_bucket)(bucket + j)) {
+      *(FN(vec) *)(dbt + bucket[j] * FN(LANES)) += *(const FN(vec) *)(ds + j);
+      continue;
+    }
+    UNROLL
+    for (int t = 0; t < FN(LANES); t++) dbt[bucket[j + t] * FN(LANES) + t] += ds[j + t];
+  }
+  for (int64_t t = 0; j + t < cols; t++) dbt[bucket[j + t] * FN(LANES) + t] += ds[j + t];
 }
 
 /* P and dS of a block of rows, and what they give the biases. */
@@ -295,14 +326,14 @@ static void FN(backward_block)(const struct FN(head) * s, int64_t i0, int64_t ro
   (least(TILE_ROWS, rows - r), a->D, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
    s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
   REAL *dq = (REAL *)a->dq.data + (s->first + i0) * a->dq.row + s->index * a->dq.head;
-  FN(unpack_rows)(rows, a->D, s->out, s->Dp, dq, a->dq.row);
+  FN(unpack_rows)(rows, a->D, FN(back_gain)(a), s->out, s->Dp, dq, a->dq.row);
 }
 
-static void FN(give)(const struct FN(head) * s, const struct hstu_mat *to, int64_t width,
+static void FN(give)(const struct FN(head) * s, const struct hstu_mat *to, int64_t width, REAL gain,
                      const REAL *from, int64_t from_row) {
   if (!to->data) return;
   REAL *rows = (REAL *)to->data + s->first * to->row + s->index * to->head;
-  FN(unpack_rows)(s->L, width, from, from_row, rows, to->row);
+  FN(unpack_rows)(s->L, width, gain, from, from_row, rows, to->row);
 }
 
 static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *work, void *bias) {
@@ -315,24 +346,26 @@ static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *wor
   FN(pack_rows)(s.L, a->D, k, a->k.row, a->k.col, s.kr, s.Dp);
   memset(s.dk, 0, (size_t)(s.Lp * s.Dp) * sizeof(REAL));
   memset(s.dv, 0, (size_t)(s.Lp * s.Ep) * sizeof(REAL));
-  REAL *sums = bias, time[TABLES * BUCKET_ROOM] = {0};
-  REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? time : NULL;
+  REAL *sums = bias;
+  REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? s.time : NULL;
+  if (dbt) memset(dbt, 0, BUCKET_ROOM * FN(LANES) * sizeof(REAL));
   const int64_t rows = FN(back_rows)(s.L);
   for (int64_t i0 = 0; i0 < s.L; i0 += rows)
     FN(backward_block)(&s, i0, least(rows, s.L - i0), dbp, dbt);
-  FN(give)(&s, &a->dk, a->D, s.dk, s.Dp);
-  FN(give)(&s, &a->dv, a->E, s.dv, s.Ep);
+  FN(give)(&s, &a->dk, a->D, FN(back_gain)(a), s.dk, s.Dp);
+  FN(give)(&s, &a->dv, a->E, FN(forward_gain)(a), s.dv, s.Ep);
   for (int64_t b = 0; dbt && b < a->K; b++)
-    for (int t = 0; t < TABLES; t++) sums[a->P + b] += time[t * BUCKET_ROOM + b];
+    sums[a->P + b] += FN(across)(*(const FN(vec) *)(s.time + b * FN(LANES)));
 }
 
 static void FN(attn_reduce)(const struct hstu_attn *a) {
   REAL *dbp = a->dbp, *dbt = a->dbt;
+  const REAL gain = FN(back_gain)(a);
   for (int64_t i = 0; i < a->P + a->K; i++) {
     REAL sum = 0;
     for (int64_t chunk = 0; chunk < a->cut.n_chunks; chunk++)
       sum += ((const REAL *)a->partial)[chunk * (a->P + a->K) + i];
-    if (i < a->P && dbp) dbp[i] = sum;
-    if (i >= a->P && dbt) dbt[i - a->P] = sum;
+    if (i < a->P && dbp) dbp[i] = gain * sum;
+    if (i >= a->P && dbt) dbt[i - a->P] = gain * sum;
   }
 }

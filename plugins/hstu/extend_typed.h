@@ -84,10 +84,9 @@ static void FN(weigh_row)(const struct extend *s, struct FN(span) * x, int64_t r
     row[cols++] = FN(row_dot)(s->D, FN(row_of)(s, s->q, i, x->head, s->D),
                               FN(row_of)(s, s->k, i, x->head, s->D));
   FN(bias_span)(s, i, s->candidates ? s->N : s->N + i, cols, x->bucket, row);
-  const REAL alpha = (REAL)s->alpha, scale = (REAL)s->scale;
+  const REAL alpha = (REAL)s->alpha;
   for (int64_t j = 0; j < cols; j++) row[j] *= alpha;
   FN(activate)(s, cols, row);
-  for (int64_t j = 0; j < cols; j++) row[j] *= scale;
   if (s->candidates) x->own[r] = row[seen];
   for (int64_t j = seen; j < x->L; j++) row[j] = 0;
 }
@@ -102,7 +101,8 @@ static void FN(extend_span)(const struct extend *s, struct FN(span) * x) {
   for (int64_t r = 0; r < x->rows; r++) {
     REAL *out = x->out + r * x->Ep, *y = (REAL *)s->y + ((x->first + r) * s->H + x->head) * s->E;
     const REAL *v = FN(row_of)(s, s->v, x->first + r, x->head, s->E);
-    for (int64_t e = 0; e < s->E; e++) y[e] = s->candidates ? out[e] + x->own[r] * v[e] : out[e];
+    for (int64_t e = 0; e < s->E; e++)
+      y[e] = (REAL)s->scale * (s->candidates ? out[e] + x->own[r] * v[e] : out[e]);
   }
 }
 

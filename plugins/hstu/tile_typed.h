@@ -141,18 +141,25 @@ static inline void FN(pack_rows)(int64_t rows, int64_t cols, const REAL *from, i
                                  int64_t from_col, REAL *to, int64_t to_row) {
   for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
     if (r + FN(ROWS_AHEAD) < rows) FN(fetch)(cols, from + FN(ROWS_AHEAD) * from_row);
-    if (from_col == 1)
-      FN(copy_row)(cols, from, to);
-    else
-      for (int64_t c = 0; c < cols; c++) to[c] = from[c * from_col];
+    if (from_col == 1 && to_row % FN(LANES) == 0) {
+      int64_t c = 0;
+      for (; c + FN(LANES) <= cols; c += FN(LANES))
+        *(FN(vec) *)(to + c) = *(const FN(vec) *)(from + c);
+      if (c < cols) *(FN(vec) *)(to + c) = FN(load_part)(from + c, cols - c), c += FN(LANES);
+      for (; c < to_row; c += FN(LANES)) *(FN(vec) *)(to + c) = (FN(vec)){0};
+      continue;
+    }
+    for (int64_t c = 0; c < cols; c++) to[c] = from[c * from_col];
     for (int64_t c = cols; c < to_row; c++) to[c] = 0;
   }
 }
 
-static inline void FN(unpack_rows)(int64_t rows, int64_t cols, const REAL *from, int64_t from_row,
-                                   REAL *to, int64_t to_row) {
-  for (int64_t r = 0; r < rows; r++) {
-    if (r + FN(ROWS_AHEAD) < rows) FN(fetch)(cols, to + (r + FN(ROWS_AHEAD)) * to_row);
-    FN(copy_row)(cols, from + r * from_row, to + r * to_row);
+/* Copies the first columns of rows of whole vectors, multiplied. */
+static inline void FN(unpack_rows)(int64_t rows, int64_t cols, REAL by, const REAL *from,
+                                   int64_t from_row, REAL *to, int64_t to_row) {
+  for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
+    if (r + FN(ROWS_AHEAD) < rows) FN(fetch)(cols, to + FN(ROWS_AHEAD) * to_row);
+    for (int64_t c = 0; c < cols; c += FN(LANES))
+      FN(store_some)(to + c, *(const FN(vec) *)(from + c) * by, cols - c);
   }
 }

@@ -32,11 +32,10 @@ struct hstu_loss {
   int64_t n_ids;      /* ids to draw from, or to use all of */
   const int64_t *ids; /* [n_ids], or NULL: 1..n_ids */
 
-  int64_t A;            /* active rows */
-  int64_t *row_of;      /* [A] table row of a slot, or NULL: the same */
-  void *unit, *inverse; /* [A][Dp] rows scaled to length 1; [A] 1/length, < 0: clamped; or NULL */
-  const void *rows;     /* rows by slot, row_width apart: of `unit`, or e itself */
-  int64_t row_width;
+  int64_t A;       /* active rows */
+  int64_t *row_of; /* [A] table row of a slot, or NULL: the same */
+  void *rows;      /* [A][Dp] rows by slot, of length 1 under l2 */
+  void *inverse;   /* [A] 1/length, < 0: clamped; NULL if given */
 
   int64_t n_pair; /* per position: R negatives, then the positive; or only that */
   int32_t *pair;  /* [T][n_pair] slots */
@@ -67,7 +66,7 @@ struct hstu_loss {
 qn_status hstu_loss_draw(struct hstu_loss *s);
 /* Values and gradients, once the candidates are known; the loss is returned. loss_sum.c */
 qn_status hstu_loss_run(struct hstu_loss *s, double *loss);
-/* Blocks of pairs: a function of A and n_pair. */
+/* Blocks of pairs: a function of A, n_pair and the width. */
 void hstu_loss_blocks(struct hstu_loss *s);
 /* Backward without a pool: grad_e from the sorted pairs. */
 qn_status hstu_loss_pairs_back(struct hstu_loss *s);

@@ -10,7 +10,18 @@
 
 /* A pair as the table's gradient wants it: the position in its block, and its coefficient. */
 struct FN(entry) {
-  REAL place, share;
+  int32_t place;
+  REAL share;
+};
+
+/* Rows of a padded matrix, each with its coefficient; the lists of both may lie in one of entries. */
+struct FN(terms) {
+  int64_t n;
+  const REAL *rows;
+  int64_t width;
+  const int32_t *index;
+  const REAL *coef;
+  int index_step, coef_step;
 };
 
 /* ---- Scores ---- */
@@ -29,31 +40,42 @@ ALWAYS_INLINE __m512 fold_quarters(__m512 a, __m512 b) {
   return _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x88), _mm512_shuffle_f32x4(a, b, 0xdd));
 }
 
-/* x[j] = <o, row of slot[j]> for sixteen slots. */
-static void dots_of_16(const struct hstu_loss *s, const int32_t *slot, const float *o, float *x) {
-  const int64_t D = s->D, whole = D / 16 * 16;
-  const __mmask16 tail = (__mmask16)((1u << (D - whole)) - 1);
+/* x[j] = <o, row of slot[j]> for sixteen slots, of `whole` columns in whole vectors and a narrow one. */
+ALWAYS_INLINE void dots_of_columns(const struct hstu_loss *s, int64_t whole, bool narrow,
+                                   const int32_t *slot, const float *o, float *x) {
   __m512 quarter[4];
   for (int q = 0; q < 4; q++, slot += 4) {
     const float *r[4];
     __m512 sum[4];
     UNROLL
     for (int k = 0; k < 4; k++) r[k] = row_f32(s, slot[k]), sum[k] = _mm512_setzero_ps();
+    if (narrow) {
+      const __m128 part = _mm_loadu_ps(o + whole);
+      UNROLL
+      for (int k = 0; k < 4; k++)
+        sum[k] = _mm512_zextps128_ps512(_mm_mul_ps(part, _mm_loadu_ps(r[k] + whole)));
+    }
     for (int64_t d = 0; d < whole; d += 16) {
       const __m512 part = _mm512_loadu_ps(o + d);
       UNROLL
       for (int k = 0; k < 4; k++) sum[k] = _mm512_fmadd_ps(part, _mm512_loadu_ps(r[k] + d), sum[k]);
     }
-    if (tail) {
-      const __m512 part = _mm512_loadu_ps(o + whole); /* rows of o are padded */
-      UNROLL
-      for (int k = 0; k < 4; k++)
-        sum[k] = _mm512_fmadd_ps(part, _mm512_maskz_loadu_ps(tail, r[k] + whole), sum[k]);
-    }
     quarter[q] = (__m512)fold_four(sum);
   }
   _mm512_storeu_ps(x, fold_quarters(fold_quarters(quarter[0], quarter[1]),
                                     fold_quarters(quarter[2], quarter[3])));
+}
+
+/* Constants for the common widths, 50 and 64, unroll the loop over columns. */
+static void dots_of_16(const struct hstu_loss *s, const int32_t *slot, const float *o, float *x) {
+  const int64_t whole = whole_f32(s->D);
+  const bool narrow = is_narrow_f32(s->D);
+  if (whole == 48 && narrow)
+    dots_of_columns(s, 48, true, slot, o, x);
+  else if (whole == 64 && !narrow)
+    dots_of_columns(s, 64, false, slot, o, x);
+  else
+    dots_of_columns(s, whole, narrow, slot, o, x);
 }
 #endif
 
@@ -63,59 +85,65 @@ static void FN(gather_dots)(const struct hstu_loss *s, int64_t n, const int32_t 
 #if defined(__AVX512F__) && REAL_IS_FLOAT
   for (; j + 16 <= n; j += 16) dots_of_16(s, slot + j, o, score + j);
 #endif
-  for (; j < n; j++) score[j] = FN(row_dot)(s->D, o, FN(row)(s, slot[j]));
+  for (; j < n; j++) score[j] = FN(row_dot)(FN(in_vectors)(s->D), o, FN(row)(s, slot[j]));
 }
 
-/* Scores of n negatives; one that is the positive scores next to nothing. */
+/* Scores of n negatives, less `shift`; one that is the positive scores next to nothing. */
 static void FN(negative_scores)(const struct hstu_loss *s, int32_t own, int64_t n,
-                                const int32_t *slot, const REAL *o, REAL *x) {
+                                const int32_t *slot, const REAL *o, REAL shift, REAL *x) {
   const REAL by = (REAL)(1 / s->temperature);
   FN(gather_dots)(s, n, slot, o, x);
-  for (int64_t j = 0; j < n; j++) x[j] = slot[j] == own ? (REAL)MASKED : x[j] * by;
+  for (int64_t j = 0; j < n; j++) x[j] = slot[j] == own ? (REAL)MASKED : x[j] * by - shift;
 }
 
-/* ---- Gradient of the position ---- */
+/* ---- Weighted sums of rows ---- */
 
-/*
-** to += sum_j coef[j] row of slot[j], for `vecs` vectors of columns from `from` on; of the last one `last` lanes
-** if it is partial.
-*/
-ALWAYS_INLINE void FN(gather_columns)(const struct hstu_loss *s, int vecs, bool partial,
-                                      int64_t last, int64_t n, const int32_t *slot,
-                                      const REAL *coef, int64_t from, REAL *to) {
+/* Of `vecs` vectors of columns and a narrow one; to what `to` holds, or anew. */
+ALWAYS_INLINE void FN(add_columns)(const struct FN(terms) * t, int vecs, bool narrow, bool anew,
+                                   int64_t from, REAL *to) {
+  const int64_t last = vecs * FN(LANES);
   FN(vec) sum[4];
+  FN(four) end = {0};
+  to += from;
   UNROLL
-  for (int v = 0; v < vecs; v++) sum[v] = *(const FN(vec) *)(to + from + v * FN(LANES));
-  for (int64_t j = 0; j < n; j++) {
-    const REAL *row = FN(row)(s, slot[j]) + from, *end = row + (vecs - 1) * FN(LANES);
+  for (int v = 0; v < vecs; v++)
+    sum[v] = anew ? (FN(vec)){0} : *(const FN(vec) *)(to + v * FN(LANES));
+  if (narrow && !anew) end = *(const FN(four) *)(to + last);
+  for (int64_t j = 0; j < t->n; j++) {
+    const REAL *row = t->rows + t->index[j * t->index_step] * t->width + from;
+    const REAL coef = t->coef[j * t->coef_step];
     UNROLL
-    for (int v = 0; v < vecs - 1; v++) sum[v] += coef[j] * *(const FN(vec) *)(row + v * FN(LANES));
-    if (partial)
-      sum[vecs - 1] += coef[j] * FN(load_part)(end, last);
-    else
-      sum[vecs - 1] += coef[j] * *(const FN(vec) *)end;
+    for (int v = 0; v < vecs; v++) sum[v] += coef * *(const FN(vec) *)(row + v * FN(LANES));
+    if (narrow) end += coef * *(const FN(four) *)(row + last);
   }
   UNROLL
-  for (int v = 0; v < vecs; v++) *(FN(vec) *)(to + from + v * FN(LANES)) = sum[v];
+  for (int v = 0; v < vecs; v++) *(FN(vec) *)(to + v * FN(LANES)) = sum[v];
+  if (narrow) *(FN(four) *)(to + last) = end;
 }
 
+/* to = or += sum_j coef[j] rows[index[j]], of D columns; padding may be written too. */
+ALWAYS_INLINE void FN(add_rows)(const struct FN(terms) * t, int64_t D, bool anew, REAL *to) {
+  const int64_t whole = FN(whole)(D);
+  const bool narrow = FN(is_narrow)(D);
+  int64_t d = 0;
+  for (; d + 4 * FN(LANES) <= whole; d += 4 * FN(LANES)) FN(add_columns)(t, 4, false, anew, d, to);
+  switch ((whole - d) / FN(LANES) * 2 + narrow) {
+  case 1: FN(add_columns)(t, 0, true, anew, d, to); break;
+  case 2: FN(add_columns)(t, 1, false, anew, d, to); break;
+  case 3: FN(add_columns)(t, 1, true, anew, d, to); break;
+  case 4: FN(add_columns)(t, 2, false, anew, d, to); break;
+  case 5: FN(add_columns)(t, 2, true, anew, d, to); break;
+  case 6: FN(add_columns)(t, 3, false, anew, d, to); break;
+  case 7: FN(add_columns)(t, 3, true, anew, d, to); break;
+  default: break;
+  }
+}
+
+/* Gradient of a position: to += sum_j coef[j] row of slot[j]. */
 static void FN(gather_sum)(const struct hstu_loss *s, int64_t n, const int32_t *slot,
                            const REAL *coef, REAL *to) {
-  enum { WIDE = 4 * FN(LANES) };
-  for (int64_t d = 0; d < s->D; d += WIDE) {
-    const int64_t left = least(s->D - d, WIDE), last = (left - 1) % FN(LANES) + 1;
-    switch ((left + FN(LANES) - 1) / FN(LANES)) {
-    case 4:
-      if (last < FN(LANES))
-        FN(gather_columns)(s, 4, true, last, n, slot, coef, d, to);
-      else
-        FN(gather_columns)(s, 4, false, last, n, slot, coef, d, to);
-      break;
-    case 3: FN(gather_columns)(s, 3, true, last, n, slot, coef, d, to); break;
-    case 2: FN(gather_columns)(s, 2, true, last, n, slot, coef, d, to); break;
-    default: FN(gather_columns)(s, 1, true, last, n, slot, coef, d, to); break;
-    }
-  }
+  const struct FN(terms) t = {n, s->rows, s->Dp, slot, coef, 1, 1};
+  FN(add_rows)(&t, s->D, false, to);
 }
 
 /* ---- A position ---- */
@@ -129,8 +157,8 @@ static REAL FN(softmax_sums)(const struct hstu_loss *s, const int32_t *slot, con
   REAL sum = 0;
   for (int64_t j = 0; j < n; j += FN(TOGETHER)) {
     const int64_t some = least(n - j, FN(TOGETHER));
-    if (!scored) FN(negative_scores)(s, slot[n], some, slot + j, o, x + j);
-    for (int64_t k = j; k < j + some; k++) x[k] -= shift;
+    if (!scored) FN(negative_scores)(s, slot[n], some, slot + j, o, shift, x + j);
+    for (int64_t k = j; scored && k < j + some; k++) x[k] -= shift;
     FN(exp_many)(s->math, some, x + j, x + j);
     sum += FN(row_sum)(some, x + j);
     if (g) FN(gather_sum)(s, some, slot + j, x + j, g);
@@ -143,11 +171,11 @@ static double FN(softmax_pairs)(const struct hstu_loss *s, REAL weight, const in
                                 const REAL *o, REAL *x, REAL *g) {
   const int64_t n = s->n_pair - 1;
   const REAL *own_row = FN(row)(s, slot[n]);
-  const REAL own = FN(row_dot)(s->D, o, own_row) * (REAL)(1 / s->temperature);
+  const REAL own = FN(row_dot)(FN(in_vectors)(s->D), o, own_row) * (REAL)(1 / s->temperature);
   const bool bounded = FN(is_bounded)(s);
   REAL shift = bounded ? (REAL)(1 / s->temperature) : own, ours;
   if (!bounded) {
-    FN(negative_scores)(s, slot[n], n, slot, o, x);
+    FN(negative_scores)(s, slot[n], n, slot, o, 0, x);
     for (int64_t j = 0; j < n; j++) shift = x[j] > shift ? x[j] : shift;
   }
   const REAL sum = FN(softmax_sums)(s, slot, o, shift, !bounded, x, g);
@@ -204,7 +232,7 @@ enum { FN(ENTRIES_AHEAD) = 16 };
 static void FN(enter)(const struct hstu_loss *s, int64_t i, const REAL *x, int32_t *start,
                       struct FN(entry) * entries) {
   const int32_t *slot = s->pair + i * s->n_pair;
-  const REAL place = (REAL)(i % s->block_rows);
+  const int32_t place = (int32_t)(i % s->block_rows);
   const int64_t far = s->n_pair - FN(ENTRIES_AHEAD);
   for (int64_t j = 0; j < s->n_pair; j++) {
     if (j < far) __builtin_prefetch(entries + start[slot[j + FN(ENTRIES_AHEAD)]], 1);
@@ -259,41 +287,23 @@ static qn_status FN(sort_blocks)(void *ctx, int64_t first, int64_t last) {
 
 /* ---- Gradient of the table ---- */
 
-/* to += sum of shares times unit rows of the positions at `rows`. */
-static void FN(entry_sum)(int64_t Dp, int64_t n, const struct FN(entry) * e, const REAL *rows,
-                          REAL *to) {
-  int64_t d = 0;
-  for (; d + 4 * FN(LANES) <= Dp; d += 4 * FN(LANES)) {
-    FN(vec) sum[4];
-    UNROLL
-    for (int v = 0; v < 4; v++) sum[v] = *(const FN(vec) *)(to + d + v * FN(LANES));
-    for (int64_t j = 0; j < n; j++) {
-      const REAL *from = rows + (int32_t)e[j].place * Dp + d;
-      UNROLL
-      for (int v = 0; v < 4; v++) sum[v] += e[j].share * *(const FN(vec) *)(from + v * FN(LANES));
-    }
-    UNROLL
-    for (int v = 0; v < 4; v++) *(FN(vec) *)(to + d + v * FN(LANES)) = sum[v];
-  }
-  for (; d < Dp; d += FN(LANES)) {
-    FN(vec) sum = *(const FN(vec) *)(to + d);
-    for (int64_t j = 0; j < n; j++)
-      sum += e[j].share * *(const FN(vec) *)(rows + (int32_t)e[j].place * Dp + d);
-    *(FN(vec) *)(to + d) = sum;
-  }
+/* to = or += sum of shares times unit rows of the positions at `rows`. */
+static void FN(entry_sum)(const struct hstu_loss *s, int64_t n, const struct FN(entry) * e,
+                          const REAL *rows, bool anew, REAL *to) {
+  enum { WORDS = sizeof(struct FN(entry)) / sizeof(int32_t), REALS = sizeof *e / sizeof(REAL) };
+  const struct FN(terms) t = {n, rows, s->Dp, &e->place, &e->share, WORDS, REALS};
+  FN(add_rows)(&t, s->D, anew, to);
 }
 
 /* g[a - first] = sum of the entries of slot a, block by block. */
 static void FN(slot_sums)(const struct hstu_loss *s, int64_t first, int64_t last, REAL *g) {
-  memset(g, 0, (size_t)((last - first) * s->Dp) * sizeof(REAL));
   for (int64_t block = 0; block < s->n_blocks; block++) {
     const int64_t begin = block * s->block_rows;
     const int32_t *start = s->start + block * (s->A + 1);
     const struct FN(entry) *e = (const struct FN(entry) *)s->entries + begin * s->n_pair;
     const REAL *rows = (const REAL *)s->unit_o + begin * s->Dp;
-    for (int64_t a = first; a < last; a++)
-      if (start[a + 1] > start[a])
-        FN(entry_sum)(s->Dp, start[a + 1] - start[a], e + start[a], rows, g + (a - first) * s->Dp);
+    for (int64_t a = first; a < last; a++) FN(entry_sum)
+    (s, start[a + 1] - start[a], e + start[a], rows, block == 0, g + (a - first) * s->Dp);
   }
 }
 

@@ -191,7 +191,7 @@ static qn_status FN(pool_gradient)(void *ctx, int64_t begin, int64_t end) {
     for (int32_t c = s->chain_first[a]; c >= 0; c = s->chain[c])
       for (int64_t l = 0; l < s->n_lanes; l++) {
         const REAL *from = (const REAL *)s->pool_grad + l * pool_size + c * Dp;
-        for (int64_t d = 0; d < Dp; d++) g[d] += from[d];
+        for (int64_t d = 0; d < s->D; d++) g[d] += from[d];
       }
     REAL *to = (REAL *)s->grad_e + a * s->D;
     if (bent)
@@ -206,7 +206,7 @@ static qn_status FN(pool_gradient)(void *ctx, int64_t begin, int64_t end) {
 
 static qn_status FN(run_loss)(struct hstu_loss *s) {
   const qn_host *h = s->h;
-  qn_status st = s->unit ? h->parallel(s->c, s->A, 64, FN(unit_rows), s) : QN_OK;
+  qn_status st = h->parallel(s->c, s->A, 64, FN(take_rows), s);
   if (st || !s->P) return st ? st : h->parallel(s->c, s->n_blocks, 1, FN(pair_blocks), s);
   st = h->parallel(s->c, s->n_panels, 1, FN(pack_pool), s);
   if (!st) st = h->parallel(s->c, s->n_lanes, 1, FN(pool_lanes), s);

@@ -5,7 +5,13 @@
 #include "loss.h"
 
 enum { LANE_BYTES = 256 << 20, TILE_BYTES = 1 << 20, LEAST_LANE = 4 * CHUNK_ROWS };
-enum { LEAST_BLOCK = 512, MOST_BLOCK = 1 << 20, LEAST_SLOTS = 64, MOST_SLOTS = 1024 };
+enum {
+  BLOCK_BYTES = 256 << 10,
+  LEAST_BLOCK = 256,
+  MOST_BLOCK = 1 << 20,
+  LEAST_SLOTS = 64,
+  MOST_SLOTS = 1024
+};
 
 static const double MASKED = -5e4; /* score of a negative that is the positive */
 
@@ -51,7 +57,8 @@ static int64_t lanes_for(int64_t bytes) {
 }
 
 void hstu_loss_blocks(struct hstu_loss *s) {
-  s->block_rows = least(most(LEAST_BLOCK, 4 * s->A / s->n_pair), MOST_BLOCK);
+  const int64_t cached = BLOCK_BYTES / most(1, s->Dp * (int64_t)hstu_loss_real(s));
+  s->block_rows = least(most(most(LEAST_BLOCK, cached), 4 * s->A / s->n_pair), MOST_BLOCK);
   s->n_blocks = (s->T + s->block_rows - 1) / s->block_rows;
 }
 
@@ -82,16 +89,13 @@ static void weight_gradient(const struct hstu_loss *s, double loss) {
   }
 }
 
-/* Rows are taken from e where they lie, unless they are to be scaled or to be gathered first. */
-static bool copies_rows(const struct hstu_loss *s) { return s->row_of || (s->l2 && !s->given); }
-
 qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
   plan(s);
-  int64_t real = (int64_t)hstu_loss_real(s), word = sizeof(int32_t), copy = copies_rows(s);
+  int64_t real = (int64_t)hstu_loss_real(s), word = sizeof(int32_t);
   int64_t pool = s->n_panels * PANEL, grad = s->want_e, pooled = s->P > 0, chains = pooled * grad;
   int64_t n_sums = most(s->n_lanes, s->n_blocks);
-  struct want want[] = {{&s->unit, copy * s->A * s->Dp * real},
-                        {&s->inverse, copy * s->A * real},
+  struct want want[] = {{&s->rows, s->A * s->Dp * real},
+                        {&s->inverse, (s->given ? 0 : s->A) * real},
                         {&s->coef, pooled * s->T * real},
                         {&s->row_loss, s->T * (int64_t)sizeof(double)},
                         {&s->pool_columns, pool * s->D * real},
@@ -102,8 +106,6 @@ qn_status hstu_loss_run(struct hstu_loss *s, double *loss) {
                         {&s->chain_first, chains * s->A * word}};
   qn_status st = take_all(s, want, sizeof want / sizeof want[0]);
   if (st) return st;
-  s->rows = copy ? s->unit : s->e;
-  s->row_width = copy ? s->Dp : s->D;
   if (chains) chain_pool(s);
   st = s->dtype == QN_F32 ? run_loss_f32(s) : run_loss_f64(s);
   *loss = 0;

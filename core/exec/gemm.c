@@ -1,11 +1,11 @@
 /*
 ** The door to matrix products.
 **
-** A call becomes a plan that follows from its shape alone:
-**   by k      few results and many products each (weight gradients): k is cut into a
-**             fixed number of parts, each summed into C-sized memory of its own; the parts
+** A call becomes a plan, and what each number of C is the sum of follows from the shape alone:
+**   by k      few results and many products each (weight gradients): k is cut into 16
+**             parts, 8 where C is large, each summed into C-sized memory of its own; the parts
 **             are added in order;
-**   by tiles  otherwise: items of the batch, or tiles of C;
+**   by tiles  otherwise: items of the batch, or tiles of C, as many as the threads ask for;
 **   alone     inside a range of the pool, where other workers have work of their own.
 ** Each piece goes to our kernels or, in f64, to the BLAS, which depends on the shape alone too.
 ** SPDX-License-Identifier: MIT
@@ -23,6 +23,7 @@
 QNI_DISPATCH(gemm_kernels, qni_gemm_table)
 
 enum { PACK_ROOM = 640 * 1024, STRIPES = 24, FEW = 8, UNIT_ROWS = 6, UNIT_COLUMNS = 64 };
+enum { EACH = 8 /* pieces for each thread */ };
 
 static size_t size_of(const qn_gemm *g) { return g->dtype == QN_F32 ? 4 : 8; }
 
@@ -131,12 +132,14 @@ static int64_t part_of(int64_t side, int64_t parts, int64_t unit) {
 }
 
 /*
-** Halves the longer side until there are STRIPES pieces so large that packing is repaid, or, for the
-** sake of the workers, FEW pieces of any worthwhile size. A product of which nothing need be packed
-** goes to two workers early.
+** Halves the longer side until there are EACH pieces for every thread so large that packing is repaid, or FEW
+** of any worthwhile size. A product of which nothing need be packed goes to two workers early. Our kernels sum
+** every number of C in one order however it is cut; a BLAS does not, so its cuts are the same for all threads.
 */
 static void cut_tiles(struct tiles *t) {
   const qn_gemm *g = &t->whole->g;
+  const int32_t threads = qni_pool_threads();
+  const int64_t wanted = t->by_blas ? STRIPES : threads > 1 ? EACH * threads : 1;
   t->m = g->m;
   t->n = g->n;
   for (;;) {
@@ -150,7 +153,7 @@ static void cut_tiles(struct tiles *t) {
     const bool rows = m >= least_m && m < t->m && (t->m >= t->n || n == t->n),
                columns = n >= least_n && n < t->n && !t->whole->with.panels;
     const double flops = 2.0 * (double)t->m * (double)t->n * (double)(g->k ? g->k : 1);
-    if (pieces >= STRIPES || flops < worthwhile || !(rows || columns)) return;
+    if (pieces >= wanted || flops < worthwhile || !(rows || columns)) return;
     if (rows)
       t->m = m;
     else
@@ -177,20 +180,23 @@ struct parts {
   const qn_gemm *g;
   char *sums; /* [n_parts][m][n] */
   int64_t n_parts, step;
+  int64_t n_stripes, stripe; /* of the rows of a part, where threads outnumber parts */
 };
 
 static qn_status sum_parts(void *ctx, int64_t begin, int64_t end) {
   const struct parts *s = ctx;
   const size_t size = size_of(s->g);
   qn_status status = QN_OK;
-  for (int64_t i = begin; i < end && !status; i++) {
-    const int64_t at = i * s->step, left = s->g->k - at;
+  for (int64_t x = begin; x < end && !status; x++) {
+    const int64_t i = x / s->n_stripes, at = i * s->step, left = s->g->k - at;
+    const int64_t row = x % s->n_stripes * s->stripe, rows = s->g->m - row;
     struct product part = {.g = *s->g};
     qn_gemm *p = &part.g;
+    p->m = rows < s->stripe ? rows : s->stripe;
     p->k = left < s->step ? left : s->step;
-    p->a = shifted(p->a, at * p->a_col, size);
+    p->a = shifted(p->a, at * p->a_col + row * p->a_row, size);
     p->b = shifted(p->b, at * p->b_row, size);
-    p->c = s->sums + (size_t)(i * p->m * p->n) * size;
+    p->c = s->sums + (size_t)((i * s->g->m + row) * p->n) * size;
     p->c_row = p->n;
     p->bias = NULL;
     p->alpha = 1;
@@ -215,13 +221,16 @@ static qn_status sum_parts(void *ctx, int64_t begin, int64_t end) {
 static qn_status by_k(const struct product *whole) {
   const qn_gemm *g = &whole->g;
   struct parts s = {.whole = whole, .g = g};
-  int64_t parts = g->k / PART_LEAST < PARTS ? g->k / PART_LEAST : PARTS;
+  const int64_t most = g->m * g->n > CELLS_MOST / 4 ? PARTS / 2 : PARTS;
+  const int64_t parts = g->k / PART_LEAST < most ? g->k / PART_LEAST : most;
   s.step = divide_up(divide_up(g->k, parts), 8) * 8;
   s.n_parts = divide_up(g->k, s.step);
+  s.stripe = part_of(g->m, divide_up(qni_pool_threads(), s.n_parts), 4 * UNIT_ROWS);
+  s.n_stripes = divide_up(g->m, s.stripe);
   const size_t bytes = (size_t)(s.n_parts * g->m * g->n) * size_of(g);
   s.sums = qni_mem_buffer(bytes);
   if (!s.sums) return QN_E_NOMEM;
-  qn_status status = qni_pool_run(s.n_parts, 1, sum_parts, &s);
+  qn_status status = qni_pool_run(s.n_parts * s.n_stripes, 1, sum_parts, &s);
   const int64_t grain = divide_up(16384, g->n * s.n_parts);
   if (!status) status = qni_pool_run(g->m, grain, g->dtype == QN_F32 ? join_f32 : join_f64, &s);
   qni_mem_buffer_free(s.sums, bytes);

@@ -267,12 +267,15 @@ static void FN(pack)(const struct FN(cut) * s, int64_t first, int64_t end, int64
   }
 }
 
+/* A lies across: a step of k is a row of memory, as in weight gradients. The same for every piece of a product. */
+static bool FN(across)(const qn_gemm *g) { return g->a_row == 1 && g->a_col > 2 * VL; }
+
 /*
 ** Rows that keep A's and C's part near 100 KiB, a multiple of 24; 24 KiB where an activation
-** goes over C again.
+** goes over C again; more where A lies across and what is read of it are whole lines.
 */
-static int64_t FN(row_block)(int64_t n, int64_t k, bool again) {
-  const int64_t room = again ? 24 * 1024 : 100 * 1024;
+static int64_t FN(row_block)(int64_t n, int64_t k, bool again, bool across) {
+  const int64_t room = (again ? 24 : across ? 1024 : 100) * 1024;
   int64_t rows = room / ((n + k) * (int64_t)sizeof(REAL)) / 24 * 24;
   return rows < 24 ? 24 : rows > 240 ? 240 : rows;
 }
@@ -285,7 +288,7 @@ static void FN(block_product)(const qn_gemm *g, const qni_gemm_with *with,
   const REAL *r = with && with->residual ? (const REAL *)with->residual + j : NULL;
   const bool relu = last && g->act == QN_ACT_RELU && !z && !r;
   const bool again = last && !relu && (g->act != QN_ACT_NONE || z || r);
-  const int64_t step = FN(row_block)(n, s->k, again);
+  const int64_t step = FN(row_block)(n, s->k, again, FN(across)(g));
   for (int64_t i = 0; i < g->m; i += step) {
     const int64_t m = g->m - i < step ? g->m - i : step;
     const struct FN(target) t = {.c = c + i * g->c_row,
@@ -300,9 +303,15 @@ static void FN(block_product)(const qn_gemm *g, const qni_gemm_with *with,
   }
 }
 
-/* B stays where it lies when few rows would use the packed copy and no lane needs padding. */
+/*
+** B stays where it lies when few rows would use the packed copy, or it goes through once as A does, and no
+** lane needs padding.
+*/
 static bool FN(direct)(const qn_gemm *g) {
-  return g->b_col == 1 && (g->n % VL == 0 || MASKED) && (g->m <= 24 || g->b_row <= 1024 / VL * VL);
+  if (g->b_col != 1 || (g->n % VL != 0 && !MASKED)) return false;
+  if (g->m <= 24) return true;
+  const bool few = g->m < 384 || g->n <= MAX_V * VL || FN(across)(g);
+  return few && g->b_row <= 1024 / VL * VL;
 }
 
 static int64_t FN(even_depth)(int64_t k, int64_t most) {
@@ -310,12 +319,21 @@ static int64_t FN(even_depth)(int64_t k, int64_t most) {
   return (k + blocks - 1) / blocks;
 }
 
-/* Depth of a block of k. A whose rows lie across cache lines is read by whole lines: its block stays small. */
+/* Depth of the blocks of k. Where A lies across, the next block of A and B is fetched while one is worked on. */
 static int64_t FN(k_block)(const qn_gemm *g, int64_t k) {
-  const bool across = g->a_row == 1 && g->m > 2 * VL;
-  int64_t depth = MAX_K;
-  while (across && depth > 128 && g->m * depth * (int64_t)sizeof(REAL) > 256 * 1024) depth /= 2;
-  return FN(even_depth)(k, depth);
+  return FN(even_depth)(k, FN(across)(g) ? MAX_K / 2 : MAX_K);
+}
+
+/* Columns of A and B that come from memory: nobody has fetched their first block. */
+static bool FN(far)(const qn_gemm *g) {
+  return FN(across)(g) && (g->a_col + g->b_row) * g->k * (int64_t)sizeof(REAL) > 1024 * 1024;
+}
+
+/* Depth of the block at p; far columns start slowly, with 32 steps, and double. */
+static int64_t FN(depth_at)(int64_t p, int64_t k, int64_t k_step, bool slowly) {
+  int64_t depth = k_step;
+  if (slowly && p < depth) depth = p < 32 ? 32 : p;
+  return k - p < depth ? k - p : depth;
 }
 
 /*
@@ -377,14 +395,15 @@ static void FN(gemm)(const qn_gemm *g, const qni_gemm_with *with, void *pack, in
   const REAL *panels = with ? with->panels : NULL;
   const int64_t k = g->k > 0 ? g->k : 0;
   const int64_t k_step = panels ? FN(even_depth)(k, MAX_K) : FN(k_block)(g, k);
+  const bool slowly = !panels && FN(far)(g);
   struct FN(block) s = {.cut = FN(cut_of)(g->n)};
   if (panels && k) s.empty = (const uint8_t *)(panels + FN(panel_cells)(g->n, k));
   const int64_t most = room / ((k_step ? k_step : 1) * MAX_V * VL * (int64_t)sizeof(REAL));
   const int64_t fit = most < 1 ? 1 : most > MOST_PANELS ? MOST_PANELS : most;
-  for (int64_t p = 0; p < k || p == 0; p += k_step) {
-    s.k = k - p < k_step ? k - p : k_step;
-    const int64_t left = k - p - s.k;
-    struct FN(ahead) ahead = FN(next_block)(g, p + s.k, left < k_step ? left : k_step);
+  for (int64_t p = 0; p < k || p == 0; p += s.k) {
+    s.k = FN(depth_at)(p, k, k_step, slowly);
+    const int64_t next = p + s.k;
+    struct FN(ahead) ahead = FN(next_block)(g, next, FN(depth_at)(next, k, k_step, slowly));
     s.ahead = &ahead;
     for (s.first = 0; s.first < s.cut.n_panels; s.first = s.end) {
       s.end = s.first + fit < s.cut.n_panels ? s.first + fit : s.cut.n_panels;

@@ -336,11 +336,16 @@ static void bad_products_are_refused(void **test) {
   qni_error_reset();
 }
 
-/* Shapes of every plan: by k, by rows, by columns, by batch, and by BLAS if there is one. */
+/*
+** Shapes of every plan: by k (also in stripes, where workers outnumber parts), by rows, by columns, by batch, and
+** by BLAS if there is one; A lies across, or along.
+*/
 static void bits_do_not_depend_on_workers(void **test) {
   (void)test;
-  static const int64_t shapes[][4] = {{50, 50, 9000, 1}, {2000, 50, 50, 1},  {20, 3000, 64, 1},
-                                      {40, 40, 50, 31},  {512, 520, 600, 1}, {256, 1024, 256, 1}};
+  static const int64_t shapes[][5] = {
+      {50, 50, 9000, 1, 1},   {2000, 50, 50, 1, 1},   {20, 3000, 64, 1, 1},
+      {40, 40, 50, 31, 1},    {512, 520, 600, 1, 1},  {256, 1024, 256, 1, 1},
+      {120, 130, 1100, 1, 1}, {256, 544, 4400, 1, 1}, {900, 300, 520, 1, 0}};
   static const int32_t workers[] = {1, 2, 3, 7};
   assert_int_equal(qni_cpu_start(NULL), QN_OK);
   assert_int_equal(qni_blas_start(NULL), QN_OK);
@@ -357,8 +362,8 @@ static void bits_do_not_depend_on_workers(void **test) {
                  .a = a,
                  .b = b,
                  .c = c,
-                 .a_row = 1,
-                 .a_col = m,
+                 .a_row = shapes[s][4] ? 1 : k,
+                 .a_col = shapes[s][4] ? m : 1,
                  .a_batch = m * k,
                  .b_row = n,
                  .b_col = 1,

@@ -1,6 +1,10 @@
 /* Loss kernels, one table per instruction level. SPDX-License-Identifier: MIT */
 #include "kernels/loss.h"
 
+#include <string.h>
+
+#include "kernels/vec_part.h"
+
 enum { BLOCK = 256 };
 
 #define QNI_TYPED_FILE "kernels/loss_typed.h"
@@ -14,4 +18,6 @@ const qni_loss_table QNI_KERNEL(loss) = {
     .class_backward = {class_backward_f32, class_backward_f64},
     .sampled_forward = {sampled_forward_f32, sampled_forward_f64},
     .sampled_backward = {sampled_backward_f32, sampled_backward_f64},
+    .sampled_sort = {sampled_sort_f32, sampled_sort_f64},
+    .sampled_table = {sampled_table_f32, sampled_table_f64},
 };

@@ -63,16 +63,24 @@ typedef struct qni_sampled_job {
   double scale;    /* of the scores: 1 / temperature */
   void *loss;      /* [n] */
   void *slope;     /* [n, 1 + negatives] d loss / d (h w'); work memory when no gradient follows */
+  void *pull;      /* [n, width] dh without coef, from forward; NULL: backward makes it */
   const void *coef; /* backward: [n] */
   void *dh;         /* backward: [n, width], NULL: not wanted */
-  void *scaled;     /* backward: slope times coef */
+  void *scaled;     /* backward: slope times coef, or NULL */
+
+  /* Gradient of the table: pairs of block_rows rows sorted by item, as many blocks as there are. */
+  int64_t items, block_rows;
+  int32_t *start; /* [blocks][items + 1] where an item's entries begin in its block */
+  void *entries;  /* [n (1 + negatives)] place in the block and coefficient: 8 or 16 bytes */
+  void *dw;       /* [items, width] */
+  int32_t add;    /* onto what dw holds */
 } qni_sampled_job;
 
-/* Index 0 is f32, 1 is f64. */
+/* Index 0 is f32, 1 is f64. Items of sampled_sort are blocks, of sampled_table rows of w. */
 typedef struct qni_loss_table {
   qn_range_fn forward[2], backward[2];
   qn_range_fn class_forward[2], class_backward[2];
-  qn_range_fn sampled_forward[2], sampled_backward[2];
+  qn_range_fn sampled_forward[2], sampled_backward[2], sampled_sort[2], sampled_table[2];
 } qni_loss_table;
 
 const qni_loss_table *qni_loss(void);

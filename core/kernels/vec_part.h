@@ -48,6 +48,28 @@ VF_INLINE float vf_sum(vf v) {
   return lane[0];
 #endif
 }
+
+#if defined(__AVX512F__)
+/* Of four vectors, their sums in four pieces: lane 4 k + i is a piece of the i-th one's. */
+VF_INLINE vf vf_sums_of_4(const vf *v) {
+  vf pair[2];
+  for (int k = 0; k < 2; k++)
+    pair[k] = (vf)_mm512_unpacklo_ps((__m512)v[2 * k], (__m512)v[2 * k + 1]) +
+              (vf)_mm512_unpackhi_ps((__m512)v[2 * k], (__m512)v[2 * k + 1]);
+  return (vf)_mm512_unpacklo_pd((__m512d)pair[0], (__m512d)pair[1]) +
+         (vf)_mm512_unpackhi_pd((__m512d)pair[0], (__m512d)pair[1]);
+}
+/* Of sixteen vectors, four results of vf_sums_of_4: lane i is the i-th one's sum. */
+VF_INLINE vf vf_sums_of_16(const vf *v) {
+  vf half[2];
+  for (int k = 0; k < 2; k++)
+    half[k] = (vf)_mm512_shuffle_f32x4((__m512)v[2 * k], (__m512)v[2 * k + 1], 0x88) +
+              (vf)_mm512_shuffle_f32x4((__m512)v[2 * k], (__m512)v[2 * k + 1], 0xdd);
+  return (vf)_mm512_shuffle_f32x4((__m512)half[0], (__m512)half[1], 0x88) +
+         (vf)_mm512_shuffle_f32x4((__m512)half[0], (__m512)half[1], 0xdd);
+}
+#endif
+
 VF_INLINE float vf_greatest(vf v) {
 #if defined(__AVX512F__)
   return _mm512_reduce_max_ps((__m512)v);

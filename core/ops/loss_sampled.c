@@ -6,8 +6,10 @@
 **   a_j = r (softmax(s)_j - [j = 0]) / temperature
 **
 ** Negatives that all rows share go through products: scores, dh and their dw are three of them.
-** Forward keeps the a_j without r. Gradients of w are summed over pairs sorted by id, one
-** owner for each row of w, as a dense tensor or as rows.
+** Forward keeps the a_j without r and, while the rows are in cache, makes dh without r. Gradients
+** of w are summed over pairs sorted by id, one owner for each row of w, as a dense tensor or as
+** rows. For a dense one the pairs of a block of rows are sorted together, whose rows of h stay in
+** cache; blocks are a function of the sizes alone.
 ** SPDX-License-Identifier: MIT
 */
 #include <inttypes.h>
@@ -27,8 +29,12 @@ enum {
   SAVED_SLOPE,
   SAVED_WEIGHTS,
   SAVED_LOSS,
+  SAVED_PULL,
   WORK = 16384
 };
+
+/* Rows of h in a block: as many as stay in cache, and enough for a pass over all items to be little. */
+enum { BLOCK_BYTES = 256 << 10, LEAST_BLOCK = 256, ITEMS_TOGETHER = 256 };
 
 static qn_status check(const qn_host *h, qn_call *c) {
   const qn_view *target = h->in(c, 2), *negatives = h->in(c, 3);
@@ -185,7 +191,7 @@ static qn_status keep(const qn_host *h, qn_call *c) {
 
 static qn_status forward(const qn_host *h, qn_call *c) {
   const qn_view *x = h->in(c, 0);
-  qn_view *slope, *loss;
+  qn_view *slope, *loss, *pull = NULL;
   qn_status st = check(h, c);
   if (st) return st;
   qni_sampled_job j = job_of(h, c, x, h->in(c, 1), h->in(c, 2), h->in(c, 3));
@@ -193,8 +199,12 @@ static qn_status forward(const qn_host *h, qn_call *c) {
   if (!st) st = h->save_new(c, SAVED_SLOPE, x->dtype, 2, (int64_t[]){N, j.negatives + 1}, &slope);
   if (!st) st = h->save_new(c, SAVED_LOSS, x->dtype, 1, &N, &loss);
   if (st) return st;
+  if (h->needs_grad(c, 0) && !j.by_products)
+    st = h->save_new(c, SAVED_PULL, x->dtype, 2, x->shape, &pull);
+  if (st) return st;
   j.slope = slope->data;
   j.loss = loss->data;
+  j.pull = pull ? pull->data : NULL;
   if (j.by_products && N > 0 && (st = shared_scores(h, c, x, &j))) return st;
   if ((st = h->parallel(c, N, grain(&j), qni_loss()->sampled_forward[qni_net_is64(x)], &j)))
     return st;
@@ -214,11 +224,36 @@ static int64_t item_of(const void *ctx, int64_t p) {
   return j->drop && id == j->target[r] ? -1 : id;
 }
 
-static qn_status table_grad(const qn_host *h, qn_call *c, const qni_sampled_job *j, int64_t N) {
+static qn_status rows_grad(const qn_host *h, qn_call *c, const qni_sampled_job *j, int64_t N) {
   qni_groups g;
   const int64_t n = j->negatives + 1;
   qn_status st = qni_groups_make(h, c, N * n, h->like(c, 1)->shape[0], item_of, j, &g);
-  return st ? st : qni_groups_gradient(h, c, &g, 1, h->arg_bool(c, "sparse"), j->h, j->scaled, n);
+  return st ? st : qni_groups_gradient(h, c, &g, 1, 1, j->h, j->scaled, n);
+}
+
+static int64_t rows_together(const qni_sampled_job *j, int64_t size) {
+  const int64_t n = j->negatives + 1, row = j->width * size;
+  int64_t rows = row > 0 ? BLOCK_BYTES / row : j->n_rows;
+  if (rows < LEAST_BLOCK) rows = LEAST_BLOCK;
+  if (rows < 4 * j->items / n) rows = 4 * j->items / n;
+  return rows > INT32_MAX / n ? INT32_MAX / n : rows;
+}
+
+static qn_status dense_grad(const qn_host *h, qn_call *c, qni_sampled_job *j, int is64) {
+  qn_view *dw = h->out(c, 1);
+  if (!dw || j->items == 0) return QN_OK; /* no memory: the host knows */
+  if (j->n_rows == 0) return h->adds(c, 1) ? QN_OK : (qni_net_fill_zero(dw), QN_OK);
+  j->block_rows = rows_together(j, is64 ? 8 : 4);
+  const int64_t blocks = (j->n_rows + j->block_rows - 1) / j->block_rows;
+  void *start;
+  qn_status st = h->scratch(c, blocks * (j->items + 1) * (int64_t)sizeof(int32_t), &start);
+  if (!st) st = h->scratch(c, j->n_rows * (j->negatives + 1) * (is64 ? 16 : 8), &j->entries);
+  if (st) return st;
+  j->start = start;
+  j->dw = dw->data;
+  j->add = h->adds(c, 1);
+  st = h->parallel(c, blocks, 1, qni_loss()->sampled_sort[is64], j);
+  return st ? st : h->parallel(c, j->items, ITEMS_TOGETHER, qni_loss()->sampled_table[is64], j);
 }
 
 static qn_status backward(const qn_host *h, qn_call *c) {
@@ -227,21 +262,27 @@ static qn_status backward(const qn_host *h, qn_call *c) {
   qni_sampled_job j = job_of(h, c, x, h->saved(c, SAVED_W), h->saved(c, SAVED_TARGET),
                              h->saved(c, SAVED_NEGATIVES));
   const qni_loss_rows r = rows_of(h, c, N, weights);
+  const qn_view *pull = h->saved(c, SAVED_PULL);
   qn_view *dh = h->out(c, 0), *dweights = h->out(c, 4);
+  const int is64 = qni_net_is64(x);
+  const int products = j.by_products && N > 0, sparse = h->arg_bool(c, "sparse");
   void *coef;
   qn_status st = h->scratch(c, N * size, &coef);
-  if (!st) st = h->scratch(c, N * (j.negatives + 1) * size, &j.scaled);
+  if (!st && (products || sparse)) st = h->scratch(c, N * (j.negatives + 1) * size, &j.scaled);
   if (st) return st;
   qni_loss_factors(&r, x->dtype, coef);
   qni_loss_flow(&r, dy, x->dtype, coef);
   j.coef = coef;
   j.slope = h->saved(c, SAVED_SLOPE)->data;
   j.dh = dh ? dh->data : NULL;
-  st = h->parallel(c, N, grain(&j), qni_loss()->sampled_backward[qni_net_is64(x)], &j);
+  j.pull = pull ? pull->data : NULL;
+  j.items = h->like(c, 1)->shape[0];
+  st = h->parallel(c, N, grain(&j), qni_loss()->sampled_backward[is64], &j);
   if (!st && dweights) qni_loss_weight_grad(&r, h->saved(c, SAVED_LOSS)->data, dy, dweights);
-  if (!st && j.dh && j.by_products && N > 0 && j.width > 0) st = shared_dh(h, c, x, &j);
+  if (!st && j.dh && products && j.width > 0) st = shared_dh(h, c, x, &j);
   if (st || !h->needs_grad(c, 1)) return st;
-  return j.by_products && N > 0 ? shared_table_grad(h, c, x, &j) : table_grad(h, c, &j, N);
+  if (products) return shared_table_grad(h, c, x, &j);
+  return sparse ? rows_grad(h, c, &j, N) : dense_grad(h, c, &j, is64);
 }
 
 static int64_t flops(const qn_host *h, qn_call *c) {

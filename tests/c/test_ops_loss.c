@@ -327,6 +327,38 @@ static void sampled_rows_are_the_dense_gradient(void **state) {
       qn_tensor_free(seed);
 }
 
+/* Three blocks of 256 rows; 326 columns end in vectors and single ones at every level. */
+static void sampled_blocks_add_up_to_the_rows(void **state) {
+  (void)state;
+  enum { N = 600, D = 326, V = 300, R = 20 };
+  qn_tensor *h = gradcheck_noise(1, -0.1, 0.1, SHAPE(N, D)),
+            *w = gradcheck_noise(2, -0.1, 0.1, SHAPE(V, D)), *t = some_ids(3, V, SHAPE(N)),
+            *n = some_ids(5, V, SHAPE(N, R)), *h32 = as_f32(h), *w32 = as_f32(w), *id, *rows;
+  qn_tensor *const tables[] = {w, w32}, *const inputs[] = {h, h32};
+  for (int k = 0; k < 2; k++) {
+    qn_tensor *table = tables[k], *input = inputs[k];
+    const qn_arg sum = gc_str("reduction", "sum");
+    pass p = run_pass("sampled_softmax",
+                      ARGS(gc_tensor(input), gc_tensor(table), gc_tensor(t), gc_tensor(n), sum));
+    qn_tensor *y = call("sampled_softmax", ARGS(gc_tensor(input), gc_tensor(table), gc_tensor(t),
+                                                gc_tensor(n), sum, gc_bool("sparse", 1)));
+    qn_tensor *seed = noise(99, 0, NULL), *used = k ? as_f32(seed) : qn_tensor_retain(seed);
+    assert_ok(qn_backward(y, used, 0));
+    assert_true(qn_tensor_grad_rows(table, &id, &rows));
+    const int64_t count = qn_tensor_view(id)->shape[0];
+    for (int64_t g = 0; g < count; g++)
+      for (int64_t c = 0; c < D; c++)
+        assert_near(value(p.t[2], ((int64_t *)qn_tensor_view(id)->data)[g] * D + c),
+                    value(rows, g * D + c), k ? 1e-5 : 1e-13);
+    free_pass(&p);
+    qn_tensor_free(y), qn_tensor_free(seed), qn_tensor_free(used);
+    assert_same_bits("sampled_softmax",
+                     ARGS(gc_tensor(input), gc_tensor(table), gc_tensor(t), gc_tensor(n)));
+  }
+  qn_tensor_free(h), qn_tensor_free(w), qn_tensor_free(t), qn_tensor_free(n), qn_tensor_free(h32),
+      qn_tensor_free(w32);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(cross_entropy_follows_the_formula),
@@ -344,6 +376,7 @@ int main(void) {
       cmocka_unit_test(sampled_form_follows_the_formula),
       cmocka_unit_test(sampled_form_is_sound),
       cmocka_unit_test(sampled_rows_are_the_dense_gradient),
+      cmocka_unit_test(sampled_blocks_add_up_to_the_rows),
   };
   return RUN(tests);
 }

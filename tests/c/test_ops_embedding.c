@@ -70,6 +70,27 @@ static void sparse_rows_are_the_dense_gradient(void **state) {
   qn_tensor_free(w), qn_tensor_free(ids), qn_tensor_free(seed), qn_tensor_free(y);
 }
 
+/* Enough ids for three chunks of the sort and two passes of digits, one of them left out. */
+static void many_ids_add_up_in_their_order(void **state) {
+  (void)state;
+  enum { ROWS = 9000, IDS = 70000, PADDING = 3 };
+  qn_tensor *w = noise(1, SHAPE(ROWS, 1)), *ids = some_ids(2, ROWS, SHAPE(IDS)),
+            *seed = noise(99, SHAPE(IDS, 1));
+  const int64_t *id = qn_tensor_view(ids)->data;
+  double *sum = calloc(ROWS, sizeof *sum);
+  assert_non_null(sum);
+  for (int64_t p = 0; p < IDS; p++) sum[id[p]] += id[p] == PADDING ? 0 : value(seed, p);
+  for (int32_t workers = 1; workers <= 3; workers++) {
+    assert_ok(qn_threads_set(workers));
+    pass p = run_pass("embedding", ARGS(gc_tensor(w), gc_tensor(ids), gc_int("padding", PADDING)));
+    for (int64_t v = 0; v < ROWS; v++) assert_true(value(p.t[1], v) == sum[v]);
+    free_pass(&p);
+  }
+  assert_ok(qn_threads_set(2));
+  free(sum);
+  qn_tensor_free(w), qn_tensor_free(ids), qn_tensor_free(seed);
+}
+
 static void no_ids_give_no_rows(void **state) {
   (void)state;
   qn_tensor *w = noise(1, SHAPE(3, 2)), *ids = longs(0, NULL);
@@ -97,6 +118,7 @@ int main(void) {
       cmocka_unit_test(gradients_bits_and_types),
       cmocka_unit_test(padding_is_zero_and_gets_no_gradient),
       cmocka_unit_test(sparse_rows_are_the_dense_gradient),
+      cmocka_unit_test(many_ids_add_up_in_their_order),
       cmocka_unit_test(no_ids_give_no_rows),
       cmocka_unit_test(a_bad_id_is_named_with_its_place),
   };

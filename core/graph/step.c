@@ -2,8 +2,8 @@
 ** A captured step.
 **
 ** The batch is cut in order: a slice takes samples while the memory that grows with it stays
-** within the budget, and while it has no more than its fair part of the samples, so that
-** every lane has work. The cut is a function of the batch and the budget alone. What does not
+** within the budget, and while it has no more than its fair part of the rows, so that
+** every lane has as much work. The cut is a function of the batch and the budget alone. What does not
 ** depend on the batch runs first, over all workers; then segments one after the other: in even
 ** ones workers take lanes, in odd ones all work on one op of the whole batch at a time.
 ** SPDX-License-Identifier: MIT
@@ -74,15 +74,31 @@ static qni_extent longer(const qni_slice *s, const qni_batch *batch) {
   return e;
 }
 
-static qn_status cut(qni_runner *r, const qni_batch *batch) {
-  int64_t fair = (batch->B + r->split - 1) / r->split,
-          fixed = qni_plan_bytes(r->p, &(qni_extent){0, 0, 1});
+static int64_t rows_before(const qni_batch *batch, int64_t sample) {
+  return batch->offsets ? batch->offsets[sample] : sample;
+}
+
+/*
+** May slice number `at` take the sample e ends with? Of n slices of equal rows it may when the middle of the
+** sample lies before the slice's end; n 0: when it is no more than a fair part of the samples.
+*/
+static bool takes(const qni_runner *r, const qni_batch *batch, const qni_slice *s,
+                  const qni_extent *e, int64_t at, int64_t n) {
+  if (!n) return e->B <= (batch->B + r->split - 1) / r->split;
+  const int64_t end = s->first_sample + e->B;
+  const int64_t twice = rows_before(batch, end - 1) + rows_before(batch, end);
+  return twice * n <= 2 * (at + 1) * rows_before(batch, batch->B);
+}
+
+static qn_status cut_into(qni_runner *r, const qni_batch *batch, int64_t n) {
+  const int64_t fixed = qni_plan_bytes(r->p, &(qni_extent){0, 0, 1});
   qni_slice s = {.extent = {0, 0, 1}};
   qn_status st = QN_OK;
   r->n_slices = 0;
   while (!st && s.first_sample + s.extent.B < batch->B) {
     qni_extent e = longer(&s, batch);
-    if (s.extent.B > 0 && (e.B > fair || qni_plan_bytes(r->p, &e) - fixed > r->budget)) {
+    if (s.extent.B > 0 && (!takes(r, batch, &s, &e, r->n_slices, n) ||
+                           qni_plan_bytes(r->p, &e) - fixed > r->budget)) {
       st = add_slice(r, &s);
       s = (qni_slice){.first_sample = s.first_sample + s.extent.B,
                       .first_row = s.first_row + s.extent.N,
@@ -92,6 +108,13 @@ static qn_status cut(qni_runner *r, const qni_batch *batch) {
     }
   }
   return st || !s.extent.B ? st : add_slice(r, &s);
+}
+
+/* As many slices as the budget asks for; then so many more that all lanes have as many, of equal rows. */
+static qn_status cut(qni_runner *r, const qni_batch *batch) {
+  qn_status st = cut_into(r, batch, 0);
+  const int64_t even = (r->n_slices + r->split - 1) / r->split * r->split;
+  return st || even >= batch->B ? st : cut_into(r, batch, even);
 }
 
 /* ---- Memory ---- */

@@ -46,6 +46,22 @@ local function plans_can_be_read()
             and text:find("couples the samples", 1, true), text)
 end
 
+-- Whatever the budget, all lanes have as many slices, of nearly as many rows.
+local function slices_are_shared_out_evenly()
+  local step, _, batch = attention_model()
+  local lengths = {}
+  for i = 1, 90 do lengths[i] = 1 + i * i * 7 % 13 end
+  local b = batch(lengths)
+  for _, kib in ipairs { 20, 28, 40, 90, 100000 } do
+    local captured = quern.capture(step, { slice_kib = kib })
+    captured(b)
+    captured(b)
+    local plan = captured:plan()
+    check.equal(plan.slices % 8, 0, plan.slices .. " slices within " .. kib .. " KiB")
+    check.equal(plan.slices > 8, kib < 90, plan.slices .. " slices within " .. kib .. " KiB")
+  end
+end
+
 -- Weights are packed when a step begins: what the optimizer did to them since is seen, and a mask's zeros are.
 local function packed_weights_are_those_of_the_step()
   local step, parameters, batch = captures.mlp()
@@ -309,6 +325,7 @@ end
 
 return {
   { "plans can be read", plans_can_be_read },
+  { "slices are shared out evenly", slices_are_shared_out_evenly },
   { "packed weights are those of the step", packed_weights_are_those_of_the_step },
   { "fused runs have the bits of single ops", fused_runs_have_the_bits_of_single_ops },
   { "long runs do not overwrite what they still need", long_runs_do_not_overwrite_what_they_still_need },

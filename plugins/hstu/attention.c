@@ -19,6 +19,7 @@
 #include "attention.h"
 
 enum { FORE_ROWS = 24, BACK_ROWS = 48 }; /* multiples of TILE_ROWS */
+enum { TABLES = 8 };                     /* of sums by bucket */
 
 #define HSTU_REAL_BITS 32
 #include "hstu_real.h"

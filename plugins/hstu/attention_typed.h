@@ -12,14 +12,16 @@ struct FN(head) {
   const struct hstu_attn *a;
   int64_t L, first, index; /* length, first token, which head */
   int64_t Lp, Dp, Ep;      /* padded row lengths */
+  int64_t Dx, Ex;          /* odd columns of q and k, of v: the last ones */
   const REAL *q;
   int64_t q_row, q_col;
   const REAL *bp, *bt; /* bp: entry of offset 0 */
   const uint8_t *bucket;
   REAL *kt, *vt, *kr, *vr, *qr, *dk, *dv; /* packed: [D][Lp], [E][Lp], [L][Dp], [L][Ep], ... */
+  REAL *vx, *dkx, *dvx;                   /* odd columns of v, dk, dv: [Ex or Dx][Lp] */
   REAL *p, *g, *out;                      /* blocks of rows [ROWS][Lp]; out [ROWS][max(Dp,Ep)] */
   REAL *dy;                               /* [ROWS][Ep] */
-  REAL *time;                             /* sums by bucket [BUCKET_ROOM][LANES] */
+  REAL *time;                             /* sums by bucket [TABLES][BUCKET_ROOM] */
   uint8_t *keep;                          /* [Lp] */
 };
 
@@ -43,6 +45,9 @@ static int64_t FN(layout)(struct FN(head) * s, char *work, bool backward) {
     int64_t count;
   } part[] = {{&s->kt, D * s->Lp},
               {&s->vr, backward ? 0 : s->L * s->Ep},
+              {&s->vx, backward ? 0 : s->Ex * s->Lp},
+              {&s->dkx, backward ? s->Dx * s->Lp : 0},
+              {&s->dvx, backward ? s->Ex * s->Lp : 0},
               {&s->p, rows * s->Lp},
               {&s->out, rows * wide},
               {&s->vt, backward ? E * s->Lp : 0},
@@ -52,7 +57,7 @@ static int64_t FN(layout)(struct FN(head) * s, char *work, bool backward) {
               {&s->dv, backward ? s->Lp * s->Ep : 0},
               {&s->g, backward ? rows * s->Lp : 0},
               {&s->dy, backward ? rows * s->Ep : 0},
-              {&s->time, backward ? BUCKET_ROOM * FN(LANES) : 0}};
+              {&s->time, backward ? TABLES * BUCKET_ROOM : 0}};
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++) {
     *part[i].p = work ? (REAL *)(void *)(work + used) : NULL;
     used += part[i].count * (int64_t)sizeof(REAL);
@@ -66,6 +71,8 @@ static struct FN(head) FN(open)(const struct hstu_attn *a, int64_t unit, int64_t
   s.Lp = padded_walk(length, sizeof(REAL));
   s.Dp = padded(a->D, sizeof(REAL));
   s.Ep = padded(a->E, sizeof(REAL));
+  s.Dx = FN(odd_columns)(a->D);
+  s.Ex = FN(odd_columns)(a->E);
   if (unit < 0) return s;
   s.index = unit % a->H;
   s.first = a->offsets[unit / a->H];
@@ -88,7 +95,7 @@ static void FN(score_block)(const struct FN(head) * s, int64_t i0, int64_t rows)
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, rows - r);
     int64_t cols = FN(seen)(s, i0 + r + height - 1);
-    cols = (cols + FN(LANES) - 1) / FN(LANES) * FN(LANES);
+    cols = (cols + FN(HALF) - 1) / FN(HALF) * FN(HALF);
     FN(product)
     (height, cols, s->a->D, s->q + (i0 + r) * s->q_row, s->q_row, s->q_col, s->kt, s->Lp,
      s->p + r * s->Lp, s->Lp, false);
@@ -201,8 +208,22 @@ static int64_t FN(group_end)(const struct FN(head) * s, int64_t i0, int64_t rows
   return FN(seen)(s, i0 + least(r / TILE_ROWS * TILE_ROWS + TILE_ROWS, rows) - 1);
 }
 
+/* The last vector of a row, and up to `to`. */
 static void FN(zero_tail)(REAL *row, int64_t from, int64_t to) {
-  for (int64_t j = from; j < to; j++) row[j] = 0;
+  for (; from % FN(LANES); from++) row[from] = 0;
+  for (; from < to; from += FN(LANES)) *(FN(vec) *)(row + from) = (FN(vec)){0};
+}
+
+/* C[r] = sum_j m[r][j] B[j] for rows i0 .. i0+rows-1; the odd columns of B lie across in bx. */
+static void FN(row_sums)(const struct FN(head) * s, int64_t i0, int64_t rows, const REAL *m,
+                         const REAL *b, int64_t width, int64_t row, const REAL *bx, int64_t odd) {
+  for (int64_t r = 0; r < rows; r += TILE_ROWS) {
+    const int64_t height = least(TILE_ROWS, rows - r), end = FN(group_end)(s, i0, rows, r);
+    REAL *out = s->out + r * row;
+    FN(product)
+    (height, width - odd, end, m + r * s->Lp, s->Lp, 1, b, row, out, row, false);
+    FN(dot_columns)(height, odd, end, m + r * s->Lp, s->Lp, bx, s->Lp, out + width - odd, row);
+  }
 }
 
 static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *y,
@@ -218,9 +239,7 @@ static void FN(forward_block)(const struct FN(head) * s, int64_t i0, int64_t row
     }
     FN(zero_tail)(row, cols, FN(group_end)(s, i0, rows, r));
   }
-  for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
-  (least(TILE_ROWS, rows - r), s->a->E, FN(group_end)(s, i0, rows, r), s->p + r * s->Lp, s->Lp, 1,
-   s->vr, s->Ep, s->out + r * s->Ep, s->Ep, false);
+  FN(row_sums)(s, i0, rows, s->p, s->vr, s->a->E, s->Ep, s->vx, s->Ex);
   FN(unpack_rows)
   (rows, s->a->E, FN(forward_gain)(s->a), s->out, s->Ep, y + i0 * y_row, y_row);
 }
@@ -230,7 +249,9 @@ static void FN(attn_forward)(const struct hstu_attn *a, int64_t unit, void *work
   struct FN(head) s = FN(open)(a, unit, a->offsets[seq + 1] - a->offsets[seq]);
   FN(layout)(&s, work, false);
   FN(transpose)(s.L, a->D, FN(at)(&a->k, s.first, s.index), a->k.row, a->k.col, s.kt, s.Lp);
-  FN(pack_rows)(s.L, a->E, FN(at)(&a->v, s.first, s.index), a->v.row, a->v.col, s.vr, s.Ep);
+  const REAL *v = FN(at)(&a->v, s.first, s.index);
+  FN(pack_rows)(s.L, a->E, v, a->v.row, a->v.col, s.vr, s.Ep);
+  FN(transpose)(s.L, s.Ex, v + (a->E - s.Ex) * a->v.col, a->v.row, a->v.col, s.vx, s.Lp);
   REAL *y = (REAL *)a->y.data + s.first * a->y.row + s.index * a->y.head;
   for (int64_t i0 = 0; i0 < s.L; i0 += FORE_ROWS)
     FN(forward_block)(&s, i0, least(FORE_ROWS, s.L - i0), y, a->y.row);
@@ -241,38 +262,21 @@ static void FN(value_block)(const struct FN(head) * s, int64_t i0, int64_t rows)
   for (int64_t r = 0; r < rows; r += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, rows - r);
     int64_t cols = FN(seen)(s, i0 + r + height - 1);
-    cols = (cols + FN(LANES) - 1) / FN(LANES) * FN(LANES);
+    cols = (cols + FN(HALF) - 1) / FN(HALF) * FN(HALF);
     FN(product)
     (height, cols, s->a->E, s->dy + r * s->Ep, s->Ep, 1, s->vt, s->Lp, s->g + r * s->Lp, s->Lp,
      false);
   }
 }
 
-/* Whether the buckets of a whole vector are the same: in time, most keys lie far back. */
-ALWAYS_INLINE bool FN(one_bucket)(const uint8_t *bucket) {
-  enum { BYTES = FN(LANES) < 8 ? FN(LANES) : 8 };
-  for (int64_t k = 0; k < FN(LANES); k += BYTES) {
-    uint64_t some = 0;
-    memcpy(&some, bucket + k, BYTES);
-    if (some != bucket[0] * (UINT64_C(0x0101010101010101) >> (64 - 8 * BYTES))) return false;
-  }
-  return true;
-}
-
-/* dbt[bucket_ij] += dS_ij, in lane j of a vector for each bucket. */
+/* dbt[bucket_ij] += dS_ij; TABLES of them break the chain of additions. */
 static void FN(time_grad)(const struct FN(head) * s, int64_t i, int64_t cols, const REAL *ds,
                           REAL *dbt) {
   const uint8_t *bucket = s->bucket + i * s->a->bucket_row;
   int64_t j = 0;
-  for (; j + FN(LANES) <= cols; j += FN(LANES)) {
-    if (FN(one_bucket)(bucket + j)) {
-      *(FN(vec) *)(dbt + bucket[j] * FN(LANES)) += *(const FN(vec) *)(ds + j);
-      continue;
-    }
-    UNROLL
-    for (int t = 0; t < FN(LANES); t++) dbt[bucket[j + t] * FN(LANES) + t] += ds[j + t];
-  }
-  for (int64_t t = 0; j + t < cols; t++) dbt[bucket[j + t] * FN(LANES) + t] += ds[j + t];
+  for (; j + TABLES <= cols; j += TABLES) UNROLL
+  for (int t = 0; t < TABLES; t++) dbt[t * BUCKET_ROOM + bucket[j + t]] += ds[j + t];
+  for (; j < cols; j++) dbt[bucket[j]] += ds[j];
 }
 
 /* P and dS of a block of rows, and what they give the biases. */
@@ -296,17 +300,35 @@ static void FN(recompute_block)(const struct FN(head) * s, int64_t i0, int64_t r
   }
 }
 
-/* to[j] += sum over rows r >= j - i0 of m[r][j] from[r], for groups of columns j. */
+/* The odd columns of column_sums: sums lie across, where columns j are vectors. */
+static void FN(odd_sums)(const struct FN(head) * s, int64_t i0, int64_t rows, int64_t end,
+                         const REAL *m, const REAL *from, int64_t row, int64_t odd, REAL *to) {
+  const int64_t whole = s->a->causal ? i0 / FN(LANES) * FN(LANES) : end;
+  FN(product)(odd, whole, rows, from, 1, row, m, s->Lp, to, s->Lp, true);
+  for (int64_t j = whole; j < end; j += FN(LANES)) {
+    const int64_t r = most(0, j - i0);
+    FN(product)
+    (odd, least(FN(LANES), end - j), rows - r, from + r * row, 1, row, m + r * s->Lp + j, s->Lp,
+     to + j, s->Lp, true);
+  }
+}
+
+/*
+** to[j] += sum over rows r >= j - i0 of m[r][j] from[r], for groups of columns j; the first block
+** to see a column sets it. The odd columns of `from` go to `across`.
+*/
 static void FN(column_sums)(const struct FN(head) * s, int64_t i0, int64_t rows, const REAL *m,
-                            const REAL *from, int64_t width, int64_t row, REAL *to) {
+                            const REAL *from, int64_t width, int64_t row, REAL *to, int64_t odd,
+                            REAL *across) {
   int64_t end = FN(seen)(s, i0 + rows - 1);
   for (int64_t j = 0; j < end; j += TILE_ROWS) {
     int64_t height = least(TILE_ROWS, end - j);
     int64_t r = s->a->causal ? most(0, (j - i0) / TILE_ROWS * TILE_ROWS) : 0;
     FN(product)
-    (height, width, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * row, row, to + j * row, row,
-     true);
+    (height, width - odd, rows - r, m + r * s->Lp + j, 1, s->Lp, from + r * row, row, to + j * row,
+     row, s->a->causal ? j < i0 : i0 > 0);
   }
+  if (odd) FN(odd_sums)(s, i0, rows, end, m, from + width - odd, row, odd, across);
 }
 
 static void FN(backward_block)(const struct FN(head) * s, int64_t i0, int64_t rows, REAL *dbp,
@@ -316,22 +338,23 @@ static void FN(backward_block)(const struct FN(head) * s, int64_t i0, int64_t ro
   const REAL *from = FN(at)(dy, s->first + i0 - a->dy_first, s->index);
   FN(pack_rows)(rows, a->E, from, dy->row, dy->col, s->dy, s->Ep);
   FN(recompute_block)(s, i0, rows, dbp, dbt);
-  if (a->dv.data) FN(column_sums)(s, i0, rows, s->p, s->dy, a->E, s->Ep, s->dv);
+  if (a->dv.data) FN(column_sums)(s, i0, rows, s->p, s->dy, a->E, s->Ep, s->dv, s->Ex, s->dvx);
   if (a->dk.data) {
     FN(pack_rows)(rows, a->D, s->q + i0 * s->q_row, s->q_row, s->q_col, s->qr, s->Dp);
-    FN(column_sums)(s, i0, rows, s->g, s->qr, a->D, s->Dp, s->dk);
+    FN(column_sums)(s, i0, rows, s->g, s->qr, a->D, s->Dp, s->dk, s->Dx, s->dkx);
   }
   if (!a->dq.data) return;
-  for (int64_t r = 0; r < rows; r += TILE_ROWS) FN(product)
-  (least(TILE_ROWS, rows - r), a->D, FN(group_end)(s, i0, rows, r), s->g + r * s->Lp, s->Lp, 1,
-   s->kr, s->Dp, s->out + r * s->Dp, s->Dp, false);
+  const int64_t odd = s->Dx;
+  FN(row_sums)(s, i0, rows, s->g, s->kr, a->D, s->Dp, s->kt + (a->D - odd) * s->Lp, odd);
   REAL *dq = (REAL *)a->dq.data + (s->first + i0) * a->dq.row + s->index * a->dq.head;
   FN(unpack_rows)(rows, a->D, FN(back_gain)(a), s->out, s->Dp, dq, a->dq.row);
 }
 
 static void FN(give)(const struct FN(head) * s, const struct hstu_mat *to, int64_t width, REAL gain,
-                     const REAL *from, int64_t from_row) {
+                     REAL *from, int64_t from_row, const REAL *across, int64_t odd) {
   if (!to->data) return;
+  for (int64_t x = 0; x < odd; x++)
+    for (int64_t j = 0; j < s->L; j++) from[j * from_row + width - odd + x] = across[x * s->Lp + j];
   REAL *rows = (REAL *)to->data + s->first * to->row + s->index * to->head;
   FN(unpack_rows)(s->L, width, gain, from, from_row, rows, to->row);
 }
@@ -344,18 +367,18 @@ static void FN(attn_backward)(const struct hstu_attn *a, int64_t unit, void *wor
   FN(transpose)(s.L, a->D, k, a->k.row, a->k.col, s.kt, s.Lp);
   FN(transpose)(s.L, a->E, v, a->v.row, a->v.col, s.vt, s.Lp);
   FN(pack_rows)(s.L, a->D, k, a->k.row, a->k.col, s.kr, s.Dp);
-  memset(s.dk, 0, (size_t)(s.Lp * s.Dp) * sizeof(REAL));
-  memset(s.dv, 0, (size_t)(s.Lp * s.Ep) * sizeof(REAL));
+  memset(s.dkx, 0, (size_t)(s.Dx * s.Lp) * sizeof(REAL));
+  memset(s.dvx, 0, (size_t)(s.Ex * s.Lp) * sizeof(REAL));
   REAL *sums = bias;
   REAL *dbp = bias && a->dbp ? sums + a->n - 1 : NULL, *dbt = bias && a->dbt ? s.time : NULL;
-  if (dbt) memset(dbt, 0, BUCKET_ROOM * FN(LANES) * sizeof(REAL));
+  if (dbt) memset(dbt, 0, TABLES * BUCKET_ROOM * sizeof(REAL));
   const int64_t rows = FN(back_rows)(s.L);
   for (int64_t i0 = 0; i0 < s.L; i0 += rows)
     FN(backward_block)(&s, i0, least(rows, s.L - i0), dbp, dbt);
-  FN(give)(&s, &a->dk, a->D, FN(back_gain)(a), s.dk, s.Dp);
-  FN(give)(&s, &a->dv, a->E, FN(forward_gain)(a), s.dv, s.Ep);
+  FN(give)(&s, &a->dk, a->D, FN(back_gain)(a), s.dk, s.Dp, s.dkx, s.Dx);
+  FN(give)(&s, &a->dv, a->E, FN(forward_gain)(a), s.dv, s.Ep, s.dvx, s.Ex);
   for (int64_t b = 0; dbt && b < a->K; b++)
-    sums[a->P + b] += FN(across)(*(const FN(vec) *)(s.time + b * FN(LANES)));
+    for (int t = 0; t < TABLES; t++) sums[a->P + b] += s.time[t * BUCKET_ROOM + b];
 }
 
 static void FN(attn_reduce)(const struct hstu_attn *a) {

@@ -5,7 +5,7 @@
 **
 ** A has any strides; rows of B and C are padded to a whole number of vectors, so
 ** nothing has to be masked. Register tile: TILE_ROWS rows by up to TILE_VECS
-** vectors, of which the last may be one of 16 bytes. Every element of C is one chain of additions over k from 0
+** vectors, of which the last may be a half one. Every element of C is one chain of additions over k from 0
 ** upwards, whatever tile it falls into, so equal operands give equal bits.
 ** SPDX-License-Identifier: MIT
 */
@@ -14,26 +14,26 @@
 
 /*
 ** rows, vecs and narrow are constants at every call, so the loops over them vanish. narrow: one
-** more column of 16 bytes.
+** more column of half vectors.
 */
 ALWAYS_INLINE void FN(tile)(int rows, int vecs, bool narrow, int64_t k, const REAL *a,
                             int64_t a_row, int64_t a_col, const REAL *b, int64_t b_row, REAL *c,
                             int64_t c_row, bool add) {
   FN(vec) sum[TILE_ROWS][TILE_VECS];
-  FN(four) more[TILE_ROWS];
+  FN(half) more[TILE_ROWS];
   UNROLL
   for (int i = 0; i < rows; i++) UNROLL
   for (int v = 0; v < vecs; v++)
     sum[i][v] = add ? *(const FN(vec) *)(c + i * c_row + v * FN(LANES)) : (FN(vec)){0};
   UNROLL
   for (int i = 0; narrow && i < rows; i++)
-    more[i] = add ? *(const FN(four) *)(c + i * c_row + vecs * FN(LANES)) : (FN(four)){0};
+    more[i] = add ? *(const FN(half) *)(c + i * c_row + vecs * FN(LANES)) : (FN(half)){0};
   for (int64_t p = 0; p < k; p++, a += a_col, b += b_row) {
     FN(vec) line[TILE_VECS];
-    FN(four) end = {0};
+    FN(half) end = {0};
     UNROLL
     for (int v = 0; v < vecs; v++) line[v] = *(const FN(vec) *)(b + v * FN(LANES));
-    if (narrow) end = *(const FN(four) *)(b + vecs * FN(LANES));
+    if (narrow) end = *(const FN(half) *)(b + vecs * FN(LANES));
     UNROLL
     for (int i = 0; i < rows; i++) {
       UNROLL
@@ -46,7 +46,7 @@ ALWAYS_INLINE void FN(tile)(int rows, int vecs, bool narrow, int64_t k, const RE
   for (int v = 0; v < vecs; v++) *(FN(vec) *)(c + i * c_row + v * FN(LANES)) = sum[i][v];
   UNROLL
   for (int i = 0; narrow && i < rows; i++)
-    *(FN(four) *)(c + i * c_row + vecs * FN(LANES)) = more[i];
+    *(FN(half) *)(c + i * c_row + vecs * FN(LANES)) = more[i];
 }
 
 ALWAYS_INLINE void FN(panel)(int vecs, bool narrow, int64_t m, int64_t k, const REAL *a,
@@ -67,7 +67,7 @@ static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, i
                                bool add) {
   for (int64_t j = 0; j < n;) {
     const int64_t left = n - j, whole = left / FN(LANES), rest = left % FN(LANES);
-    const bool narrow = whole < TILE_VECS && rest > 0 && rest <= (int64_t)(16 / sizeof(REAL));
+    const bool narrow = whole < TILE_VECS && rest > 0 && rest <= FN(HALF);
     const int64_t vecs = least(whole + (rest > 0 && !narrow), TILE_VECS);
 #define PANEL_OF(v, more) FN(panel)(v, more, m, k, a, a_row, a_col, b + j, b_row, c + j, c_row, add)
     switch (2 * vecs + narrow) {
@@ -85,6 +85,27 @@ static inline void FN(product)(int64_t m, int64_t n, int64_t k, const REAL *a, i
 #undef PANEL_OF
     j += vecs * FN(LANES) + (narrow ? rest : 0);
   }
+}
+
+/*
+** Columns of C that are better made one by one: those beyond the last half vector, if they are
+** one or two. FN(dot_columns) and, where C is transposed, FN(product) make them.
+*/
+static inline int64_t FN(odd_columns)(int64_t n) {
+  const int64_t odd = n % FN(HALF);
+  return odd <= 2 && odd < n ? odd : 0;
+}
+
+/* C[m,n] = A[m,k] x B[n,k]' for few columns; all rows of A and B are whole vectors long. */
+static inline void FN(dot_columns)(int64_t m, int64_t n, int64_t k, const REAL *a, int64_t a_row,
+                                   const REAL *b, int64_t b_row, REAL *c, int64_t c_row) {
+  for (int64_t x = 0; x < n; x++, b += b_row, c++)
+    for (int64_t i = 0; i < m; i++) {
+      FN(vec) sum = {0};
+      for (int64_t p = 0; p < k; p += FN(LANES))
+        sum += *(const FN(vec) *)(a + i * a_row + p) * *(const FN(vec) *)(b + p);
+      c[i * c_row] = FN(across)(sum);
+    }
 }
 
 /* A square of BLOCK x BLOCK, transposed in registers. */

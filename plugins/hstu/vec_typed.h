@@ -40,6 +40,11 @@ typedef int64_t FN(ints) __attribute__((vector_size(VEC_BYTES)));
 /* 16 bytes, anywhere */
 typedef REAL FN(four) __attribute__((vector_size(16), aligned(sizeof(REAL)), may_alias));
 
+/* Half a vector, where halves cost less than whole ones; else 16 bytes. */
+enum { FN(HALF) = (VEC_BYTES > 32 ? 32 : 16) / sizeof(REAL) };
+typedef REAL FN(half)
+    __attribute__((vector_size(VEC_BYTES > 32 ? 32 : 16), aligned(sizeof(REAL)), may_alias));
+
 /* Sum of the lanes of a vector. */
 ALWAYS_INLINE REAL FN(across)(FN(vec) v) {
   FN(four) s = *(const FN(four) *)&v;

@@ -20,6 +20,7 @@
 
 enum { FORE_ROWS = 24, BACK_ROWS = 48 }; /* multiples of TILE_ROWS */
 enum { TABLES = 8 };                     /* of sums by bucket */
+enum { TOGETHER = 4 };                   /* heads at most that share a row's biases */
 
 #define HSTU_REAL_BITS 32
 #include "hstu_real.h"
@@ -35,13 +36,17 @@ _Static_assert(FORE_ROWS % TILE_ROWS == 0 && BACK_ROWS % TILE_ROWS == 0, "whole 
 
 /* ---- The choice of element type ---- */
 
-int64_t hstu_attn_work(const struct hstu_attn *a, int64_t length, bool backward) {
+static int64_t head_work(const struct hstu_attn *a, int64_t length, bool backward) {
   if (a->dtype == QN_F32) {
-    struct head_f32 s = open_f32(a, -1, length);
+    struct head_f32 s = open_f32(a, -1, 0, length);
     return layout_f32(&s, NULL, backward);
   }
-  struct head_f64 s = open_f64(a, -1, length);
+  struct head_f64 s = open_f64(a, -1, 0, length);
   return layout_f64(&s, NULL, backward);
+}
+
+int64_t hstu_attn_work(const struct hstu_attn *a, int64_t length, bool backward) {
+  return a->together * head_work(a, length, backward);
 }
 
 void hstu_attn_forward(const struct hstu_attn *a, int64_t unit, void *work) {
@@ -139,6 +144,17 @@ static qn_status numbers(struct hstu_attn *a) {
   return hstu_check_dropout(h, c, a->dropout);
 }
 
+/*
+** As many heads together as a core's cache has room for, by the model's sizes alone: how a batch
+** is cut must not change a sequence's bits.
+*/
+static void group_heads(struct hstu_attn *a) {
+  enum { USUAL = 200, ROOM = 768 << 10 };
+  const int64_t fit = ROOM / head_work(a, USUAL, true);
+  a->together = a->bp || a->bt ? most(1, least(fit, least(a->H, TOGETHER))) : 1;
+  a->groups = (a->H + a->together - 1) / a->together;
+}
+
 qn_status hstu_attn_open(struct hstu_attn *a, const qn_host *h, qn_call *c, int32_t first,
                          bool backward) {
   a->h = h;
@@ -154,7 +170,8 @@ qn_status hstu_attn_open(struct hstu_attn *a, const qn_host *h, qn_call *c, int3
   const qn_view *bucket = hstu_input(h, c, first + 2, backward);
   if (!st && bp) st = check_position(a, bp);
   if (!st && (bt || bucket)) st = check_time(a, bt, bucket);
-  if (!st) hstu_cut_units(a->offsets, a->n_seq, a->H, &a->cut);
+  group_heads(a);
+  if (!st) hstu_cut_units(a->offsets, a->n_seq, a->groups, &a->cut);
   return st;
 }
 

@@ -1,5 +1,5 @@
 /*
-** Attention of one head of one sequence, shared by hstu_attention and hstu_mixer.
+** Attention of heads of one sequence, shared by hstu_attention and hstu_mixer.
 ** attention.c has the arithmetic and its formulas. SPDX-License-Identifier: MIT
 */
 #ifndef HSTU_ATTENTION_H
@@ -21,6 +21,7 @@ struct hstu_attn {
   int32_t dtype;
   bool softmax, causal;
   int64_t n_seq, T, H, D, E; /* sequences, tokens, heads, d_qk, d_v */
+  int64_t together, groups;  /* heads worked on together, groups of them */
   int64_t n;                 /* the constant of the division and of bp's centre */
   int64_t bucket_row;        /* width of the bucket matrix */
   double alpha, scale, dropout;
@@ -33,13 +34,13 @@ struct hstu_attn {
   int64_t dy_first;               /* token whose gradient is row 0 of dy */
   int64_t P, K;                   /* lengths of their gradients */
   void *dbp, *dbt;                /* gradients to be written, or NULL */
-  struct hstu_cut cut;            /* units (sequence, head) to chunks */
+  struct hstu_cut cut;            /* units (sequence, group of heads) to chunks */
   void *partial;                  /* [chunks][P + K] sums of dbp and dbt */
 };
 
-/* Bytes of work memory for one head of `length` tokens. */
+/* Bytes of work memory for a unit of `length` tokens. */
 int64_t hstu_attn_work(const struct hstu_attn *a, int64_t length, bool backward);
-/* Unit: sequence * H + head. `work` has that many bytes, 64-byte aligned. */
+/* Unit: sequence * groups + group. `work` has that many bytes, 64-byte aligned. */
 void hstu_attn_forward(const struct hstu_attn *a, int64_t unit, void *work);
 /* Adds bias gradients to bias[P + K] if that is not NULL. */
 void hstu_attn_backward(const struct hstu_attn *a, int64_t unit, void *work, void *bias);

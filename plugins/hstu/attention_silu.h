@@ -147,27 +147,43 @@ ALWAYS_INLINE void silu_parts(const struct silu_row *s, int64_t cols, float *row
   }
 }
 
+ALWAYS_INLINE void bias_part(int vecs, const struct silu_row *s, int64_t j, int64_t n, float *sum) {
+  vec_f32 t[ABREAST];
+  EACH t[v] = s->bp ? load_some_f32(s->bp + HERE, LEFT) : (vec_f32){0};
+  if (s->bucket) add_time(vecs, s, j, n, t);
+  EACH *(vec_f32 *)(sum + HERE) = t[v];
+}
+
 #undef EACH
 #undef LEFT
 #undef HERE
 
-/* Rows reach to whole vectors; what lies right of `cols` there is not defined. */
-static void silu_bias_row(const struct head_f32 *h, int64_t i, int64_t cols, float *row, float *g,
-                          float *dbp) {
-  const struct hstu_attn *a = h->a;
-  struct silu_row s = {.alpha = (float)a->alpha};
-  if (h->bp) s.bp = h->bp - i;
-  if (h->bucket) {
-    s.bucket = h->bucket + i * a->bucket_row;
-    s.bt = h->bt;
+ALWAYS_INLINE struct silu_row open_silu(const struct head_f32 *h, const struct row_f32 *t) {
+  struct silu_row s = {.bp = t->bp, .bucket = t->bucket, .alpha = (float)h->a->alpha};
+  if (!t->bucket) return s;
+  s.bt = h->bt;
 #if defined(__AVX512F__)
-    for (int k = 0; k < 4; k++) s.table[k] = _mm512_loadu_ps(h->bt + 16 * k);
+  for (int k = 0; k < 4; k++) s.table[k] = _mm512_loadu_ps(h->bt + 16 * k);
 #endif
-  }
+  return s;
+}
+
+/* The sum of both biases, in whole vectors. */
+static void bias_sum_f32(const struct head_f32 *h, const struct row_f32 *t, int64_t cols,
+                         float *sum) {
+  const struct silu_row s = open_silu(h, t);
+  for (int64_t j = 0; j < cols; j += LANES_f32)
+    bias_part(1, &s, j, least(cols - j, LANES_f32), sum);
+}
+
+/* Rows reach to whole vectors; what lies right of `cols` there is not defined. */
+static void silu_bias_row(const struct head_f32 *h, const struct row_f32 *t, int64_t cols,
+                          float *row, float *g) {
+  const struct silu_row s = open_silu(h, t);
   if (!g)
     silu_parts(&s, cols, row, NULL, NULL);
-  else if (!dbp)
+  else if (!t->dbp)
     silu_parts(&s, cols, row, g, NULL);
   else
-    silu_parts(&s, cols, row, g, dbp - i);
+    silu_parts(&s, cols, row, g, t->dbp);
 }

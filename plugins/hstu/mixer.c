@@ -84,7 +84,7 @@ static qn_status forward_chunks(void *ctx, int64_t begin, int64_t end) {
   qn_status st = a->h->local(a->c, work_bytes(s, false), &work);
   if (st) return st;
   for (int64_t b = a->cut.first[begin]; b < a->cut.first[end]; b++) {
-    for (int64_t head = 0; head < a->H; head++) hstu_attn_forward(a, b * a->H + head, work);
+    for (int64_t g = 0; g < a->groups; g++) hstu_attn_forward(a, b * a->groups + g, work);
     gate_rows(s, a->offsets[b], a->offsets[b + 1]);
   }
   return QN_OK;
@@ -157,8 +157,8 @@ static qn_status backward_chunks(void *ctx, int64_t begin, int64_t end) {
       gate_rows_back(s, a.offsets[b], a.offsets[b + 1], work + attn, work + attn + rows);
       a.dy = (struct hstu_mat){work + attn, D, a.E, 1};
       a.dy_first = a.offsets[b];
-      for (int64_t head = 0; head < a.H; head++)
-        hstu_attn_backward(&a, b * a.H + head, work, hstu_attn_partial(&a, chunk));
+      for (int64_t g = 0; g < a.groups; g++)
+        hstu_attn_backward(&a, b * a.groups + g, work, hstu_attn_partial(&a, chunk));
     }
   return QN_OK;
 }

@@ -29,6 +29,27 @@ static void backward_drops_the_same_elements(void **state) {
   qn_tensor_free(x);
 }
 
+/* Forward keeps a bit for each element; rows of a bit more or less than whole bytes and vectors. */
+static void backward_drops_the_same_at_any_width_and_type(void **state) {
+  (void)state;
+  const int64_t widths[] = {1, 7, 8, 9, 16, 17, 50, 1025};
+  const double rates[] = {1e-12, 0.5};
+  for (int k = 0; k < 8 * 2 * 2; k++) {
+    const int64_t width = widths[k % 8];
+    const double p_drop = rates[k / 8 % 2], grow = 1 / (1 - p_drop);
+    qn_tensor *ones = gradcheck_noise(1, 0, 1, SHAPE(3, width)),
+              *x = k < 16 ? qn_tensor_retain(ones) : as_f32(ones);
+    pass p = run_pass("dropout", ARGS(gc_tensor(x), gc_num("p", p_drop)));
+    for (int64_t i = 0; i < 3 * width; i++) {
+      const int kept = value(p.t[0], i) != 0;
+      assert_near(value(p.t[1], i), kept ? gc_noise(99, i) * grow : 0, 1e-6);
+      assert_true(kept || p_drop > 0.1);
+    }
+    free_pass(&p);
+    qn_tensor_free(ones), qn_tensor_free(x);
+  }
+}
+
 static void a_slice_of_the_batch_draws_what_the_batch_draws(void **state) {
   (void)state;
   qn_tensor *x = gradcheck_noise(1, 0, 1, SHAPE(R, C)),
@@ -80,6 +101,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       cmocka_unit_test(the_rate_and_the_scale_are_right),
       cmocka_unit_test(backward_drops_the_same_elements),
+      cmocka_unit_test(backward_drops_the_same_at_any_width_and_type),
       cmocka_unit_test(a_slice_of_the_batch_draws_what_the_batch_draws),
       cmocka_unit_test(calls_and_steps_draw_anew),
       cmocka_unit_test(edges_copy_or_zero),

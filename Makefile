@@ -65,7 +65,7 @@ benches: $(BENCHES)
 $(BUILD)/libcore.a: $(CORE_O)
 	@rm -f $@; ar rcs $@ $^
 $(BUILD)/libquern.so: $(CORE_O)
-	@echo '  LD $@'; $(CC) -shared -Wl,-soname,libquern.so.0 -o $@ $^ $(LINK) $(LIBS)
+	@echo '  LD $@'; $(CC) -shared -Wl,-soname,libquern.so.0 -Wl,-z,nodelete -o $@ $^ $(LINK) $(LIBS)
 $(BUILD)/quern: $(BIND_O) $(BUILD)/libcore.a
 	@echo '  LD $@'; $(CC) -o $@ $(BIND_O) -Wl,--whole-archive $(BUILD)/libcore.a -Wl,--no-whole-archive $(LINK) $(LIBS) $(LUA_LIB)
 $(BUILD)/core/bind/%.o: core/bind/%.c

@@ -52,9 +52,16 @@ refusal() {
   diff -u "$root/tests/golden/$1.txt" "$tmp/refusal"
 }
 
+# A program that closes the library while its workers are awake, sixteen times.
+unload() {
+  cc -o "$tmp/unload" tests/system/unload.c $(pkg-config --cflags quern) -ldl || return 1
+  for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16; do "$tmp/unload" "$prefix/lib/libquern.so" || return 1; done
+}
+
 try "make install fills a folder" make --no-print-directory install BUILD="$build" PREFIX="$prefix"
 try "the installed command runs" says "quern " "$quern" version
 try "pkg-config gives the version" says "$("$quern" version | sed 's/quern //')" pkg-config --modversion quern
+try "the library may be closed while its workers are awake" unload
 try "a plugin builds with the installed headers alone" build_plugin "$tmp/plugins/scale" ""
 export QUERN_PLUGIN_PATH="$tmp/plugins"
 try "the plugin is listed" says "$tmp/plugins/scale" "$quern" plugin list

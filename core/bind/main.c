@@ -55,7 +55,7 @@ static int hand_over(lua_State *L) {
   /* Young garbage is collected often, so that what tensors leave is reused while still in cache. Old
    * tensors that die wait for a collection of all: qni_bind_relieve sees to it, or growth by these. */
   lua_gc(L, LUA_GCINC, 120, 0, 0);
-  lua_gc(L, LUA_GCGEN, 6, 100);
+  lua_gc(L, LUA_GCGEN, 6, 20);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "path");
   lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));

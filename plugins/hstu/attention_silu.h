@@ -5,6 +5,7 @@
 */
 
 enum { ABREAST = 4 };
+typedef uint32_t bits_f32 __attribute__((vector_size(sizeof(vec_f32))));
 
 /* Statements for each of `vecs` vectors from HERE on; the last has n lanes, LEFT is that of v. */
 #define EACH                                                                                       \
@@ -98,7 +99,7 @@ ALWAYS_INLINE void exp_minus(int vecs, const vec_f32 *x, vec_f32 *e) {
   EACH e[v] = e[v] * r[v] + 2.4022651e-1f;
   EACH e[v] = e[v] * r[v] + 6.9314718e-1f;
   EACH e[v] = e[v] * r[v] + 1.0f;
-  EACH e[v] = (vec_f32)((ints_f32)e[v] + ((ints_f32)power[v] << 23));
+  EACH e[v] = (vec_f32)((bits_f32)e[v] + ((bits_f32)power[v] << 23)); /* of a NaN wraps around */
 }
 
 /* 1 / d for d >= 1, to 2 ulp. */

@@ -1,6 +1,7 @@
 /*
 ** Memory: every allocation of the host goes through here, is counted, and can be
-** made to fail on purpose. mem.c is the only file that names malloc, beside the one of Lua's own memory.
+** made to fail on purpose. mem.c is the only file that names malloc, but for bind/lua_memory.c,
+** whose blocks are Lua's own.
 **
 ** Small blocks: qni_mem_alloc. Tensor bytes: qni_mem_buffer, 64-byte aligned and
 ** cached by size class for reuse; large ones sit in 2 MiB-aligned huge pages.

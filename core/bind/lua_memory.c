@@ -48,7 +48,7 @@ static void *take(struct pool *p, size_t size) {
     p->list[steps] = block->next;
     return block;
   }
-  if (p->at + steps * STEP > p->end && !new_chunk(p)) return NULL;
+  if ((size_t)(p->end - p->at) < steps * STEP && !new_chunk(p)) return NULL;
   void *fresh = p->at;
   p->at += steps * STEP;
   return fresh;

@@ -48,14 +48,39 @@ static bool find_files(const char *program, char *folder) {
   return false;
 }
 
+/*
+** Young garbage is collected often, so that what tensors leave is reused while still in cache. Old tensors
+** that die wait for a collection of all: growth of Lua's memory by a fifth brings it, or qni_bind_relieve.
+*/
+static void collect_often(lua_State *L) {
+  enum {
+    PAUSE = 120,
+    YOUNG = 6,
+    GROWTH = 20
+  }; /* percent of Lua's memory; the pause is after a fruitless one */
+  lua_gc(L, LUA_GCINC, PAUSE, 0, 0);
+  lua_gc(L, LUA_GCGEN, YOUNG, GROWTH);
+}
+
+/* What Lua's warn() says, in parts; "@on" and "@off" switch it, off at first, as in Lua's own program. */
+static void say_warning(void *ud, const char *part, int more) {
+  static bool on, inside;
+  (void)ud;
+  if (!inside && !more && part[0] == '@') {
+    if (!strcmp(part, "@on")) on = true;
+    if (!strcmp(part, "@off")) on = false;
+    return;
+  }
+  if (on) fprintf(stderr, "%s%s%s", inside ? "" : "Lua warning: ", part, more ? "" : "\n");
+  inside = more;
+}
+
 /* Runs protected: opens the libraries, sets the search path, calls quern.cli.main with the words. */
 static int hand_over(lua_State *L) {
   const char *folder = lua_tostring(L, 1), *program = lua_tostring(L, 2);
   luaL_openlibs(L);
-  /* Young garbage is collected often, so that what tensors leave is reused while still in cache. Old
-   * tensors that die wait for a collection of all: qni_bind_relieve sees to it, or growth by these. */
-  lua_gc(L, LUA_GCINC, 120, 0, 0);
-  lua_gc(L, LUA_GCGEN, 6, 20);
+  lua_setwarnf(L, say_warning, NULL);
+  collect_often(L);
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "path");
   lua_pushfstring(L, "%s/?.lua;%s/?/init.lua;%s", folder, folder, lua_tostring(L, -1));

@@ -115,13 +115,13 @@ static void FN(score_block)(const struct FN(head) * s, int64_t i0, int64_t rows)
   }
 }
 
-/* S = alpha (S + bp[j-i] + bt[bucket_ij]) */
+/* S = alpha (S + (bp[j-i] + bt[bucket_ij])) */
 static void FN(bias_row)(const struct FN(head) * s, const struct FN(row) * t, int64_t cols,
                          REAL *row) {
   const REAL alpha = (REAL)s->a->alpha, *bp = t->bp, *bt = s->bt;
   const uint8_t *bucket = t->bucket;
   if (bp && bucket)
-    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bp[j] + bt[bucket[j]]);
+    for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + (bp[j] + bt[bucket[j]]));
   else if (bp)
     for (int64_t j = 0; j < cols; j++) row[j] = alpha * (row[j] + bp[j]);
   else if (bucket)

@@ -44,18 +44,23 @@ static void FN(pack_span)(const struct extend *s, const struct FN(span) * x) {
 static void FN(bias_span)(const struct extend *s, int64_t i, int64_t place, int64_t cols,
                           uint8_t *bucket, REAL *row) {
   const REAL *bp = s->bp ? (const REAL *)s->bp + s->n - 1 - place : NULL, *bt = s->bt;
-  for (int64_t j = 0; bp && j < cols; j++) row[j] += bp[j];
-  if (!bt) return;
+  if (!bt) {
+    for (int64_t j = 0; bp && j < cols; j++) row[j] += bp[j];
+    return;
+  }
   int64_t cached = least(cols, s->N), from = s->candidates ? i : 0;
   hstu_bucket_row(&s->buckets, s->query[i], s->time, cached, bucket);
   hstu_bucket_row(&s->buckets, s->query[i], s->new_time + from, cols - cached, bucket + cached);
-  for (int64_t j = 0; j < cols; j++) row[j] += bt[bucket[j]];
+  for (int64_t j = 0; j < cols; j++) row[j] += (bp ? bp[j] : 0) + bt[bucket[j]];
 }
 
 #if REAL_IS_FLOAT
+#include "silu_row.h"
+
+/* Rows reach to whole vectors; what lies right of n there is not defined. */
 static void activate_f32(const struct extend *s, int64_t n, float *x) {
   if (!s->softmax) {
-    s->math->silu(n, x, x);
+    silu_parts(&(struct silu_row){.alpha = 1}, n, x, NULL, NULL);
     return;
   }
   float top = s->math->max(n, x);
@@ -77,12 +82,21 @@ static void activate_f64(const struct extend *s, int64_t n, double *x) {
 }
 #endif
 
+/* A candidate's own key stands in the column behind the cache's and is scored as those are: to the same bits. */
+static void FN(score_own)(const struct extend *s, const struct FN(span) * x, int64_t i, REAL *row) {
+  const REAL *q = FN(row_of)(s, s->q, i, x->head, s->D), *k = FN(row_of)(s, s->k, i, x->head, s->D);
+  const int64_t from = x->L / FN(HALF) * FN(HALF);
+  for (int64_t d = 0; d < s->D; d++) x->kt[d * x->Lp + x->L] = k[d];
+  FN(product)(1, x->L - from + 1, s->D, q, 0, 1, x->kt + from, x->Lp, row + from, x->Lp, false);
+}
+
 static void FN(weigh_row)(const struct extend *s, struct FN(span) * x, int64_t r) {
   int64_t i = x->first + r, seen = s->candidates ? s->N : s->N + i + 1, cols = seen;
   REAL *row = x->p + r * x->Lp;
-  if (s->candidates)
-    row[cols++] = FN(row_dot)(s->D, FN(row_of)(s, s->q, i, x->head, s->D),
-                              FN(row_of)(s, s->k, i, x->head, s->D));
+  if (s->candidates) {
+    FN(score_own)(s, x, i, row);
+    cols++;
+  }
   FN(bias_span)(s, i, s->candidates ? s->N : s->N + i, cols, x->bucket, row);
   const REAL alpha = (REAL)s->alpha;
   for (int64_t j = 0; j < cols; j++) row[j] *= alpha;

@@ -78,6 +78,13 @@ return {
     check.equal(text:find(".lua:", 1, true), nil)
   end },
 
+  { "warn() speaks once it is switched on, as in Lua's own program", function()
+    local file = check.folder() .. "/warns.lua"
+    check.write(file, 'warn "silent" warn "@on" warn("in ", "parts") warn "@off" warn "silent"')
+    local p <close> = io.popen(("'%s' lua '%s' 2>&1"):format(core.program(), file), "r")
+    check.equal(p:read "a", "Lua warning: in parts\n")
+  end },
+
   { "a recipe runs, reports beside the paper and leaves its folder", function()
     local path, out_folder = recipe(GOOD)
     local code, out = run { "run", path, "--out", out_folder, "--size", "smoke", "--seed", "4" }
